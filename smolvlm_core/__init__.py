@@ -1,0 +1,3 @@
+"""SmolVLM Lens without its pages: media, prompts, models, conversations. Never imports streamlit."""
+
+__version__ = "0.1.0"

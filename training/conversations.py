@@ -1,0 +1,196 @@
+"""Training batches of the language stage: token sequences with image slots, pixels, and which tokens to learn.
+
+A sequence is a shared start (the pictures) and several questions with answers. Either each question sees only the
+pictures (so that every one of them is a first question), or they follow one another as turns of one chat.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import Tokenizer
+from torch.utils.data import IterableDataset
+
+from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, video_text
+from training import questions, scenes
+from training.clips import random_clip
+from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
+from training.questions import Question
+from training.tokenizer import FAKE, GLOBAL
+
+Pixels = NDArray[np.uint8]  # (3, 96, 96)
+# kind → (share of the batches, sequences in a batch, questions in a sequence)
+MIX = {
+    "frame": (0.34, 32, 8), "one tile": (0.12, 20, 8), "tiles": (0.24, 12, 9), "clip": (0.2, 10, 7), "several": (0.08, 10, 5), "talk": (0.02, 24, 3),
+}
+
+
+@dataclass
+class Sequence:
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)  # 0: seen by all; n: seen only by its own question
+    weights: list[float] = field(default_factory=list)  # of the loss on this token
+    tiles: list[Pixels] = field(default_factory=list)
+
+    def add(self, ids: list[int], group: int, weight: float, at: int) -> int:
+        self.ids += ids
+        self.positions += range(at, at + len(ids))
+        self.groups += [group] * len(ids)
+        self.weights += [weight] * len(ids)
+        return at + len(ids)
+
+
+def tile_of(picture: Image.Image) -> Pixels:
+    return np.asarray(picture.resize((TILE, TILE), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+
+
+def image_parts(picture: Image.Image, layout: str) -> tuple[str, list[Pixels]]:
+    """Prompt text (with `IMAGE` for each token) and tiles of one picture, as SmolVLM's image processor cuts it."""
+    slots = IMAGE * IMAGE_TOKENS
+    overview = f"{FAKE}{GLOBAL}{slots}{FAKE}"
+    if layout == "frame":
+        return overview, [tile_of(picture)]
+    rows = columns = 1
+    if layout == "tiles":
+        rows, columns = grid_of(picture.width, picture.height)
+    sized = picture.resize((columns * TILE, rows * TILE), Image.Resampling.LANCZOS)
+    text, tiles = "", []
+    for row in range(rows):
+        for column in range(columns):
+            text += f"{FAKE}<row_{row + 1}_col_{column + 1}>{slots}"
+            box = (column * TILE, row * TILE, (column + 1) * TILE, (row + 1) * TILE)
+            tiles.append(np.asarray(sized.crop(box)).transpose(2, 0, 1))
+        text += "\n"
+    return text + "\n" + overview, [*tiles, tile_of(sized)]
+
+
+def grid_of(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of tiles once the longer side is LONGEST_EDGE."""
+    scale = LONGEST_EDGE / max(width, height)
+    return -(-int(height * scale) // TILE), -(-int(width * scale) // TILE)
+
+
+class Conversations(IterableDataset):
+    """Endless batches of one kind each, as tensors ready for the model."""
+
+    def __init__(self, tokenizer_json: str, seed: int, easy: list[tuple[bytes, list[Question]]]) -> None:
+        self.tokenizer_json, self.seed, self.easy = tokenizer_json, seed, easy
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        torch.set_num_threads(1)
+        self.tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        rng = random.Random(self.seed)
+        kinds, shares = list(MIX), [m[0] for m in MIX.values()]
+        while True:
+            kind = rng.choices(kinds, shares)[0]
+            _, batch, count = MIX[kind]
+            self.frames, self.layout = rng.choice((3, 4, 5, 6, 6, 8, 8, 8, 10, 12)), rng.choice(("frame", "tiles", "tiles"))
+            yield collate([self.sequence(rng, kind, count) for _ in range(batch)], kind)
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def sequence(self, rng: random.Random, kind: str, count: int) -> Sequence:
+        out = Sequence()
+        chat = kind == "talk" or rng.random() < 0.3
+        opening, tiles, asked, later = self.opening(rng, kind, count)
+        out.tiles = tiles
+        start = out.add(self.encode(START + opening), 0, 0.0, 0)
+        at, group = start, 0
+        for i, question in enumerate(asked):
+            if not chat:
+                at, group = start, i + 1
+            lead = "" if not chat or i == 0 else later
+            text = questions.loosely_typed(rng, question.text)
+            at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
+            answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
+            at = out.add(answer, group, len(answer) ** -0.5, at)
+            if chat:
+                at = out.add(self.encode("\n"), group, 0.0, at)
+        return out
+
+    def opening(self, rng: random.Random, kind: str, count: int) -> tuple[str, list[Pixels], list[Question], str]:
+        """The shared start, its tiles, the questions, and how a later turn opens."""
+        again = "User: "
+        if kind == "talk":
+            asked = [questions.small_talk(rng) if rng.random() < 0.5 else questions.without_image(rng, scenes.random_scene(rng)) for _ in range(count)]
+            return "User: ", [], asked, again
+        if kind == "clip":
+            frames = self.frames
+            event, shown = random_clip(rng, frames)
+            step = rng.choice((0.25, 0.5, 1.0, 1.0, 2.0, rng.uniform(0.1, 7)))
+            size = random_size(rng, 1.8)
+            tiles = [tile_of(scenes.draw(s, *size)) for s in shown]
+            text = video_text([i * step for i in range(frames)], frames * step)
+            slots = f"{FAKE}{GLOBAL}{IMAGE * IMAGE_TOKENS}{FAKE}"
+            return "User: " + text.replace(IMAGE, slots), tiles, questions.about_clip(rng, event, frames, count), again
+        if kind == "several":
+            n = rng.choice((2, 2, 3))
+            drawn = [scenes.random_scene(rng, rng.choice((1, 1, 2))) for _ in range(n)]
+            parts = [image_parts(scenes.draw(s, *random_size(rng, 1.8)), self.layout) for s in drawn]
+            return "User:" + "".join(p[0] for p in parts), [t for p in parts for t in p[1]], questions.about_several(rng, drawn, count), again
+        layout = kind
+        if self.easy and rng.random() < 0.14:
+            png, all_questions = rng.choice(self.easy)
+            picture = Image.frombytes("RGB", (64, 64), png)
+            asked = rng.sample(all_questions, min(count, len(all_questions)))
+        else:
+            scene = scenes.random_scene(rng) if rng.random() > 0.015 else scenes.random_scene(rng, 1)
+            if rng.random() < 0.01:
+                scene = scenes.Scene((), scene.background, scene.gradient_angle, scene.noise, scene.noise_seed)
+            picture = scenes.draw(scene, *random_size(rng, 2.4))
+            asked = questions.about_scene(rng, scene, count)
+        text, tiles = image_parts(picture, layout)
+        return "User:" + text, tiles, asked, again
+
+
+def random_size(rng: random.Random, widest: float) -> tuple[int, int]:
+    """Width and height of a picture: square, wide or tall, near the size the model sees."""
+    longest = rng.choice((LONGEST_EDGE, LONGEST_EDGE, rng.randint(128, 320)))
+    if rng.random() < 0.55:
+        return longest, longest
+    shorter = int(longest / rng.uniform(1.1, widest))
+    return (longest, shorter) if rng.random() < 0.75 else (shorter, longest)
+
+
+def collate(rows: list[Sequence], kind: str) -> dict[str, torch.Tensor | str | None]:
+    length = -(-max(len(r.ids) for r in rows) // 8) * 8
+    def padded(values: list[list[float]], fill: float, dtype: torch.dtype) -> torch.Tensor:
+        return torch.tensor([v + [fill] * (length - len(v)) for v in values], dtype=dtype)
+    tiles = [t for r in rows for t in r.tiles]
+    return {
+        "kind": kind,
+        "ids": padded([r.ids for r in rows], 2, torch.long),  # type: ignore[misc]
+        "positions": padded([r.positions for r in rows], 0, torch.long),  # type: ignore[misc]
+        "groups": padded([r.groups for r in rows], -1, torch.int16),  # type: ignore[misc]
+        "weights": padded([r.weights for r in rows], 0.0, torch.float32),
+        "pixels": torch.from_numpy(np.stack(tiles)) if tiles else None,
+    }
+
+
+def attention_mask(groups: torch.Tensor) -> torch.Tensor:
+    """(B, L) groups → (B, 1, L, L) boolean: earlier tokens of the shared start and of the own question."""
+    length = groups.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
+    mine, theirs = groups[:, :, None], groups[:, None, :]
+    allowed = (theirs == 0) | (theirs == mine)
+    return (allowed & causal)[:, None]
+
+
+def easy_vqa_train() -> list[tuple[bytes, list[Question]]]:
+    """easy-VQA's train split, or nothing where the package is missing."""
+    try:
+        from easy_vqa import get_train_image_paths, get_train_questions
+    except ImportError:
+        return []
+    texts, answers, ids = get_train_questions()
+    by_image: dict[int, list[Question]] = {}
+    for text, answer, image in zip(texts, answers, ids):
+        by_image.setdefault(image, []).append(Question("easy", text, questions.sentence(answer)))
+    return [(Image.open(path).convert("RGB").tobytes(), by_image[i]) for i, path in get_train_image_paths().items() if i in by_image]
