@@ -1,0 +1,3 @@
+from smolvlm_core.cli import main
+
+raise SystemExit(main())

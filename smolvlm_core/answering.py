@@ -1,0 +1,140 @@
+"""Runs an answer in the background and keeps what was said as it comes.
+
+A page may follow an answer, be redrawn or go away, and find it again. Knows chats, the store and backends. Does not
+know who watches.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Progress, Stats
+from smolvlm_core.chat import Message, Status, history_before
+from smolvlm_core.errors import LensError
+from smolvlm_core.prompt import Prompt, build_prompt
+from smolvlm_core.store import Store
+
+SAVE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An answer as it stands."""
+
+    text: str
+    progress: Progress | None
+    done: bool
+
+
+class Answer:
+    """One answer being made."""
+
+    def __init__(self, store: Store, backend: Backend, prompt: Prompt, settings: GenerationSettings, answer_id: int, conversation_id: str) -> None:
+        self.id, self.conversation_id = answer_id, conversation_id
+        self._store, self._backend, self._prompt, self._settings = store, backend, prompt, settings
+        self._cancel = threading.Event()
+        self._changed = threading.Condition()
+        self._snapshot = Snapshot("", Progress("Starting"), False)
+        self._stats: Stats | None = None
+        self._saved = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"answer-{answer_id}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; what was said so far is kept."""
+        self._cancel.set()
+
+    def wait(self, timeout_seconds: float | None = None) -> None:
+        self._thread.join(timeout_seconds)
+
+    def follow(self, every_seconds: float = 0.05) -> Iterator[Snapshot]:
+        """The answer as it grows, at most once every so often, the finished one last."""
+        shown: Snapshot | None = None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._snapshot is not shown, timeout=0.5)
+                shown = self._snapshot
+            yield shown
+            if shown.done:
+                return
+            time.sleep(every_seconds)
+
+    def _run(self) -> None:
+        status: Status = "failed"
+        error = "The answer ended unexpectedly; the log has the details."
+        try:
+            for event in self._backend.generate(self._prompt, self._settings, self._cancel):
+                self._take(event)
+            reason = self._stats.stop_reason if self._stats else "failed"
+            status, error = ("stopped" if reason == "cancelled" else "complete"), ""
+        except LensError as problem:
+            error = str(problem)
+        finally:
+            self._save(status, error)
+            _forget(self)
+            self._show(Snapshot(self._snapshot.text, None, True))
+
+    def _take(self, event: Delta | Progress | Stats) -> None:
+        if isinstance(event, Stats):
+            self._stats = event
+        elif isinstance(event, Progress):
+            self._show(Snapshot(self._snapshot.text, event, False))
+        else:
+            self._show(Snapshot(self._snapshot.text + event.text, None, False))
+            if time.monotonic() - self._saved > SAVE_SECONDS:
+                self._save("running", "")
+
+    def _save(self, status: Status, error: str) -> None:
+        self._saved = time.monotonic()
+        stats = asdict(self._stats) if self._stats else None
+        revision = getattr(self._backend, "revision", "")
+        self._store.save_answer(self.id, self._snapshot.text, status, stats=stats, revision=revision, error=error)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        with self._changed:
+            self._snapshot = snapshot
+            self._changed.notify_all()
+
+
+_running: dict[str, Answer] = {}
+_lock = threading.Lock()
+
+
+def start_answer(store: Store, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings) -> Answer:
+    """Answer a question of the store in the background.
+
+    Raises:
+        LensError: the prompt cannot be built, or an answer is being made in this conversation already.
+    """
+    prompt = build_prompt(history_before(store.messages(conversation_id), question_id), store.picture, settings.system_prompt)
+    with _lock:
+        if conversation_id in _running:
+            raise LensError("An answer is being written in this conversation already.", "Stop it or wait for its end.")
+        answer_id = store.begin_answer(question_id, backend.name, asdict(settings))
+        answer = _running[conversation_id] = Answer(store, backend, prompt, settings, answer_id, conversation_id)
+    answer.start()
+    return answer
+
+
+def running_answer(conversation_id: str) -> Answer | None:
+    with _lock:
+        return _running.get(conversation_id)
+
+
+def _forget(answer: Answer) -> None:
+    with _lock:
+        if _running.get(answer.conversation_id) is answer:
+            del _running[answer.conversation_id]
+
+
+def unanswered(messages: list[Message]) -> Message | None:
+    """The last question, where it has no answer at all (a crash before it began, or a refused prompt)."""
+    from smolvlm_core.chat import active_turns
+
+    turns = active_turns(messages)
+    return turns[-1][0] if turns and turns[-1][1] is None else None

@@ -1,0 +1,46 @@
+"""Bytes → media kept in the store → attachments of a question. Knows media, clips and the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from smolvlm_core import media
+from smolvlm_core.chat import Attachment, FrameRef
+from smolvlm_core.store import Store
+from smolvlm_core.video import SampledClip, sample_clip
+
+
+def attach_image(store: Store, data: bytes, name: str) -> Attachment:
+    """Check and keep a picture. Raises MediaError or StoreError."""
+    picture = media.open_image(data, name)
+    store.add_media(data, name, picture.mime)
+    return Attachment("image", picture.sha256, name, picture.mime, picture.width, picture.height, notes=picture.notes)
+
+
+def attach_clip(store: Store, sha256: str, name: str, sampled: SampledClip) -> Attachment:
+    """A clip already kept under `sha256`, with the frames taken from it; they are kept as PNG."""
+    frames = []
+    for frame in sampled.frames:
+        kept = store.add_media(media.png_bytes(frame.image), "frame.png", "image/png")
+        frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, kept))
+    width, height = sampled.frames[0].image.size
+    facts = sampled.facts
+    return Attachment(
+        "video", sha256, name, "video/mp4", width, height, duration_seconds=facts.duration_seconds, frames=tuple(frames),
+        decoder=facts.decoder, notes=sampled.notes,
+    )
+
+
+def sample_kept_clip(
+    store: Store, sha256: str, count: int, range_seconds: tuple[float, float] | None = None,
+    cancel: threading.Event | None = None, progress: Callable[[int, int], None] | None = None,
+) -> SampledClip:
+    return sample_clip(store.media_path(sha256), count, range_seconds, cancel, progress)
+
+
+def attach_clip_file(store: Store, path: Path, count: int) -> Attachment:
+    """Keep a clip file and take `count` frames of it."""
+    sha256 = store.add_media(path.read_bytes(), path.name, "video/mp4")
+    return attach_clip(store, sha256, path.name, sample_kept_clip(store, sha256, count))

@@ -1,0 +1,389 @@
+"""Answers with transformers, in this process.
+
+Formatting (`encode_prompt`) is apart from running. Everything that touches the model runs on the model's own worker
+thread. The prompt is put into the key-value cache in pieces, so that a cancel is heard between any two of them, and
+the cache is kept for the next turn of the same conversation.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.errors import LensError, OutOfMemoryError, PromptError
+from smolvlm_core.loader import POOL, Dtype, LoadedModel, ModelHandle
+from smolvlm_core.prompt import Prompt
+from smolvlm_core.template import IMAGE
+
+if TYPE_CHECKING:
+    import torch
+
+FAKE_TOKEN, GLOBAL_TOKEN = "<fake_token_around_image>", "<global-img>"
+PREFILL_TOKENS = 512  # a cancel is heard at least this often while the prompt is read
+TILES_AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}
+
+
+@dataclass
+class EncodedPrompt:
+    """`ids`: (L) tokens. `identity`: (L) what stands at each place, pictures told apart. `tiles`: (n, 3, H, W)."""
+
+    ids: list[int]
+    identity: list[object]
+    tiles: torch.Tensor | None
+    tile_starts: list[int]  # where in `ids` each tile's image tokens begin
+
+    @property
+    def image_tokens(self) -> int:
+        return sum(not isinstance(item, int) for item in self.identity)
+
+
+def encode_prompt(prompt: Prompt, spec: ModelSpec, tokenizer: Any, image_processor: Any) -> EncodedPrompt:
+    """Tokens and tiles of a prompt, as SmolVLM's processor makes them."""
+    import torch
+    from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
+
+    tokens_per_tile = spec.geometry.tokens_per_tile
+    pieces = prompt.text.split(IMAGE)
+    text, tiles, marks = pieces[0], [], []
+    for slot, rest in zip(prompt.slots, pieces[1:], strict=True):
+        size = None if slot.tiled else {"longest_edge": spec.geometry.tile}
+        options = {"size": size} if size else {}
+        made = image_processor(
+            images=[[slot.open()]], do_image_splitting=slot.tiled, return_row_col_info=True, return_tensors="pt", **options
+        )
+        rows, columns = made["rows"][0][0], made["cols"][0][0]
+        text += get_image_prompt_string(rows, columns, tokens_per_tile, FAKE_TOKEN, IMAGE, GLOBAL_TOKEN) + rest
+        tiles.append(made["pixel_values"][0])
+        marks += [(slot.sha256, slot.tiled, i) for i in range(len(made["pixel_values"][0]))]
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return EncodedPrompt(ids, *_identify(ids, tokenizer.convert_tokens_to_ids(IMAGE), marks, tokens_per_tile, torch.cat(tiles) if tiles else None))
+
+
+def _identify(
+    ids: Sequence[int], image_id: int, marks: Sequence[object], tokens_per_tile: int, tiles: torch.Tensor | None
+) -> tuple[list[object], torch.Tensor | None, list[int]]:
+    identity: list[object] = list(ids)
+    starts, place = [], 0
+    for at, token in enumerate(ids):
+        if token == image_id:
+            tile, inside = divmod(place, tokens_per_tile)
+            if inside == 0:
+                starts.append(at)
+            identity[at] = (marks[tile], inside)
+            place += 1
+    return identity, tiles, starts
+
+
+@dataclass
+class _Kept:
+    """The key-value cache of the last run and what stands at each of its places."""
+
+    cache: Any = None
+    identity: list[object] = field(default_factory=list)
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class TransformersBackend:
+    """One model of the pool as a backend. Cheap to make; all of them for one model share its weights and worker."""
+
+    def __init__(self, spec: ModelSpec, dtype: Dtype = "bfloat16") -> None:
+        self.spec, self.dtype = spec, dtype
+        self.name = f"{spec.title} · transformers {'bf16' if dtype == 'bfloat16' else 'fp32'}"
+
+    @property
+    def handle(self) -> ModelHandle:
+        return POOL.get(self.spec, self.dtype)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=True, video=True, streaming=True, context_tokens=self.spec.context_tokens)
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Backend.generate`. A consumer that stops listening cancels the run."""
+        self._refuse_if_too_long(prompt)
+        handle = self.handle
+        run = _Run(handle, prompt, settings, cancel)
+        job = handle.worker.submit(run.work, cancel)
+        done = False
+        try:
+            place = -1
+            while not done:
+                try:
+                    item = run.events.get(timeout=0.1)
+                except queue.Empty:
+                    ahead = handle.worker.ahead_of(job)
+                    if ahead and ahead != place:
+                        place = ahead
+                        yield Progress(f"Waiting: {ahead} before you")
+                    if cancel.is_set() and handle.worker.drop(job):
+                        done = True
+                        yield Stats("cancelled", total_seconds=time.perf_counter() - run.asked)
+                    continue
+                if isinstance(item, BaseException):
+                    done = True
+                    raise item
+                done = isinstance(item, Stats) and item.stop_reason != "failed"
+                yield item
+        finally:
+            if not done:  # nobody listens any more
+                cancel.set()
+
+    def close(self) -> None:
+        POOL.release(self.handle)
+
+    def _refuse_if_too_long(self, prompt: Prompt) -> None:
+        images = sum(self.spec.geometry.image_tokens(slot) for slot in prompt.slots)
+        if images >= self.spec.context_tokens:
+            raise PromptError(
+                f"The pictures alone take {images} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",
+                "Show fewer pictures or frames.",
+            )
+
+
+class _Run:
+    """One answer, made on the worker's thread; `events` is what the asker reads."""
+
+    def __init__(self, handle: ModelHandle, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> None:
+        self.handle, self.prompt, self.settings, self.cancel = handle, prompt, settings, cancel
+        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self.asked = self.started = time.perf_counter()
+        self.first_token: float | None = None
+        self.encoded: EncodedPrompt | None = None
+        self.reused = self.new_tokens = self.peak_memory = 0
+
+    def work(self) -> None:
+        self.started = time.perf_counter()
+        reason: StopReason = "failed"
+        failure: BaseException | None = None
+        try:
+            self._check()
+            reason = self._answer(self.handle.ensure_loaded(lambda text, share: self.events.put(Progress(text, share))))
+        except _Cancelled:
+            reason = "cancelled"
+        except LensError as error:
+            failure = error
+        except BaseException as error:
+            failure = self._in_words(error)
+        if failure is not None or reason == "cancelled" and self.new_tokens == 0:
+            _forget(self.handle)
+        self.events.put(self._stats(reason))
+        if failure is not None:
+            self.events.put(failure)
+
+    def _in_words(self, error: BaseException) -> BaseException:
+        """Memory errors become something a user can act on; bugs stay what they are."""
+        import torch
+
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
+            worded = OutOfMemoryError("The model ran out of memory while answering.", "Show fewer pictures or frames, or choose a smaller model.")
+            worded.__cause__ = error
+            return worded
+        return error
+
+    def _answer(self, loaded: LoadedModel) -> StopReason:
+        import torch
+
+        if loaded.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self.events.put(Progress("Preparing pictures" if self.prompt.slots else "Reading the question"))
+        spec = self.handle.spec
+        encoded = self.encoded = encode_prompt(self.prompt, spec, loaded.tokenizer, loaded.image_processor)
+        room = spec.context_tokens - len(encoded.ids)
+        if room < 1:
+            raise PromptError(
+                f"The conversation takes {len(encoded.ids)} tokens; {spec.title} has room for {spec.context_tokens}.",
+                "Show fewer pictures or frames, or start a new conversation.",
+            )
+        with torch.inference_mode():
+            kept = self._prefill(loaded, encoded)
+            finished = self._decode(loaded, encoded, kept, min(self.settings.max_new_tokens, room))
+        self._note_memory(loaded)
+        if self.cancel.is_set():
+            return "cancelled"
+        if finished:
+            return "end"
+        return "context" if room < self.settings.max_new_tokens else "length"
+
+    def _prefill(self, loaded: LoadedModel, encoded: EncodedPrompt) -> _Kept:
+        """Put all of the prompt but its last token into the cache, from where the last run's cache still fits."""
+        import torch
+        from transformers import DynamicCache
+
+        last = len(encoded.ids) - 1
+        kept = _kept_of(self.handle)
+        self.reused = min(_common_start(kept.identity, encoded.identity), last)
+        if self.reused:
+            kept.cache.crop(self.reused)
+        else:
+            kept.cache = DynamicCache(config=loaded.model.config.get_text_config())
+        kept.identity = encoded.identity[: self.reused]
+        features = self._encode_tiles(loaded, encoded)
+        core = loaded.model.model
+        ids = torch.tensor([encoded.ids], device=loaded.model.device)
+        embedded = core.get_input_embeddings()(ids)
+        for start, tokens in features:
+            embedded[0, start : start + len(tokens)] = tokens.to(embedded.dtype)
+        for at in range(self.reused, last, PREFILL_TOKENS):
+            self._check()
+            self.events.put(Progress(f"Reading the prompt: {at} of {last} tokens", at / last))
+            end = min(at + PREFILL_TOKENS, last)
+            core.text_model(inputs_embeds=embedded[:, at:end], past_key_values=kept.cache, use_cache=True)
+            kept.identity = encoded.identity[:end]
+        self._note_memory(loaded)
+        return kept
+
+    def _encode_tiles(self, loaded: LoadedModel, encoded: EncodedPrompt) -> list[tuple[int, torch.Tensor]]:
+        """(start, (tokens_per_tile, hidden)) for each tile that is not in the cache as a whole."""
+        size = self.handle.spec.geometry.tokens_per_tile
+        wanted = [i for i, start in enumerate(encoded.tile_starts) if start + size > self.reused]
+        step = TILES_AT_ONCE.get(loaded.device, 1)
+        out: list[tuple[int, torch.Tensor]] = []
+        for at in range(0, len(wanted), step):
+            self._check()
+            self.events.put(Progress(f"Looking at picture tile {at + 1} of {len(wanted)}", at / len(wanted)))
+            group = wanted[at : at + step]
+            assert encoded.tiles is not None
+            pixels = encoded.tiles[group].unsqueeze(0).to(loaded.model.device)
+            found = loaded.model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+            flat = found[0] if isinstance(found, list | tuple) else found
+            out += zip((encoded.tile_starts[i] for i in group), flat.reshape(-1, size, flat.shape[-1]).unbind(0))
+        return out
+
+    def _decode(self, loaded: LoadedModel, encoded: EncodedPrompt, kept: _Kept, most: int) -> bool:
+        """Generate; True where the model ended by itself."""
+        import torch
+
+        self._check()
+        ids = torch.tensor([encoded.ids], device=loaded.model.device)
+        streamer = _Streamer(self, loaded.tokenizer)
+        made = loaded.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=kept.cache, max_new_tokens=most, do_sample=False,
+            repetition_penalty=self.settings.repetition_penalty, logits_processor=_sampling(self.settings, loaded.model.device),
+            stopping_criteria=[_stop_when(self.cancel)], streamer=streamer,
+        )[0].tolist()
+        held = kept.cache.get_seq_length()
+        kept.identity = [*encoded.identity, *made[len(encoded.ids) :]][:held]
+        ends = loaded.model.generation_config.eos_token_id
+        return made[-1] in (ends if isinstance(ends, list) else [ends])
+
+    def took(self, text: str) -> None:
+        """A new token; `text` is what can be shown of it."""
+        if self.first_token is None:
+            self.first_token = time.perf_counter()
+        self.new_tokens += 1
+        if text:
+            self.events.put(Delta(text))
+
+    def _check(self) -> None:
+        if self.cancel.is_set():
+            raise _Cancelled
+
+    def _note_memory(self, loaded: LoadedModel) -> None:
+        import psutil
+        import torch
+
+        used = torch.cuda.max_memory_allocated() if loaded.device == "cuda" else psutil.Process().memory_info().rss
+        self.peak_memory = max(self.peak_memory, int(used))
+
+    def _stats(self, reason: StopReason) -> Stats:
+        now = time.perf_counter()
+        decoding = now - self.first_token if self.first_token is not None else 0.0
+        return Stats(
+            reason, image_tokens=self.encoded.image_tokens if self.encoded else 0, prompt_tokens=len(self.encoded.ids) if self.encoded else 0,
+            reused_tokens=self.reused, new_tokens=self.new_tokens,
+            time_to_first_token_seconds=self.first_token - self.asked if self.first_token is not None else None,
+            tokens_per_second=(self.new_tokens - 1) / decoding if self.new_tokens > 1 and decoding > 0 else None,
+            total_seconds=now - self.asked, queued_seconds=self.started - self.asked, peak_memory_bytes=self.peak_memory,
+            prompt_fingerprint=self.prompt.fingerprint,
+        )
+
+
+def _kept_of(handle: ModelHandle) -> _Kept:
+    if not isinstance(handle.kept, _Kept):
+        handle.kept = _Kept()
+    return handle.kept
+
+
+def _forget(handle: ModelHandle) -> None:
+    """After a run that ended in the middle of the prompt the cache may hold half of something."""
+    handle.kept = None
+
+
+def _common_start(a: Sequence[object], b: Sequence[object]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+
+
+def _Streamer(run: _Run, tokenizer: Any) -> Any:
+    from tokenizers.decoders import DecodeStream
+    from transformers.generation.streamers import BaseStreamer
+
+    class Streamer(BaseStreamer):  # type: ignore[misc]
+        """Gets the prompt first, then each new token; holds back bytes of a character that is not whole yet."""
+
+        def __init__(self) -> None:
+            self._stream = DecodeStream(skip_special_tokens=True)
+            self._prompt_seen = False
+            self._begun = False
+
+        def put(self, value: torch.Tensor) -> None:
+            if not self._prompt_seen:
+                self._prompt_seen = True
+                return
+            for token in value.reshape(-1).tolist():
+                text = self._stream.step(tokenizer.backend_tokenizer, token) or ""
+                text = text if self._begun else text.lstrip(" ")
+                self._begun = self._begun or bool(text)
+                run.took(text)
+
+        def end(self) -> None:
+            pass
+
+    return Streamer()
+
+
+def _stop_when(cancel: threading.Event) -> Any:
+    import torch
+    from transformers import StoppingCriteria
+
+    class Stop(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            return torch.full((input_ids.shape[0],), cancel.is_set(), dtype=torch.bool, device=input_ids.device)
+
+    return Stop()
+
+
+def _sampling(settings: GenerationSettings, device: Any) -> Any:
+    """Temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
+
+    `generate` would draw from torch's global generator, which other models' threads draw from too: the same seed would
+    not give the same answer.
+    """
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    if settings.temperature == 0:
+        return LogitsProcessorList()
+
+    class Gumbel(LogitsProcessor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._generator = torch.Generator(device=device).manual_seed(settings.seed)
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            noise = torch.empty_like(scores, dtype=torch.float32).exponential_(generator=self._generator)
+            return scores.float() - noise.log()
+
+    steps = [TemperatureLogitsWarper(settings.temperature)]
+    if settings.top_p < 1:
+        steps.append(TopPLogitsWarper(settings.top_p))
+    return LogitsProcessorList([*steps, Gumbel()])
+
+
+

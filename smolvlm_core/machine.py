@@ -1,0 +1,74 @@
+"""What this machine has: GPU memory, RAM, a reachable model hub. Does not import torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import urlparse
+
+import psutil
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`gpu_memory_bytes` is 0 without a GPU that torch can use."""
+
+    ram_bytes: int
+    gpu_name: str
+    gpu_memory_bytes: int
+    hub_reachable: bool
+
+    def told(self) -> str:
+        gpu = f"{self.gpu_name} ({self.gpu_memory_bytes / GIB:.0f} GiB)" if self.gpu_memory_bytes else "no GPU"
+        return f"{gpu}, {self.ram_bytes / GIB:.0f} GiB RAM, model hub {'reachable' if self.hub_reachable else 'not reachable'}"
+
+
+@lru_cache(maxsize=1)
+def this_machine() -> Machine:
+    """Probed once a process: at most two seconds where the hub does not answer."""
+    name, memory = _gpu()
+    return Machine(psutil.virtual_memory().total, name, memory, hub_reachable())
+
+
+def _gpu() -> tuple[str, int]:
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "Apple silicon", int(psutil.virtual_memory().total * 0.7)  # unified memory; macOS lets the GPU use about this share
+    if shutil.which("nvidia-smi") is None:
+        return "", 0
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+        name, mebibytes = answer.strip().splitlines()[0].rsplit(",", 1)
+        return name.strip(), int(mebibytes) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return "", 0
+
+
+def hub_reachable(timeout_seconds: float = 2.0) -> bool:
+    """Whether the model hub (or the mirror named by HF_ENDPOINT) takes connections."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = address.port or (80 if address.scheme == "http" else 443)
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((address.hostname or "huggingface.co", port), timeout_seconds).close()
+        except OSError:
+            return
+        answered.set()
+
+    # A thread, because looking up a name takes no time limit and can hang where there is no network.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(timeout_seconds)
+    return answered.is_set()

@@ -1,0 +1,177 @@
+"""Opening pictures that people really have, and refusing clearly those that cannot be used.
+
+Knows file formats, orientation, colour spaces and limits. Does not know models or chats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from smolvlm_core.errors import MediaError
+
+MAX_IMAGE_BYTES = 64 * 2**20
+MAX_IMAGE_PIXELS = 100_000_000  # 100 megapixels: 300 MB once decoded
+MAX_ASPECT_RATIO = 200
+IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
+_FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "heic": "HEIF"}
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: upright, 8-bit RGB, no alpha. `notes` tell what was changed on the way."""
+
+    image: Image.Image
+    sha256: str
+    name: str
+    mime: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return self.image.width
+
+    @property
+    def height(self) -> int:
+        return self.image.height
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_image(data: bytes, name: str = "image") -> Picture:
+    """Decode a picture's bytes.
+
+    Raises:
+        MediaError: empty, too large, not a picture, damaged, or of a format that is not read.
+    """
+    if not data:
+        raise MediaError(f"{name} is empty.", "Choose a file that has something in it.")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise MediaError(
+            f"{name} has {len(data) / 2**20:.0f} MB; pictures may have {MAX_IMAGE_BYTES // 2**20} MB.", "Make it smaller and try again."
+        )
+    _register_heif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is ours, and an error
+        try:
+            opened = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        except UnidentifiedImageError:
+            raise MediaError(f"{name} is not a picture that can be read.", f"Use one of: {', '.join(IMAGE_EXTENSIONS)}.") from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise _damaged(name, error) from error
+        _check_size(opened, name)
+        notes = _notes_on(opened, name)
+        try:
+            opened.seek(0)
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+            image = to_rgb(upright)
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+            raise _damaged(name, error) from error
+    mime = Image.MIME.get(opened.format or "", "application/octet-stream")
+    return Picture(image, sha256_of(data), name, mime, tuple(notes))
+
+
+def open_image_file(path: Path) -> Picture:
+    """Like `open_image`, from a path. A file that is not there or may not be read is a MediaError too."""
+    try:
+        return open_image(path.read_bytes(), path.name)
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit is scaled, colour profiles are applied, transparency is laid on white."""
+    if image.mode in _SIXTEEN_BIT_MODES or image.mode in ("I", "F"):
+        return _scaled_to_8_bit(image).convert("RGB")
+    if image.mode in ("CMYK", "LAB", "YCbCr") or (image.mode == "RGB" and image.info.get("icc_profile")):
+        image = _to_srgb(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def thumbnail(image: Image.Image, edge: int = 256) -> Image.Image:
+    """A copy whose longer side is at most `edge` px."""
+    small = image.copy()
+    small.thumbnail((edge, edge))
+    return small
+
+
+def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    low, high = image.getextrema()
+    top = float(high)  # type: ignore[arg-type]
+    full = 255.0 if top <= 255 else 65535.0
+    if image.mode == "F" and top <= 1.0:
+        full = 1.0
+    return image.convert("F").point(lambda value: value * (255.0 / full)).convert("L")
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            converted = None  # a broken profile: fall back to the plain conversion, as browsers do
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_IMAGE_PIXELS:
+        raise MediaError(
+            f"{name} is {width} × {height} pixels ({width * height / 1e6:.0f} megapixels); at most {MAX_IMAGE_PIXELS // 1_000_000} are read.",
+            "Make it smaller and try again.",
+        )
+    if min(width, height) == 0 or max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
+        raise MediaError(f"{name} is {width} × {height} pixels: too narrow to show a model anything.", "Crop it and try again.")
+
+
+def _notes_on(image: Image.Image, name: str) -> list[str]:
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        notes.append(f"only the first of {frames} frames is used")
+    extension = Path(name).suffix.lower().lstrip(".")
+    expected = _FORMAT_OF_EXTENSION.get(extension, extension.upper())
+    found = "JPEG" if image.format == "MPO" else image.format
+    if extension in IMAGE_EXTENSIONS and expected != found:
+        notes.append(f"named .{extension} but it is a {found} file")
+    if image.has_transparency_data:
+        notes.append("transparent parts are shown on white")
+    return notes
+
+
+def _damaged(name: str, error: Exception) -> MediaError:
+    return MediaError(f"{name} is damaged or incomplete ({error}).", "Save or download it again.")
+
+
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return  # then Pillow says the file is not a picture it can read
+    register_heif_opener()
