@@ -1,0 +1,100 @@
+"""Chat about one or more pictures."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from smolvlm_core.attach import attach_image
+from smolvlm_core.chat import Attachment
+from smolvlm_core.errors import LensError
+from smolvlm_core.media import IMAGE_EXTENSIONS
+from ui import cost, gallery, sidebar, state, transcript
+
+store = state.prepare()
+
+
+def add(data: bytes, name: str) -> None:
+    try:
+        attachment = attach_image(store, data, name)
+    except LensError as error:
+        state.notify(error)
+        return
+    if attachment.sha256 not in {a.sha256 for a in state.pending()}:
+        st.session_state["pending"] = (*state.pending(), attachment)
+
+
+def take_uploads() -> None:
+    for upload in st.session_state[f"inlet_{st.session_state['inlet_round']}"] or []:
+        add(upload.getvalue(), upload.name)
+    st.session_state["inlet_round"] += 1  # a new key empties the uploader: its files now wait below
+
+
+def take_photo() -> None:
+    if (photo := st.session_state.get("camera")) is not None:
+        add(photo.getvalue(), "camera.jpg")
+
+
+def take_sample(path: Path) -> None:
+    add(path.read_bytes(), path.name)
+
+
+def remove(sha256: str) -> None:
+    st.session_state["pending"] = tuple(a for a in state.pending() if a.sha256 != sha256)
+
+
+def draw_inlet(opened: bool) -> None:
+    with st.expander("Add pictures", expanded=opened, icon=":material/add_photo_alternate:"):
+        upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
+        with upload:
+            st.file_uploader(
+                "Drop, paste or choose pictures", type=list(IMAGE_EXTENSIONS), accept_multiple_files=True,
+                key=f"inlet_{st.session_state['inlet_round']}", on_change=take_uploads,
+            )
+        with camera:
+            if st.toggle("Use the camera"):
+                st.camera_input("Take a picture", key="camera", on_change=take_photo)
+        with samples:
+            gallery.draw_images(take_sample)
+
+
+def draw_pending(attachments: tuple[Attachment, ...]) -> None:
+    st.caption("Goes with your next question:")
+    with st.container(horizontal=True):
+        for attachment in attachments:
+            with st.container(width=150):
+                st.image(store.picture(attachment.sha256), width=140)
+                st.caption("".join((attachment.name.replace("_", "\\_"), *(f" · {note}" for note in attachment.notes))))
+                st.button("Remove", key=f"remove_{attachment.sha256}", icon=":material/close:", type="tertiary", on_click=remove, args=(attachment.sha256,))
+
+
+choice = sidebar.draw(store, "image")
+conversation = state.conversation("image")
+st.title("Image chat")
+if conversation is None:
+    st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
+state.show_notices()
+question = st.chat_input(
+    "Ask about the pictures", accept_file="multiple", file_type=list(IMAGE_EXTENSIONS), submit_mode="stop", key="ask_image",
+)
+if question:
+    for file in question.files:
+        add(file.getvalue(), file.name)
+    if st.session_state["notices"] or not question.text.strip():
+        if question.text.strip():
+            st.session_state["held_text"] = question.text.strip()
+        st.rerun()
+    spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
+    if not spent.fits:
+        state.notify(f"This does not fit: {spent.told()}. Drop some pictures, or start a new conversation. Your question: {question.text.strip()}")
+    elif transcript.ask(store, "image", choice, question.text.strip(), state.pending()):
+        st.session_state["pending"] = ()
+    st.rerun()
+draw_inlet(opened=conversation is None and not state.pending())
+transcript_area, waiting_area = st.container(), st.container()
+with waiting_area:
+    if state.pending():
+        draw_pending(state.pending())
+        spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
+        (st.caption if spent.fits else st.error)(f"With these: {spent.told()}." + ("" if spent.fits else " Remove some pictures."))
+with transcript_area:
+    transcript.draw(store, "image", choice)

@@ -1,0 +1,23 @@
+"""Samples that the bundled model can read, drawn by the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from smolvlm_core.paths import GALLERY
+
+
+def draw_images(use: Callable[[Path], None]) -> None:
+    pictures = sorted(GALLERY.glob("*.png"))
+    with st.container(horizontal=True, gap="small"):
+        for path in pictures:
+            with st.container(width=112, gap="small"):
+                st.image(str(path), width=104)
+                st.button("Use", key=f"sample_{path.stem}", width=104, on_click=use, args=(path,))
+
+
+def clips() -> list[Path]:
+    return sorted(GALLERY.glob("*.mp4"))

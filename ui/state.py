@@ -1,0 +1,55 @@
+"""The one place where session state is set up. Three things live here: which conversation is open on each page, what
+waits to be sent, and messages to show once."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from smolvlm_core.chat import Attachment
+from smolvlm_core.errors import LensError
+from smolvlm_core.store import Kind, Store, open_store
+
+_DEFAULTS: dict[str, object] = {
+    "conversation_image": None, "conversation_video": None, "pending": (), "clip": None, "sampled": None, "notices": (),
+    "inlet_round": 0, "editing": None, "deleting": None, "folders": (),
+}
+
+
+def prepare() -> Store:
+    """Set what is not set yet; call first on every page."""
+    for key, value in _DEFAULTS.items():
+        st.session_state.setdefault(key, value)
+    return open_store()
+
+
+def conversation(kind: Kind) -> str | None:
+    """The open conversation of a page, None for a new one or one that another tab deleted."""
+    identity = st.session_state[f"conversation_{kind}"]
+    if identity is not None and open_store().info(identity) is None:
+        notify("This conversation was deleted in another tab.")
+        identity = st.session_state[f"conversation_{kind}"] = None
+    return identity
+
+
+def open_conversation(kind: Kind, identity: str | None) -> None:
+    st.session_state[f"conversation_{kind}"] = identity
+    st.session_state["editing"] = st.session_state["deleting"] = None
+    st.session_state["pending"] = ()
+    if kind == "video":
+        st.session_state["clip"] = st.session_state["sampled"] = None
+
+
+def pending() -> tuple[Attachment, ...]:
+    """Pictures that go with the next question."""
+    return st.session_state["pending"]  # type: ignore[no-any-return]
+
+
+def notify(problem: str | LensError) -> None:
+    """Show a message at the top of the page, once."""
+    st.session_state["notices"] = (*st.session_state["notices"], str(problem))
+
+
+def show_notices() -> None:
+    for text in st.session_state["notices"]:
+        st.error(text, icon=":material/error:")
+    st.session_state["notices"] = ()
