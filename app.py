@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-st.set_page_config(page_title="SmolVLM Lens", page_icon=":material/visibility:", layout="centered", initial_sidebar_state="auto")
+st.set_page_config(
+    page_title="SmolVLM Lens", page_icon=":material/visibility:", layout="centered", initial_sidebar_state="auto"
+)
 st.navigation(
     [
         st.Page("pages/image_chat.py", title="Image chat", icon=":material/image:", default=True),

@@ -7,7 +7,7 @@ import streamlit as st
 from smolvlm_core.attach import attach_image
 from smolvlm_core.chat import Attachment
 from smolvlm_core.errors import LensError
-from smolvlm_core.media import IMAGE_EXTENSIONS
+from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from ui import cost, gallery, sidebar, state, transcript
 
 store = state.prepare()
@@ -47,8 +47,12 @@ def draw_inlet(opened: bool) -> None:
         upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
         with upload:
             st.file_uploader(
-                "Drop, paste or choose pictures", type=list(IMAGE_EXTENSIONS), accept_multiple_files=True,
-                key=f"inlet_{st.session_state['inlet_round']}", on_change=take_uploads,
+                "Drop, paste or choose pictures",
+                type=list(IMAGE_EXTENSIONS),
+                accept_multiple_files=True,
+                max_upload_size=MAX_IMAGE_BYTES // 2**20,
+                key=f"inlet_{st.session_state['inlet_round']}",
+                on_change=take_uploads,
             )
         with camera:
             if st.toggle("Use the camera"):
@@ -64,7 +68,14 @@ def draw_pending(attachments: tuple[Attachment, ...]) -> None:
             with st.container(width=150):
                 st.image(store.picture(attachment.sha256), width=140)
                 st.caption("".join((attachment.name.replace("_", "\\_"), *(f" · {note}" for note in attachment.notes))))
-                st.button("Remove", key=f"remove_{attachment.sha256}", icon=":material/close:", type="tertiary", on_click=remove, args=(attachment.sha256,))
+                st.button(
+                    "Remove",
+                    key=f"remove_{attachment.sha256}",
+                    icon=":material/close:",
+                    type="tertiary",
+                    on_click=remove,
+                    args=(attachment.sha256,),
+                )
 
 
 choice = sidebar.draw(store, "image")
@@ -74,18 +85,24 @@ if conversation is None:
     st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
 state.show_notices()
 question = st.chat_input(
-    "Ask about the pictures", accept_file="multiple", file_type=list(IMAGE_EXTENSIONS), submit_mode="stop", key="ask_image",
+    "Ask about the pictures",
+    accept_file="multiple",
+    file_type=list(IMAGE_EXTENSIONS),
+    submit_mode="stop",
+    key="ask_image",
 )
 if question:
     for file in question.files:
         add(file.getvalue(), file.name)
     if st.session_state["notices"] or not question.text.strip():
         if question.text.strip():
-            st.session_state["held_text"] = question.text.strip()
+            state.notify(f"Your question was not sent: {question.text.strip()}")
         st.rerun()
     spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
     if not spent.fits:
-        state.notify(f"This does not fit: {spent.told()}. Drop some pictures, or start a new conversation. Your question: {question.text.strip()}")
+        state.notify(
+            f"This does not fit: {spent.told()}. Drop some pictures, or start a new conversation. Your question: {question.text.strip()}"
+        )
     elif transcript.ask(store, "image", choice, question.text.strip(), state.pending()):
         st.session_state["pending"] = ()
     st.rerun()
@@ -95,6 +112,8 @@ with waiting_area:
     if state.pending():
         draw_pending(state.pending())
         spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
-        (st.caption if spent.fits else st.error)(f"With these: {spent.told()}." + ("" if spent.fits else " Remove some pictures."))
+        (st.caption if spent.fits else st.error)(
+            f"With these: {spent.told()}." + ("" if spent.fits else " Remove some pictures.")
+        )
 with transcript_area:
     transcript.draw(store, "image", choice)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Progress, Stats
-from smolvlm_core.chat import Message, Status, history_before
+from smolvlm_core.chat import Status, history_before
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt import Prompt, build_prompt
 from smolvlm_core.store import Store
@@ -32,7 +32,15 @@ class Snapshot:
 class Answer:
     """One answer being made."""
 
-    def __init__(self, store: Store, backend: Backend, prompt: Prompt, settings: GenerationSettings, answer_id: int, conversation_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        answer_id: int,
+        conversation_id: str,
+    ) -> None:
         self.id, self.conversation_id = answer_id, conversation_id
         self._store, self._backend, self._prompt, self._settings = store, backend, prompt, settings
         self._cancel = threading.Event()
@@ -57,7 +65,8 @@ class Answer:
         shown: Snapshot | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._snapshot is not shown, timeout=0.5)
+                if self._snapshot is shown:
+                    self._changed.wait(0.5)
                 shown = self._snapshot
             yield shown
             if shown.done:
@@ -92,8 +101,9 @@ class Answer:
     def _save(self, status: Status, error: str) -> None:
         self._saved = time.monotonic()
         stats = asdict(self._stats) if self._stats else None
-        revision = getattr(self._backend, "revision", "")
-        self._store.save_answer(self.id, self._snapshot.text, status, stats=stats, revision=revision, error=error)
+        self._store.save_answer(
+            self.id, self._snapshot.text, status, stats=stats, revision=self._backend.revision, error=error
+        )
 
     def _show(self, snapshot: Snapshot) -> None:
         with self._changed:
@@ -105,13 +115,17 @@ _running: dict[str, Answer] = {}
 _lock = threading.Lock()
 
 
-def start_answer(store: Store, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings) -> Answer:
+def start_answer(
+    store: Store, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings
+) -> Answer:
     """Answer a question of the store in the background.
 
     Raises:
         LensError: the prompt cannot be built, or an answer is being made in this conversation already.
     """
-    prompt = build_prompt(history_before(store.messages(conversation_id), question_id), store.picture, settings.system_prompt)
+    prompt = build_prompt(
+        history_before(store.messages(conversation_id), question_id), store.picture, settings.system_prompt
+    )
     with _lock:
         if conversation_id in _running:
             raise LensError("An answer is being written in this conversation already.", "Stop it or wait for its end.")
@@ -130,11 +144,3 @@ def _forget(answer: Answer) -> None:
     with _lock:
         if _running.get(answer.conversation_id) is answer:
             del _running[answer.conversation_id]
-
-
-def unanswered(messages: list[Message]) -> Message | None:
-    """The last question, where it has no answer at all (a crash before it began, or a refused prompt)."""
-    from smolvlm_core.chat import active_turns
-
-    turns = active_turns(messages)
-    return turns[-1][0] if turns and turns[-1][1] is None else None

@@ -28,14 +28,26 @@ def attach_clip(store: Store, sha256: str, name: str, sampled: SampledClip) -> A
     width, height = sampled.frames[0].image.size
     facts = sampled.facts
     return Attachment(
-        "video", sha256, name, "video/mp4", width, height, duration_seconds=facts.duration_seconds, frames=tuple(frames),
-        decoder=facts.decoder, notes=sampled.notes,
+        "video",
+        sha256,
+        name,
+        "video/mp4",
+        width,
+        height,
+        duration_seconds=facts.duration_seconds,
+        frames=tuple(frames),
+        decoder=facts.decoder,
+        notes=sampled.notes,
     )
 
 
 def sample_kept_clip(
-    store: Store, sha256: str, count: int, range_seconds: tuple[float, float] | None = None,
-    cancel: threading.Event | None = None, progress: Callable[[int, int], None] | None = None,
+    store: Store,
+    sha256: str,
+    count: int,
+    range_seconds: tuple[float, float] | None = None,
+    cancel: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SampledClip:
     return sample_clip(store.media_path(sha256), count, range_seconds, cancel, progress)
 

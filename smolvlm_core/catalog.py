@@ -58,7 +58,19 @@ def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, con
     repo = f"HuggingFaceTB/SmolVLM2-{size}"
     geometry = VisionGeometry(384, 1536, 81) if large else VisionGeometry(512, 2048, 64)
     return ModelSpec(
-        repo.split("/")[1], title, repo, "main", None, parameters, parameters * 2, geometry, int(kv_kib * 1024), context, 1.0, 64, "Apache-2.0"
+        repo.split("/")[1],
+        title,
+        repo,
+        "main",
+        None,
+        parameters,
+        parameters * 2,
+        geometry,
+        int(kv_kib * 1024),
+        context,
+        1.0,
+        64,
+        "Apache-2.0",
     )
 
 
@@ -74,7 +86,9 @@ def bundled() -> ModelSpec:
     from dataclasses import replace
 
     note = "Trained by this project on drawn, coloured shapes. It does not know photos, people or text."
-    return replace(from_folder(BUNDLED_CHECKPOINT), key=BUNDLED, title="SmolVLM Shapes (bundled)", licence="Apache-2.0", note=note)
+    return replace(
+        from_folder(BUNDLED_CHECKPOINT), key=BUNDLED, title="SmolVLM Shapes (bundled)", licence="Apache-2.0", note=note
+    )
 
 
 def models() -> tuple[ModelSpec, ...]:
@@ -108,10 +122,16 @@ def from_folder(folder: Path) -> ModelSpec:
     config = _read(folder, "config.json")
     preprocessor = _read(folder, "preprocessor_config.json")
     if config.get("model_type") not in ("smolvlm", "idefics3"):
-        raise ModelError(f"{folder} holds a {config.get('model_type')!r} model.", "Choose a folder with a SmolVLM checkpoint (model_type smolvlm).")
+        raise ModelError(
+            f"{folder} holds a {config.get('model_type')!r} model.",
+            "Choose a folder with a SmolVLM checkpoint (model_type smolvlm).",
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise ModelError(f"{folder} has no .safetensors weights.", "Download the whole checkpoint; other weight formats are not loaded.")
+        raise ModelError(
+            f"{folder} has no .safetensors weights.",
+            "Download the whole checkpoint; other weight formats are not loaded.",
+        )
     try:
         return _spec_of(folder, config, preprocessor, sum(path.stat().st_size for path in weights))
     except (KeyError, TypeError, ZeroDivisionError) as error:
@@ -126,11 +146,19 @@ def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any],
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 // config["scale_factor"] ** 2
     sampling = preprocessor.get("video_sampling") or {}
     return ModelSpec(
-        key=str(folder), title=folder.name, repo_id=folder.name, revision="", folder=folder, parameters=weights_bytes // 2,
-        weights_bytes=weights_bytes, geometry=VisionGeometry(tile, preprocessor["size"]["longest_edge"], tokens),
+        key=str(folder),
+        title=folder.name,
+        repo_id=folder.name,
+        revision="",
+        folder=folder,
+        parameters=weights_bytes // 2,
+        weights_bytes=weights_bytes,
+        geometry=VisionGeometry(tile, preprocessor["size"]["longest_edge"], tokens),
         kv_bytes_per_token=4 * text["num_hidden_layers"] * text.get("num_key_value_heads", heads) * head_dim,
-        context_tokens=text.get("max_position_embeddings", 2048), video_fps=float(sampling.get("fps", 1)),
-        video_max_frames=int(sampling.get("max_frames", 64)), licence="see the checkpoint's own card",
+        context_tokens=text.get("max_position_embeddings", 2048),
+        video_fps=float(sampling.get("fps", 1)),
+        video_max_frames=int(sampling.get("max_frames", 64)),
+        licence="see the checkpoint's own card",
     )
 
 
@@ -138,7 +166,9 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads((folder / name).read_text())
     except FileNotFoundError:
-        raise ModelError(f"{folder} has no {name}.", "Choose a complete checkpoint folder, as downloaded from the hub.") from None
+        raise ModelError(
+            f"{folder} has no {name}.", "Choose a complete checkpoint folder, as downloaded from the hub."
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / name} cannot be read: {error}.", "Download the checkpoint again.") from error
     if not isinstance(value, dict):
@@ -162,17 +192,26 @@ def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:
     if machine.gpu_memory_bytes >= large.memory_bytes + GIB // 2:
         wanted, why = large, f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB"
     elif machine.gpu_memory_bytes >= middle.memory_bytes + GIB // 2:
-        wanted, why = middle, f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB, too little for the 2.2B model"
+        wanted, why = (
+            middle,
+            f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB, too little for the 2.2B model",
+        )
     elif machine.ram_bytes >= 3 * small.memory_bytes:
         wanted, why = small, "there is no large enough GPU, so the smallest published model"
     else:
-        return BUNDLED, f"this machine has {machine.ram_bytes / GIB:.1f} GiB RAM, too little for a published model, so the bundled model of drawn shapes answers"
+        return (
+            BUNDLED,
+            f"{machine.ram_bytes / GIB:.1f} GiB of RAM are too little for a published model, so the bundled model of drawn shapes answers.",
+        )
     if machine.hub_reachable or wanted.key in cached:
         return wanted.key, f"Chosen because {why}."
     for other in PUBLISHED:
         if other.key in cached and other.weights_bytes <= wanted.weights_bytes:
-            return other.key, f"Chosen because it is already on this machine and the model hub cannot be reached."
-    return BUNDLED, "The model hub cannot be reached and no SmolVLM2 is on this machine, so the bundled model of drawn shapes answers."
+            return other.key, "Chosen because it is already on this machine and the model hub cannot be reached."
+    return (
+        BUNDLED,
+        "The model hub cannot be reached and no SmolVLM2 is on this machine, so the bundled model of drawn shapes answers.",
+    )
 
 
 def default_model(machine: Machine) -> tuple[ModelSpec, str]:

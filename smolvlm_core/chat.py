@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 Status = Literal["complete", "running", "stopped", "failed", "interrupted"]
@@ -48,8 +48,8 @@ class Message:
     active: bool = True  # False: replaced by an edit or a new answer, kept for the record
     model: str = ""
     revision: str = ""
-    settings: dict[str, object] | None = None
-    stats: dict[str, object] | None = None
+    settings: dict[str, Any] | None = None
+    stats: dict[str, Any] | None = None
     error: str = ""
     created: float = 0.0
 
@@ -81,6 +81,4 @@ def history_before(messages: list[Message], question_id: int) -> list[Message]:
 
 
 def _with_attachments(message: Message, attachments: tuple[Attachment, ...]) -> Message:
-    from dataclasses import replace
-
     return replace(message, attachments=attachments) if attachments != message.attachments else message

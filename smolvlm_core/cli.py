@@ -42,19 +42,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips.")
+    parser = argparse.ArgumentParser(
+        prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ask = commands.add_parser("ask", help="ask a question, about pictures or a clip if given", description="Ask a question; the answer goes to stdout.")
+    ask = commands.add_parser(
+        "ask",
+        help="ask a question, about pictures or a clip if given",
+        description="Ask a question; the answer goes to stdout.",
+    )
     ask.add_argument("question")
-    ask.add_argument("--model", metavar="M", help="a model's key, hub id or checkpoint folder (default: what suits this machine)")
-    ask.add_argument("--image", metavar="F", type=Path, action="append", default=[], help="a picture; may be given several times")
+    ask.add_argument(
+        "--model", metavar="M", help="a model's key, hub id or checkpoint folder (default: what suits this machine)"
+    )
+    ask.add_argument(
+        "--image", metavar="F", type=Path, action="append", default=[], help="a picture; may be given several times"
+    )
     ask.add_argument("--video", metavar="F", type=Path, help="a clip")
-    ask.add_argument("--frames", metavar="N", type=_positive, help="frames to take from the clip (default: the model's own rule)")
+    ask.add_argument(
+        "--frames", metavar="N", type=_positive, help="frames to take from the clip (default: the model's own rule)"
+    )
     ask.add_argument("--max-new-tokens", metavar="N", type=_positive, default=256)
-    ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (the default) always takes the likeliest token")
+    ask.add_argument(
+        "--temperature", metavar="T", type=float, default=0.0, help="0 (the default) always takes the likeliest token"
+    )
     ask.add_argument("--seed", metavar="N", type=int, default=0)
     ask.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    ask.add_argument("--json", action="store_true", help="one JSON object: answer, model, what it was shown, statistics")
+    ask.add_argument(
+        "--json", action="store_true", help="one JSON object: answer, model, what it was shown, statistics"
+    )
     ask.set_defaults(run=_ask)
     listing = commands.add_parser("models", help="list the models and which one suits this machine")
     listing.add_argument("--json", action="store_true")
@@ -82,7 +98,9 @@ def _ask(args: argparse.Namespace) -> int:
     if why:
         print(f"{spec.title}: {why}", file=sys.stderr)
     shown: dict[str, Image.Image] = {}
-    attachments = [_image(path, shown) for path in args.image] + ([_clip(args.video, args.frames, spec, shown)] if args.video else [])
+    attachments = [_image(path, shown) for path in args.image] + (
+        [_clip(args.video, args.frames, spec, shown)] if args.video else []
+    )
     for attachment in attachments:
         for note in attachment.notes:
             print(f"{attachment.name}: {note}", file=sys.stderr)
@@ -93,9 +111,25 @@ def _ask(args: argparse.Namespace) -> int:
     backend = TransformersBackend(spec, args.dtype)
     answer, stats = _stream(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
     if args.json:
-        frames = [{"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index} for a in attachments for f in a.frames]
-        given = [{"name": a.name, "sha256": a.sha256, "width": a.width, "height": a.height, "notes": a.notes} for a in attachments]
-        value = {"answer": answer, "model": spec.key, "backend": backend.name, "attachments": given, "frames": frames, "settings": asdict(settings), "stats": asdict(stats)}
+        frames = [
+            {"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index}
+            for a in attachments
+            for f in a.frames
+        ]
+        given = [
+            {"name": a.name, "sha256": a.sha256, "width": a.width, "height": a.height, "notes": a.notes}
+            for a in attachments
+        ]
+        value = {
+            "answer": answer,
+            "model": spec.key,
+            "backend": backend.name,
+            "revision": backend.revision,
+            "attachments": given,
+            "frames": frames,
+            "settings": asdict(settings),
+            "stats": asdict(stats),
+        }
         print(json.dumps(value, indent=1, ensure_ascii=False))
     return 0
 
@@ -106,7 +140,8 @@ def _stream(events: Any, quiet: bool) -> tuple[str, Stats]:
         if isinstance(event, Progress):
             _status(event.text)
         elif isinstance(event, Delta):
-            _clear_line() if not answer else None
+            if not answer:
+                _clear_line()
             answer += event.text
             if not quiet:
                 print(event.text, end="", flush=True)
@@ -116,16 +151,25 @@ def _stream(events: Any, quiet: bool) -> tuple[str, Stats]:
     if not quiet:
         print()
         first = stats.time_to_first_token_seconds
-        print(f"{stats.image_tokens} image tokens, first token after {first or 0:.2f} s, {stats.tokens_per_second or 0:.0f} tokens/s", file=sys.stderr)
+        print(
+            f"{stats.image_tokens} image tokens, first token after {first or 0:.2f} s, {stats.tokens_per_second or 0:.0f} tokens/s",
+            file=sys.stderr,
+        )
         if stats.stop_reason in ("length", "context"):
-            print("the answer was cut: " + ("--max-new-tokens was reached" if stats.stop_reason == "length" else "the context is full"), file=sys.stderr)
+            print(
+                "the answer was cut: "
+                + ("--max-new-tokens was reached" if stats.stop_reason == "length" else "the context is full"),
+                file=sys.stderr,
+            )
     return answer, stats
 
 
 def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
     picture = media.open_image_file(path)
     shown[picture.sha256] = picture.image
-    return Attachment("image", picture.sha256, path.name, picture.mime, picture.width, picture.height, notes=picture.notes)
+    return Attachment(
+        "image", picture.sha256, path.name, picture.mime, picture.width, picture.height, notes=picture.notes
+    )
 
 
 def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
@@ -143,19 +187,37 @@ def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image
         frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))
     width, height = sampled.frames[0].image.size
     return Attachment(
-        "video", "", path.name, "video/mp4", width, height, duration_seconds=sampled.facts.duration_seconds, frames=tuple(frames),
-        decoder=sampled.facts.decoder, notes=sampled.notes,
+        "video",
+        "",
+        path.name,
+        "video/mp4",
+        width,
+        height,
+        duration_seconds=sampled.facts.duration_seconds,
+        frames=tuple(frames),
+        decoder=sampled.facts.decoder,
+        notes=sampled.notes,
     )
 
 
 def _models(args: argparse.Namespace) -> int:
     machine = this_machine()
     chosen, why = default_model(machine)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
-            "key": s.key, "repo_id": s.repo_id, "revision": s.revision, "parameters": s.parameters, "weights_bytes": s.weights_bytes,
-            "memory_bytes": s.memory_bytes, "tokens_per_square_image": s.tokens_per_square_image, "tokens_per_frame": s.geometry.tokens_per_tile,
-            "context_tokens": s.context_tokens, "licence": s.licence, "on_this_machine": is_cached(s), "default": s.key == chosen.key, "note": s.note,
+            "key": s.key,
+            "repo_id": s.repo_id,
+            "revision": s.revision,
+            "parameters": s.parameters,
+            "weights_bytes": s.weights_bytes,
+            "memory_bytes": s.memory_bytes,
+            "tokens_per_square_image": s.tokens_per_square_image,
+            "tokens_per_frame": s.geometry.tokens_per_tile,
+            "context_tokens": s.context_tokens,
+            "licence": s.licence,
+            "on_this_machine": is_cached(s),
+            "default": s.key == chosen.key,
+            "note": s.note,
         }
         for s in models()
     ]
@@ -166,7 +228,8 @@ def _models(args: argparse.Namespace) -> int:
     for row in rows:
         mark = "* " if row["default"] else "  "
         sizes = f"{row['weights_bytes'] / GIB:>6.2f} GiB{row['memory_bytes'] / GIB:>6.1f} GiB"
-        print(f"{mark}{row['key']:28}{sizes}{row['tokens_per_square_image']:>8}{row['tokens_per_frame']:>7}{row['context_tokens']:>9}  {'yes ' if row['on_this_machine'] else 'no  '}  {row['licence']}")
+        costs = f"{row['tokens_per_square_image']:>8}{row['tokens_per_frame']:>7}{row['context_tokens']:>9}"
+        print(f"{mark}{row['key']:28}{sizes}{costs}  {'yes ' if row['on_this_machine'] else 'no  '}  {row['licence']}")
     print("image, frame: tokens for a square picture and for one video frame", file=sys.stderr)
     print(f"* {why}", file=sys.stderr)
     print(f"this machine: {machine.told()}", file=sys.stderr)
@@ -181,5 +244,3 @@ def _status(text: str) -> None:
 def _clear_line() -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-

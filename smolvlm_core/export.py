@@ -47,8 +47,13 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
     if attachment.kind == "image":
         return [f"![{attachment.name}]({_data_uri(store, attachment.sha256, attachment.mime)}){dropped}"]
     seconds = f"{attachment.duration_seconds:.1f} s"
-    lines = [f"Clip {attachment.name}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{dropped}:", ""]
-    return lines + [f"{clock(f.timestamp_seconds)} ![frame]({_data_uri(store, f.sha256, 'image/png')})" for f in attachment.frames]
+    lines = [
+        f"Clip {attachment.name}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{dropped}:",
+        "",
+    ]
+    return lines + [
+        f"{clock(f.timestamp_seconds)} ![frame]({_data_uri(store, f.sha256, 'image/png')})" for f in attachment.frames
+    ]
 
 
 def _data_uri(store: Store, sha256: str, mime: str) -> str:

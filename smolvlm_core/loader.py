@@ -6,6 +6,7 @@ worker's thread, so that a page can be drawn before.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from smolvlm_core.worker import Worker
 Report = Callable[[str, float | None], None]
 Dtype = Literal["bfloat16", "float32"]
 State = Literal["not loaded", "loading", "ready", "failed"]
+HASHED_WEIGHTS_BYTES = 64 * 2**20  # larger ones would take seconds at each load
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt"]
 
 
@@ -53,23 +55,39 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
     report("Loading weights", None)
     began = time.perf_counter()
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # `report` tells how far it is
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
         model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", device_map=_device_map(device),
-            trust_remote_code=False, use_safetensors=True,
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            device_map=_device_map(device),
+            trust_remote_code=False,
+            use_safetensors=True,
         ).eval()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_large(spec) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if "out of memory" in str(error).lower():
             raise _too_large(spec) from error
-        raise ModelError(f"{spec.title} cannot be loaded from {folder}: {error}", "Download the checkpoint's files again.") from error
-    revision = _revision_of(folder) if spec.folder is None else "local folder"
-    return LoadedModel(model, tokenizer, image_processor, device, revision, time.perf_counter() - began, int(model.get_memory_footprint()))
+        raise ModelError(
+            f"{spec.title} cannot be loaded from {folder}: {error}", "Download the checkpoint's files again."
+        ) from error
+    return LoadedModel(
+        model,
+        tokenizer,
+        image_processor,
+        device,
+        _revision_of(spec, folder),
+        time.perf_counter() - began,
+        int(model.get_memory_footprint()),
+    )
 
 
 def best_device() -> str:
@@ -91,23 +109,34 @@ def _download(spec: ModelSpec, report: Report) -> Path:
     report(f"Looking for {spec.title}", None)
     try:
         if not hub_reachable():
-            return Path(snapshot_download(spec.repo_id, revision=spec.revision, allow_patterns=_FILES, local_files_only=True))
-        return Path(snapshot_download(spec.repo_id, revision=spec.revision, allow_patterns=_FILES, tqdm_class=_progress_bar(spec, report)))
+            return Path(
+                snapshot_download(spec.repo_id, revision=spec.revision, allow_patterns=_FILES, local_files_only=True)
+            )
+        return Path(
+            snapshot_download(
+                spec.repo_id, revision=spec.revision, allow_patterns=_FILES, tqdm_class=_progress_bar(spec, report)
+            )
+        )
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{spec.title} is not on this machine and the model hub cannot be reached.",
             "Go online, choose the bundled model, or give the folder of a downloaded checkpoint.",
         ) from error
     except HfHubHTTPError as error:
-        raise ModelError(f"The model hub refused {spec.repo_id}: {error}", "Check the name and your access, or try again later.") from error
+        raise ModelError(
+            f"The model hub refused {spec.repo_id}: {error}", "Check the name and your access, or try again later."
+        ) from error
     except OSError as error:
-        raise ModelError(f"Downloading {spec.title} failed: {error}", "Check the connection and the free disk space; what was fetched is kept.") from error
+        raise ModelError(
+            f"Downloading {spec.title} failed: {error}",
+            "Check the connection and the free disk space; what was fetched is kept.",
+        ) from error
 
 
 def _progress_bar(spec: ModelSpec, report: Report) -> type:
     from tqdm import tqdm
 
-    class DownloadBar(tqdm):  # type: ignore[type-arg]
+    class DownloadBar(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
         """Reports bytes instead of drawing; the hub client opens one for bytes and one for files."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -125,13 +154,24 @@ def _progress_bar(spec: ModelSpec, report: Report) -> type:
     return DownloadBar
 
 
-def _revision_of(folder: str | Path) -> str:
-    return Path(folder).name[:12]  # the hub cache names a snapshot's folder by its commit
+def _revision_of(spec: ModelSpec, folder: Path) -> str:
+    """The commit on the hub (the cache names a snapshot's folder by it); for a folder, the hash of small weights."""
+    if spec.folder is None:
+        return folder.name[:12]
+    if spec.weights_bytes > HASHED_WEIGHTS_BYTES:
+        return f"folder {folder.name}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return f"sha256 {digest.hexdigest()[:12]}"
 
 
 def _too_large(spec: ModelSpec) -> OutOfMemoryError:
     need = f"{spec.memory_bytes / GIB:.1f} GiB"
-    return OutOfMemoryError(f"{spec.title} does not fit in memory (it needs about {need}).", "Choose a smaller model, or close other programs.")
+    return OutOfMemoryError(
+        f"{spec.title} does not fit in memory (it needs about {need}).",
+        "Choose a smaller model, or close other programs.",
+    )
 
 
 class ModelHandle:

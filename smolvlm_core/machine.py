@@ -40,7 +40,9 @@ def this_machine() -> Machine:
 
 def _gpu() -> tuple[str, int]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "Apple silicon", int(psutil.virtual_memory().total * 0.7)  # unified memory; macOS lets the GPU use about this share
+        return "Apple silicon", int(
+            psutil.virtual_memory().total * 0.7
+        )  # unified memory; macOS lets the GPU use about this share
     if shutil.which("nvidia-smi") is None:
         return "", 0
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]

@@ -9,6 +9,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -18,7 +19,7 @@ from smolvlm_core.errors import MediaError
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_IMAGE_PIXELS = 100_000_000  # 100 megapixels: 300 MB once decoded
 MAX_ASPECT_RATIO = 200
-IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
 _FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "heic": "HEIF"}
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -57,25 +58,28 @@ def open_image(data: bytes, name: str = "image") -> Picture:
         raise MediaError(f"{name} is empty.", "Choose a file that has something in it.")
     if len(data) > MAX_IMAGE_BYTES:
         raise MediaError(
-            f"{name} has {len(data) / 2**20:.0f} MB; pictures may have {MAX_IMAGE_BYTES // 2**20} MB.", "Make it smaller and try again."
+            f"{name} has {len(data) / 2**20:.0f} MB; pictures may have {MAX_IMAGE_BYTES // 2**20} MB.",
+            "Make it smaller and try again.",
         )
-    _register_heif()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is ours, and an error
         try:
-            opened = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+            opened = Image.open(io.BytesIO(data), formats=_readable_formats())
         except UnidentifiedImageError:
-            raise MediaError(f"{name} is not a picture that can be read.", f"Use one of: {', '.join(IMAGE_EXTENSIONS)}.") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise MediaError(
+                f"{name} is not a picture that can be read.", f"Use one of: {', '.join(IMAGE_EXTENSIONS)}."
+            ) from None
+        except Image.DecompressionBombError as error:
+            raise _too_many_pixels(name, "far") from error
+        except Exception as error:  # damaged files make Pillow's readers raise nearly anything, TypeError included
             raise _damaged(name, error) from error
         _check_size(opened, name)
-        notes = _notes_on(opened, name)
         try:
+            notes = _notes_on(opened, name)
             opened.seek(0)
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-            image = to_rgb(upright)
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+            image = to_rgb(ImageOps.exif_transpose(opened))
+        except Exception as error:  # as above
             raise _damaged(name, error) from error
     mime = Image.MIME.get(opened.format or "", "application/octet-stream")
     return Picture(image, sha256_of(data), name, mime, tuple(notes))
@@ -118,7 +122,7 @@ def thumbnail(image: Image.Image, edge: int = 256) -> Image.Image:
 def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT_MODES:
         return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    low, high = image.getextrema()
+    _, high = image.getextrema()
     top = float(high)  # type: ignore[arg-type]
     full = 255.0 if top <= 255 else 65535.0
     if image.mode == "F" and top <= 1.0:
@@ -142,12 +146,11 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        raise MediaError(
-            f"{name} is {width} × {height} pixels ({width * height / 1e6:.0f} megapixels); at most {MAX_IMAGE_PIXELS // 1_000_000} are read.",
-            "Make it smaller and try again.",
-        )
+        raise _too_many_pixels(name, f"{width} × {height} pixels,")
     if min(width, height) == 0 or max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
-        raise MediaError(f"{name} is {width} × {height} pixels: too narrow to show a model anything.", "Crop it and try again.")
+        raise MediaError(
+            f"{name} is {width} × {height} pixels: too narrow to show a model anything.", "Crop it and try again."
+        )
 
 
 def _notes_on(image: Image.Image, name: str) -> list[str]:
@@ -165,13 +168,25 @@ def _notes_on(image: Image.Image, name: str) -> list[str]:
     return notes
 
 
+def _too_many_pixels(name: str, how: str) -> MediaError:
+    return MediaError(
+        f"{name} has {how} more than the {MAX_IMAGE_PIXELS // 1_000_000} megapixels that are read.",
+        "Make it smaller and try again.",
+    )
+
+
 def _damaged(name: str, error: Exception) -> MediaError:
     return MediaError(f"{name} is damaged or incomplete ({error}).", "Save or download it again.")
 
 
-def _register_heif() -> None:
+@lru_cache(maxsize=1)
+def _readable_formats() -> tuple[str, ...]:
+    """Those of IMAGE_FORMATS that this Pillow reads; HEIC needs the package pillow-heif."""
+    Image.init()
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        return  # then Pillow says the file is not a picture it can read
-    register_heif_opener()
+        pass
+    else:
+        register_heif_opener()
+    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +16,18 @@ from PIL import Image
 
 from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.errors import PromptError
-from smolvlm_core.template import IMAGE as IMAGE_SLOT
 from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, START, turn_text, video_text
+from smolvlm_core.template import IMAGE as IMAGE_SLOT
 
-RESERVED = (IMAGE_SLOT, END_OF_UTTERANCE, START, "<|im_end|>", "<fake_token_around_image>", "<global-img>", "<|endoftext|>")
+RESERVED = (
+    IMAGE_SLOT,
+    END_OF_UTTERANCE,
+    START,
+    "<|im_end|>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<|endoftext|>",
+)
 
 
 @dataclass(frozen=True)
@@ -112,9 +121,12 @@ def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prom
 
 def check_text(text: str) -> None:
     """Raises PromptError where the text holds words that would be read as marks of the chat format."""
-    for word in RESERVED:
+    for word in (*RESERVED, *re.findall(r"<row_\d+_col_\d+>", text)):
         if word in text:
-            raise PromptError(f"Your text contains {word}, which the model's chat format reserves.", "Write it differently, with a space inside for example.")
+            raise PromptError(
+                f"Your text contains {word}, which the model's chat format reserves.",
+                "Write it differently, with a space inside for example.",
+            )
 
 
 def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot], bool]:
@@ -139,7 +151,14 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot], 
 
 def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
     return [
-        Slot(f.sha256, clip.width, clip.height, False, f"{clip.name} at {f.timestamp_seconds:.2f} s", partial(open_media, f.sha256))
+        Slot(
+            f.sha256,
+            clip.width,
+            clip.height,
+            False,
+            f"{clip.name} at {f.timestamp_seconds:.2f} s",
+            partial(open_media, f.sha256),
+        )
         for f in clip.frames
     ]
 

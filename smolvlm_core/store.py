@@ -66,7 +66,10 @@ class Store:
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     db.execute(statement)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"The data folder {folder} cannot be used: {error}.", "Set SMOLVLM_LENS_DATA to a folder that can be written.") from error
+            raise StoreError(
+                f"The data folder {folder} cannot be used: {error}.",
+                "Set SMOLVLM_LENS_DATA to a folder that can be written.",
+            ) from error
         self._mark_interrupted()
 
     # --- conversations ---
@@ -93,7 +96,9 @@ class Store:
 
     def rename(self, conversation_id: str, title: str) -> None:
         with self._write() as db:
-            db.execute("UPDATE conversations SET title = ? WHERE id = ?", (title.strip()[:200] or "Untitled", conversation_id))
+            db.execute(
+                "UPDATE conversations SET title = ? WHERE id = ?", (title.strip()[:200] or "Untitled", conversation_id)
+            )
 
     def delete(self, conversation_id: str) -> None:
         """The conversation and every media file that no other one uses."""
@@ -122,7 +127,10 @@ class Store:
                     (conversation_id, text, _attachments_json(attachments), now),
                 )
                 title = (text.strip() or "Untitled").splitlines()[0][:60]
-                db.execute("UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?", (now, title, conversation_id))
+                db.execute(
+                    "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
+                    (now, title, conversation_id),
+                )
         except sqlite3.IntegrityError as error:
             raise StoreError("This conversation was deleted.", "Start a new one.") from error
         return int(cursor.lastrowid or 0)
@@ -142,14 +150,24 @@ class Store:
         return int(cursor.lastrowid or 0)
 
     def save_answer(
-        self, answer_id: int, text: str, status: Status, *, stats: dict[str, Any] | None = None, revision: str = "", error: str = ""
+        self,
+        answer_id: int,
+        text: str,
+        status: Status,
+        *,
+        stats: dict[str, Any] | None = None,
+        revision: str = "",
+        error: str = "",
     ) -> None:
         with self._write() as db:
             db.execute(
                 "UPDATE messages SET text = ?, status = ?, stats = ?, revision = ?, error = ? WHERE id = ?",
                 (text, status, json.dumps(stats) if stats else None, revision, error, answer_id),
             )
-            db.execute("UPDATE conversations SET updated = ? WHERE id = (SELECT conversation_id FROM messages WHERE id = ?)", (time.time(), answer_id))
+            db.execute(
+                "UPDATE conversations SET updated = ? WHERE id = (SELECT conversation_id FROM messages WHERE id = ?)",
+                (time.time(), answer_id),
+            )
 
     def replace_question(self, question_id: int, text: str) -> int:
         """An edited question: the old one and its answer are kept, marked as replaced."""
@@ -248,7 +266,10 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StoreError("A picture of this conversation is missing from the data folder.", "Remove it from the question, or add it again.") from error
+        raise StoreError(
+            "A picture of this conversation is missing from the data folder.",
+            "Remove it from the question, or add it again.",
+        ) from error
 
 
 def _safe_suffix(name: str) -> str:
@@ -269,10 +290,37 @@ def _attachments(text: str) -> tuple[Attachment, ...]:
 
 
 def _message(row: tuple[Any, ...]) -> Message:
-    identity, _, role, text, attachments, reply_to, status, active, model, revision, settings, stats, error, created, _ = row
+    (
+        identity,
+        _,
+        role,
+        text,
+        attachments,
+        reply_to,
+        status,
+        active,
+        model,
+        revision,
+        settings,
+        stats,
+        error,
+        created,
+        _,
+    ) = row
     return Message(
-        role, text, _attachments(attachments), identity, reply_to, status, bool(active), model, revision,
-        json.loads(settings) if settings else None, json.loads(stats) if stats else None, error, created,
+        role,
+        text,
+        _attachments(attachments),
+        identity,
+        reply_to,
+        status,
+        bool(active),
+        model,
+        revision,
+        json.loads(settings) if settings else None,
+        json.loads(stats) if stats else None,
+        error,
+        created,
     )
 
 

@@ -52,5 +52,3 @@ def _moving(rng: random.Random, base: Scene, direction: tuple[int, int], frames:
         y = (along if dy > 0 else 1 - along) if dy else thing.y + drift * i / frames
         out.append(moved(base, 0, x=x, y=y))
     return out
-
-

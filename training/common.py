@@ -13,8 +13,13 @@ from transformers import AttentionInterface
 
 
 def plain_attention(
-    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None,
-    scaling: float = 1.0, **_: object,
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float = 1.0,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention as two matrix products: its backward pass is 1.7 times faster than the fused one in bf16 on a CPU."""
     if key.shape[1] != query.shape[1]:

@@ -6,6 +6,7 @@ pictures (so that every one of them is a first question), or they follow one ano
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch.utils.data import IterableDataset
 
-from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, video_text
+from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, VIDEO_CLOSING, video_text
 from training import questions, scenes
 from training.clips import random_clip
 from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
@@ -24,9 +25,15 @@ from training.questions import Question
 from training.tokenizer import FAKE, GLOBAL
 
 Pixels = NDArray[np.uint8]  # (3, 96, 96)
-# kind → (share of the batches, sequences in a batch, questions in a sequence)
+# kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on mostly the cheapest
+# layout: what is learned there (finding a thing by its name, reading its colour) carries over to the others.
 MIX = {
-    "frame": (0.34, 32, 8), "one tile": (0.12, 20, 8), "tiles": (0.24, 12, 9), "clip": (0.2, 10, 7), "several": (0.08, 10, 5), "talk": (0.02, 24, 3),
+    "frame": (0.62, 0.34, 32, 8),
+    "one tile": (0.12, 0.12, 20, 8),
+    "tiles": (0.08, 0.24, 12, 9),
+    "clip": (0.1, 0.2, 10, 7),
+    "several": (0.04, 0.07, 10, 5),
+    "talk": (0.04, 0.03, 24, 3),
 }
 
 
@@ -79,18 +86,25 @@ def grid_of(width: int, height: int) -> tuple[int, int]:
 class Conversations(IterableDataset):
     """Endless batches of one kind each, as tensors ready for the model."""
 
-    def __init__(self, tokenizer_json: str, seed: int, easy: list[tuple[bytes, list[Question]]]) -> None:
-        self.tokenizer_json, self.seed, self.easy = tokenizer_json, seed, easy
+    def __init__(
+        self, tokenizer_json: str, seed: int, easy: list[tuple[bytes, list[Question]]], start: int = 0, early: int = 0
+    ) -> None:
+        """`start`: the first batch's number; batches before number `early` follow the early mix."""
+        self.tokenizer_json, self.seed, self.easy, self.start, self.early = tokenizer_json, seed, easy, start, early
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         torch.set_num_threads(1)
         self.tokenizer = Tokenizer.from_str(self.tokenizer_json)
         rng = random.Random(self.seed)
-        kinds, shares = list(MIX), [m[0] for m in MIX.values()]
-        while True:
-            kind = rng.choices(kinds, shares)[0]
-            _, batch, count = MIX[kind]
-            self.frames, self.layout = rng.choice((3, 4, 5, 6, 6, 8, 8, 8, 10, 12)), rng.choice(("frame", "tiles", "tiles"))
+        for number in itertools.count(self.start):
+            kind = rng.choices(
+                list(MIX), [early if number < self.early else late for early, late, _, _ in MIX.values()]
+            )[0]
+            _, _, batch, count = MIX[kind]
+            self.frames, self.layout = (
+                rng.choice((3, 4, 5, 6, 6, 8, 8, 8, 10, 12)),
+                rng.choice(("frame", "tiles", "tiles")),
+            )
             yield collate([self.sequence(rng, kind, count) for _ in range(batch)], kind)
 
     def encode(self, text: str) -> list[int]:
@@ -99,14 +113,14 @@ class Conversations(IterableDataset):
     def sequence(self, rng: random.Random, kind: str, count: int) -> Sequence:
         out = Sequence()
         chat = kind == "talk" or rng.random() < 0.3
-        opening, tiles, asked, later = self.opening(rng, kind, count)
+        opening, first, tiles, asked = self.opening(rng, kind, count)
         out.tiles = tiles
         start = out.add(self.encode(START + opening), 0, 0.0, 0)
         at, group = start, 0
         for i, question in enumerate(asked):
             if not chat:
                 at, group = start, i + 1
-            lead = "" if not chat or i == 0 else later
+            lead = first if not chat or i == 0 else "User: "
             text = questions.loosely_typed(rng, question.text)
             at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
             answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
@@ -115,12 +129,16 @@ class Conversations(IterableDataset):
                 at = out.add(self.encode("\n"), group, 0.0, at)
         return out
 
-    def opening(self, rng: random.Random, kind: str, count: int) -> tuple[str, list[Pixels], list[Question], str]:
-        """The shared start, its tiles, the questions, and how a later turn opens."""
-        again = "User: "
+    def opening(self, rng: random.Random, kind: str, count: int) -> tuple[str, str, list[Pixels], list[Question]]:
+        """The shared start, what stands between it and a question (tokenized with the question), tiles, questions."""
         if kind == "talk":
-            asked = [questions.small_talk(rng) if rng.random() < 0.5 else questions.without_image(rng, scenes.random_scene(rng)) for _ in range(count)]
-            return "User: ", [], asked, again
+            asked = [
+                questions.small_talk(rng)
+                if rng.random() < 0.5
+                else questions.without_image(rng, scenes.random_scene(rng))
+                for _ in range(count)
+            ]
+            return "User:", " ", [], asked
         if kind == "clip":
             frames = self.frames
             event, shown = random_clip(rng, frames)
@@ -129,12 +147,18 @@ class Conversations(IterableDataset):
             tiles = [tile_of(scenes.draw(s, *size)) for s in shown]
             text = video_text([i * step for i in range(frames)], frames * step)
             slots = f"{FAKE}{GLOBAL}{IMAGE * IMAGE_TOKENS}{FAKE}"
-            return "User: " + text.replace(IMAGE, slots), tiles, questions.about_clip(rng, event, frames, count), again
+            opening = "User: " + text.removesuffix(VIDEO_CLOSING).replace(IMAGE, slots)
+            return opening, VIDEO_CLOSING, tiles, questions.about_clip(rng, event, frames, count)
         if kind == "several":
             n = rng.choice((2, 2, 3))
             drawn = [scenes.random_scene(rng, rng.choice((1, 1, 2))) for _ in range(n)]
             parts = [image_parts(scenes.draw(s, *random_size(rng, 1.8)), self.layout) for s in drawn]
-            return "User:" + "".join(p[0] for p in parts), [t for p in parts for t in p[1]], questions.about_several(rng, drawn, count), again
+            return (
+                "User:" + "".join(p[0] for p in parts),
+                "",
+                [t for p in parts for t in p[1]],
+                questions.about_several(rng, drawn, count),
+            )
         layout = kind
         if self.easy and rng.random() < 0.14:
             png, all_questions = rng.choice(self.easy)
@@ -147,7 +171,7 @@ class Conversations(IterableDataset):
             picture = scenes.draw(scene, *random_size(rng, 2.4))
             asked = questions.about_scene(rng, scene, count)
         text, tiles = image_parts(picture, layout)
-        return "User:" + text, tiles, asked, again
+        return "User:" + text, "", tiles, asked
 
 
 def random_size(rng: random.Random, widest: float) -> tuple[int, int]:
@@ -161,8 +185,10 @@ def random_size(rng: random.Random, widest: float) -> tuple[int, int]:
 
 def collate(rows: list[Sequence], kind: str) -> dict[str, torch.Tensor | str | None]:
     length = -(-max(len(r.ids) for r in rows) // 8) * 8
+
     def padded(values: list[list[float]], fill: float, dtype: torch.dtype) -> torch.Tensor:
         return torch.tensor([v + [fill] * (length - len(v)) for v in values], dtype=dtype)
+
     tiles = [t for r in rows for t in r.tiles]
     return {
         "kind": kind,
@@ -193,4 +219,8 @@ def easy_vqa_train() -> list[tuple[bytes, list[Question]]]:
     by_image: dict[int, list[Question]] = {}
     for text, answer, image in zip(texts, answers, ids):
         by_image.setdefault(image, []).append(Question("easy", text, questions.sentence(answer)))
-    return [(Image.open(path).convert("RGB").tobytes(), by_image[i]) for i, path in get_train_image_paths().items() if i in by_image]
+    return [
+        (Image.open(path).convert("RGB").tobytes(), by_image[i])
+        for i, path in get_train_image_paths().items()
+        if i in by_image
+    ]

@@ -58,7 +58,9 @@ def dense_picture(rng: random.Random) -> tuple[NDArray[np.uint8], ...]:
         squash = (factor, 1.0) if rng.random() < 0.75 else (1.0, factor)
     for x, y, size in layout(rng):
         thing = scenes.random_thing(rng, background, size)
-        thing = scenes.Thing(thing.shape, thing.color, thing.rgb, size, x, y, thing.rotation, thing.aspect, thing.outline)
+        thing = scenes.Thing(
+            thing.shape, thing.color, thing.rgb, size, x, y, thing.rotation, thing.aspect, thing.outline
+        )
         mask, left, top = scenes.mask_of(thing, TILE, TILE, squash=squash)
         full = np.zeros((TILE, TILE), dtype=np.float32)
         m = np.asarray(mask, dtype=np.float32) / 255
@@ -105,7 +107,13 @@ def layout(rng: random.Random) -> list[tuple[float, float, float]]:
                 if rng.random() < 0.9:
                     size = rng.uniform(low, high)
                     play = max(0.02, (1 / n - size * 0.9) / 2)
-                    places.append(((column + 0.5) / n + rng.uniform(-play, play), (row + 0.5) / n + rng.uniform(-play, play), size))
+                    places.append(
+                        (
+                            (column + 0.5) / n + rng.uniform(-play, play),
+                            (row + 0.5) / n + rng.uniform(-play, play),
+                            size,
+                        )
+                    )
         return places
     if kind < 0.8:
         size = rng.uniform(0.3, 0.85)
@@ -158,7 +166,11 @@ def main() -> None:
             module.load_state_dict(weights)
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    loader = iter(DataLoader(DensePictures(args.seed * 1000 + start, args.batch), batch_size=None, num_workers=1, prefetch_factor=6))
+    loader = iter(
+        DataLoader(
+            DensePictures(args.seed * 1000 + start, args.batch), batch_size=None, num_workers=1, prefetch_factor=6
+        )
+    )
     began, totals = time.time(), np.zeros(6)
     for step in range(start, args.steps):
         for group in optimizer.param_groups:
@@ -170,7 +182,9 @@ def main() -> None:
         shapes, colors, centers = head(tokens.float())
         shape_loss = F.cross_entropy(shapes.flatten(0, 1), shape.flatten(), ignore_index=IGNORE)
         color_loss = F.cross_entropy(colors.flatten(0, 1), color.flatten(), ignore_index=IGNORE)
-        center_loss = F.binary_cross_entropy_with_logits(centers.squeeze(-1), center, pos_weight=torch.tensor(3.0, device=device))
+        center_loss = F.binary_cross_entropy_with_logits(
+            centers.squeeze(-1), center, pos_weight=torch.tensor(3.0, device=device)
+        )
         (shape_loss + 0.5 * color_loss + 0.3 * center_loss).backward()
         nn.utils.clip_grad_norm_([p for m in trained for p in m.parameters() if p.requires_grad], 1.0)
         optimizer.step()
@@ -179,18 +193,25 @@ def main() -> None:
             on = (shape >= 0) & (shape < SHAPE_CLASSES - 1)
             lit = color >= 0
             totals += (
-                shape_loss.item(), (shapes.argmax(-1) == shape)[on].float().mean().item(),
-                (colors.argmax(-1) == color)[lit].float().mean().item(), ((centers.squeeze(-1) > 0) == (center > 0)).float().mean().item(), 0, 1,
+                shape_loss.item(),
+                (shapes.argmax(-1) == shape)[on].float().mean().item(),
+                (colors.argmax(-1) == color)[lit].float().mean().item(),
+                ((centers.squeeze(-1) > 0) == (center > 0)).float().mean().item(),
+                0,
+                1,
             )
         if (step + 1) % 50 == 0:
             mean = totals / totals[-1]
             print(
                 f"step {step + 1} loss {mean[0]:.3f} shape {mean[1]:.3f} color {mean[2]:.3f} center {mean[3]:.3f} "
-                f"{(time.time() - began) / (step + 1 - start):.2f} s/step", flush=True,
+                f"{(time.time() - began) / (step + 1 - start):.2f} s/step",
+                flush=True,
             )
             totals[:] = 0
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
-            save_state(args.out, modules=[m.state_dict() for m in trained], optimizer=optimizer.state_dict(), step=step + 1)
+            save_state(
+                args.out, modules=[m.state_dict() for m in trained], optimizer=optimizer.state_dict(), step=step + 1
+            )
 
 
 if __name__ == "__main__":

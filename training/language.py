@@ -27,36 +27,54 @@ from training.export import export
 from training.eyes import to_pixels
 from training.model import build_config, build_model
 
+PLACE_SIDE = 6  # projector tokens a side
 
-def forward_loss(model: SmolVLMForConditionalGeneration, batch: dict[str, torch.Tensor], device: str) -> torch.Tensor:
-    """Weighted cross-entropy on the answers' tokens."""
+
+def place_loss(head: nn.Linear, tokens: torch.Tensor) -> torch.Tensor:
+    """How well a linear head reads each token's row and column. Without this, places are lost on the way through the
+    encoder (dense labels do not need them) and the language stage is slow to bring them back."""
+    rows = torch.arange(PLACE_SIDE, device=tokens.device).repeat_interleave(PLACE_SIDE)
+    columns = torch.arange(PLACE_SIDE, device=tokens.device).repeat(PLACE_SIDE)
+    logits = head(tokens.float()).unflatten(-1, (2, PLACE_SIDE))  # (tiles, 36, 2, 6)
+    wanted = torch.stack([rows, columns], -1).expand(len(tokens), -1, -1)
+    return F.cross_entropy(logits.flatten(0, 2), wanted.flatten())
+
+
+def forward_loss(
+    model: SmolVLMForConditionalGeneration, head: nn.Linear, batch: dict[str, torch.Tensor], device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted cross-entropy on the answers' tokens, and the place loss."""
+    places = torch.zeros((), device=device)
     ids = batch["ids"].to(device)
     core = model.model
     with torch.autocast(device, dtype=torch.bfloat16):
         embedded = core.text_model.embed_tokens(ids)
         if batch["pixels"] is not None:
             tokens = core.connector(core.vision_model(to_pixels(batch["pixels"].to(device))).last_hidden_state)
+            places = place_loss(head, tokens)
             slots = (ids == model.config.image_token_id).unsqueeze(-1)
             embedded = embedded.masked_scatter(slots, tokens.flatten(0, 1).to(embedded.dtype))
         hidden = core.text_model(
-            inputs_embeds=embedded, attention_mask=attention_mask(batch["groups"].to(device)),
-            position_ids=batch["positions"].to(device), use_cache=False,
+            inputs_embeds=embedded,
+            attention_mask=attention_mask(batch["groups"].to(device)),
+            position_ids=batch["positions"].to(device),
+            use_cache=False,
         ).last_hidden_state
         weights = batch["weights"].to(device)[:, 1:]
         learned = weights > 0
         logits = model.lm_head(hidden[:, :-1][learned])
     losses = F.cross_entropy(logits.float(), ids[:, 1:][learned], reduction="none")
-    return (losses * weights[learned]).sum() / weights.sum()
+    return (losses * weights[learned]).sum() / weights.sum(), places
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--eyes", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4300)
     parser.add_argument("--peak", type=float, default=1e-3)
-    parser.add_argument("--eyes-peak", type=float, default=3e-4, help="learning rate of the encoder and projector")
-    parser.add_argument("--frozen-steps", type=int, default=0, help="steps at the start in which the encoder does not change")
+    parser.add_argument("--eyes-peak", type=float, default=5e-4, help="learning rate of the encoder")
+    parser.add_argument("--early-steps", type=int, default=2200, help="steps with mostly single tiles")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
@@ -65,7 +83,11 @@ def main() -> None:
     torch.manual_seed(args.seed)
     tokenizer = bpe.train()
     ids = tokenizer.token_to_id
-    model = build_model(build_config(tokenizer.get_vocab_size(), ids(IMAGE), ids("<|im_start|>"), ids(END_OF_UTTERANCE), ids("<|im_end|>"))).to(device)
+    model = build_model(
+        build_config(
+            tokenizer.get_vocab_size(), ids(IMAGE), ids("<|im_start|>"), ids(END_OF_UTTERANCE), ids("<|im_end|>")
+        )
+    ).to(device)
     state = load_state(args.out)
     if args.export:
         if state is None:
@@ -75,44 +97,53 @@ def main() -> None:
         print(f"wrote {args.export} after {state['step']} steps")
         return
     model.set_attn_implementation("plain" if device == "cpu" else "sdpa")
-    eyes: list[nn.Module] = [model.model.vision_model, model.model.connector]
-    words: list[nn.Module] = [model.model.text_model, model.lm_head]
-    groups = [*({**g, "eyes": True} for g in decay_groups(eyes, 0.02)), *({**g, "eyes": False} for g in decay_groups(words, 0.02))]
+    eyes: list[nn.Module] = [model.model.vision_model]
+    head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
+    words: list[nn.Module] = [model.model.connector, model.model.text_model, model.lm_head, head]
+    groups = [
+        *({**g, "eyes": True} for g in decay_groups(eyes, 0.02)),
+        *({**g, "eyes": False} for g in decay_groups(words, 0.02)),
+    ]
     optimizer = torch.optim.AdamW(groups, lr=args.peak, betas=(0.9, 0.97), fused=True)
     start = 0
     if state:
         model.load_state_dict(state["model"])
+        head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     elif args.eyes:
         seen = torch.load(args.eyes, weights_only=True)["modules"]
-        for module, weights in zip(eyes, seen):
+        for module, weights in zip((model.model.vision_model, model.model.connector), seen):
             module.load_state_dict(weights)
     else:
         parser.error("--eyes is needed for the first run")
 
-    data = Conversations(tokenizer.to_str(), args.seed * 100_003 + start, easy_vqa_train())
+    data = Conversations(tokenizer.to_str(), args.seed * 100_003 + start, easy_vqa_train(), start, args.early_steps)
     loader = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6))
     began, losses = time.time(), defaultdict(list)
     for step in range(start, args.steps):
-        frozen = step < args.frozen_steps
-        for module in eyes:
-            module.requires_grad_(not frozen)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.eyes_peak if group["eyes"] else args.peak, 150)
         batch = next(loader)
-        loss = forward_loss(model, batch, device)
-        loss.backward()
+        loss, places = forward_loss(model, head, batch, device)
+        (loss + 0.15 * places).backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses[batch["kind"]].append(loss.item())
+        losses["place head"].append(places.item())
         if (step + 1) % 50 == 0:
             told = " ".join(f"{kind} {sum(v) / len(v):.3f}" for kind, v in sorted(losses.items()))
             print(f"step {step + 1} {told} {(time.time() - began) / (step + 1 - start):.2f} s/step", flush=True)
             losses.clear()
         if (step + 1) % 100 == 0 or step + 1 == args.steps:
-            save_state(args.out, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1)
+            save_state(
+                args.out,
+                model=model.state_dict(),
+                head=head.state_dict(),
+                optimizer=optimizer.state_dict(),
+                step=step + 1,
+            )
 
 
 if __name__ == "__main__":

@@ -18,14 +18,34 @@ POSITION_DIMS = 32  # of the vision width: 2D sine-cosine; the content starts in
 def build_config(vocab_size: int, image_token_id: int, bos: int, eos: int, pad: int) -> SmolVLMConfig:
     return SmolVLMConfig(
         vision_config=dict(
-            hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=8, image_size=TILE, patch_size=PATCH
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=4,
+            num_attention_heads=8,
+            image_size=TILE,
+            patch_size=PATCH,
         ),
         text_config=dict(
-            model_type="llama", vocab_size=vocab_size, hidden_size=256, intermediate_size=768, num_hidden_layers=4,
-            num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=2048, rope_theta=10000.0,
-            rms_norm_eps=1e-5, bos_token_id=bos, eos_token_id=eos, pad_token_id=pad, tie_word_embeddings=False,
+            model_type="llama",
+            vocab_size=vocab_size,
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=64,
+            max_position_embeddings=2048,
+            rope_theta=10000.0,
+            rms_norm_eps=1e-5,
+            bos_token_id=bos,
+            eos_token_id=eos,
+            pad_token_id=pad,
+            tie_word_embeddings=False,
         ),
-        scale_factor=2, image_token_id=image_token_id, tie_word_embeddings=False, pad_token_id=pad,
+        scale_factor=2,
+        image_token_id=image_token_id,
+        tie_word_embeddings=False,
+        pad_token_id=pad,
     )
 
 
@@ -34,7 +54,12 @@ def build_model(config: SmolVLMConfig) -> SmolVLMForConditionalGeneration:
     start_vision_like_a_convolution(model)
     for name, weight in model.model.text_model.named_parameters():
         if weight.ndim == 2 and "embed" not in name:
-            nn.init.normal_(weight, std=0.5 / math.sqrt(weight.shape[1]) if "down" in name or "o_proj" in name else 1 / math.sqrt(weight.shape[1]))
+            nn.init.normal_(
+                weight,
+                std=0.5 / math.sqrt(weight.shape[1])
+                if "down" in name or "o_proj" in name
+                else 1 / math.sqrt(weight.shape[1]),
+            )
     nn.init.normal_(model.model.text_model.embed_tokens.weight, std=0.5)
     nn.init.normal_(model.lm_head.weight, std=0.02)
     return model
@@ -68,7 +93,9 @@ def start_vision_like_a_convolution(model: SmolVLMForConditionalGeneration) -> N
     directions = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)]
     for depth, layer in enumerate(vision.encoder.layers):
         reach, sharpness = ((1, 2.2), (1, 2.3), (2, 2.5), (3, 2.3))[min(depth, 3)]
-        _point_heads(layer.self_attn, [(dx * reach, dy * reach) for dx, dy in directions], frequencies, content, sharpness)
+        _point_heads(
+            layer.self_attn, [(dx * reach, dy * reach) for dx, dy in directions], frequencies, content, sharpness
+        )
         nn.init.orthogonal_(layer.self_attn.v_proj.weight)
         nn.init.orthogonal_(layer.self_attn.out_proj.weight, gain=0.7)
         nn.init.normal_(layer.mlp.fc1.weight, std=1.0 / math.sqrt(width))

@@ -52,7 +52,9 @@ def plural(shape: str) -> str:
 # --- one scene -------------------------------------------------------------------------------------------------------
 
 
-def referring(rng: random.Random, scene: Scene, thing: Thing, *, no_color: bool = False, no_shape: bool = False) -> str | None:
+def referring(
+    rng: random.Random, scene: Scene, thing: Thing, *, no_color: bool = False, no_shape: bool = False
+) -> str | None:
     """Words that fit this thing and no other of the scene, or None."""
     options = []
     same = [t for t in scene.things if t is not thing]
@@ -80,8 +82,16 @@ def ask_color(rng: random.Random, scene: Scene) -> Question | None:
     who = referring(rng, scene, thing, no_color=True)
     if who is None:
         return None
-    forms = ["What color is the {0}?", "What is the color of the {0}?", "Which color is the {0}?", "Tell me the color of the {0}.",
-             "What colour is the {0}?", "The {0} is what color?", "Name the color of the {0}.", "What color does the {0} have?"]
+    forms = [
+        "What color is the {0}?",
+        "What is the color of the {0}?",
+        "Which color is the {0}?",
+        "Tell me the color of the {0}.",
+        "What colour is the {0}?",
+        "The {0} is what color?",
+        "Name the color of the {0}.",
+        "What color does the {0} have?",
+    ]
     return Question("color", rng.choice(forms).format(who), sentence(thing.color))
 
 
@@ -90,14 +100,28 @@ def ask_shape(rng: random.Random, scene: Scene) -> Question | None:
         return None
     thing = rng.choice(scene.things)
     if len(scene.things) == 1 and rng.random() < 0.5:
-        forms = ["What shape is in the image?", "What shape does the image contain?", "What shape is present?", "Which shape is this?",
-                 "What shape is this?", "What shape is in the picture?", "What shape do you see?", "Which shape can you see?"]
+        forms = [
+            "What shape is in the image?",
+            "What shape does the image contain?",
+            "What shape is present?",
+            "Which shape is this?",
+            "What shape is this?",
+            "What shape is in the picture?",
+            "What shape do you see?",
+            "Which shape can you see?",
+        ]
         return Question("shape", rng.choice(forms), sentence(thing.shape))
     who = referring(rng, scene, thing, no_shape=True)
     if who is None:
         return None
-    forms = ["What shape is the {0}?", "What is the {0}?", "What is the shape of the {0}?", "Which shape is the {0}?",
-             "What kind of shape is the {0}?", "What form does the {0} have?"]
+    forms = [
+        "What shape is the {0}?",
+        "What is the {0}?",
+        "What is the shape of the {0}?",
+        "Which shape is the {0}?",
+        "What kind of shape is the {0}?",
+        "What form does the {0} have?",
+    ]
     return Question("shape", rng.choice(forms).format(who), sentence(thing.shape))
 
 
@@ -113,8 +137,15 @@ def ask_count(rng: random.Random, scene: Scene) -> Question | None:
         if shape == "rectangle" and any(t.shape == "square" for t in scene.things):
             return None
         word, n = plural(shape), sum(t.shape == shape for t in scene.things)
-    forms = ["How many {0} are there?", "How many {0} are in the image?", "How many {0} do you see?", "Count the {0}.",
-             "What is the number of {0}?", "How many {0} can you see in the picture?", "How many {0} does the image contain?"]
+    forms = [
+        "How many {0} are there?",
+        "How many {0} are in the image?",
+        "How many {0} do you see?",
+        "Count the {0}.",
+        "What is the number of {0}?",
+        "How many {0} can you see in the picture?",
+        "How many {0} does the image contain?",
+    ]
     return Question("count", rng.choice(forms).format(word), sentence(NUMBERS[n]))
 
 
@@ -132,8 +163,15 @@ def ask_place(rng: random.Random, scene: Scene) -> Question | None:
         options += ["shape"]
     if not options:
         return None
-    forms = ["Where is the {0}?", "Where in the image is the {0}?", "What is the position of the {0}?", "Where can I find the {0}?",
-             "In which part of the picture is the {0}?", "Where do you see the {0}?", "Locate the {0}."]
+    forms = [
+        "Where is the {0}?",
+        "Where in the image is the {0}?",
+        "What is the position of the {0}?",
+        "Where can I find the {0}?",
+        "In which part of the picture is the {0}?",
+        "Where do you see the {0}?",
+        "Locate the {0}.",
+    ]
     return Question("place", rng.choice(forms).format(rng.choice(options)), sentence(place_phrase(thing.place)))
 
 
@@ -167,10 +205,25 @@ def ask_yes_no(rng: random.Random, scene: Scene) -> Question | None:
     if drawn is None:
         return None
     noun, there = drawn
-    positive = ["Is there {a}?", "Is there {a} in the image?", "Is {a} present?", "Does the image contain {a}?", "Do you see {a}?",
-                "Can you see {a}?", "Is there {a} in the picture?", "Does the picture show {a}?", "Does the image show {a}?"]
-    negative = ["Is there not {a}?", "Is there not {a} in the image?", "Is no {n} present?", "Does the image not contain {a}?",
-                "Is there no {n}?", "Is there no {n} in the image?"]
+    positive = [
+        "Is there {a}?",
+        "Is there {a} in the image?",
+        "Is {a} present?",
+        "Does the image contain {a}?",
+        "Do you see {a}?",
+        "Can you see {a}?",
+        "Is there {a} in the picture?",
+        "Does the picture show {a}?",
+        "Does the image show {a}?",
+    ]
+    negative = [
+        "Is there not {a}?",
+        "Is there not {a} in the image?",
+        "Is no {n} present?",
+        "Does the image not contain {a}?",
+        "Is there no {n}?",
+        "Is there no {n} in the image?",
+    ]
     negated = rng.random() < 0.35
     text = rng.choice(negative if negated else positive).format(a=article(noun), n=noun)
     return Question("yes/no", text, "Yes." if there != negated else "No.")
@@ -186,10 +239,16 @@ def ask_attribute(rng: random.Random, scene: Scene) -> Question | None:
         value = thing.color if right else rng.choice([c for c in COLORS if c != thing.color])
     else:
         who = referring(rng, scene, thing, no_shape=True)
-        value = article(thing.shape if right else rng.choice([s for s in SHAPES if s not in (thing.shape, "rectangle")]))
+        value = article(
+            thing.shape if right else rng.choice([s for s in SHAPES if s not in (thing.shape, "rectangle")])
+        )
     if who is None:
         return None
-    return Question("yes/no", rng.choice(("Is the {0} {1}?", "Is the {0} {1}?", "The {0} is {1}, right?")).format(who, value), "Yes." if right else "No.")
+    return Question(
+        "yes/no",
+        rng.choice(("Is the {0} {1}?", "Is the {0} {1}?", "The {0} is {1}, right?")).format(who, value),
+        "Yes." if right else "No.",
+    )
 
 
 def ask_size(rng: random.Random, scene: Scene) -> Question | None:
@@ -202,7 +261,11 @@ def ask_size(rng: random.Random, scene: Scene) -> Question | None:
         return None
     who = thing.name() if any(t.shape == thing.shape for t in same) or rng.random() < 0.5 else thing.shape
     if rng.random() < 0.5:
-        return Question("size", rng.choice(("How big is the {0}?", "What size is the {0}?", "What is the size of the {0}?")).format(who), sentence(str(thing.size_word)))
+        return Question(
+            "size",
+            rng.choice(("How big is the {0}?", "What size is the {0}?", "What is the size of the {0}?")).format(who),
+            sentence(str(thing.size_word)),
+        )
     asked = rng.choice(("small", "large"))
     forms = ("Is the {0} small or large?", "Is the {0} large or small?")
     if rng.random() < 0.4:
@@ -216,7 +279,12 @@ RELATIONS = {
     "above": lambda a, b: b.y - a.y,
     "below": lambda a, b: a.y - b.y,
 }
-RELATION_FORMS = {"to the left of": ("to the left of", "left of"), "to the right of": ("to the right of", "right of"), "above": ("above",), "below": ("below", "under")}
+RELATION_FORMS = {
+    "to the left of": ("to the left of", "left of"),
+    "to the right of": ("to the right of", "right of"),
+    "above": ("above",),
+    "below": ("below", "under"),
+}
 
 
 def ask_relation(rng: random.Random, scene: Scene) -> Question | None:
@@ -241,7 +309,12 @@ def ask_relation(rng: random.Random, scene: Scene) -> Question | None:
         return Question("relation", f"Is the {other.name()} {words} the {who}?", "Yes." if other in matching else "No.")
     if len(matching) > 1:
         return None
-    forms = ["What is {1} the {0}?", "Which shape is {1} the {0}?", "What do you see {1} the {0}?", "What shape is {1} the {0}?"]
+    forms = [
+        "What is {1} the {0}?",
+        "Which shape is {1} the {0}?",
+        "What do you see {1} the {0}?",
+        "What shape is {1} the {0}?",
+    ]
     answer = sentence(article(matching[0].name())) if matching else "Nothing."
     return Question("relation", rng.choice(forms).format(who, words), answer)
 
@@ -261,10 +334,23 @@ def description(scene: Scene) -> str:
 
 
 def ask_describe(rng: random.Random, scene: Scene) -> Question | None:
-    forms = ["Describe the image.", "Describe this image.", "What do you see?", "What is in the image?", "What is in this picture?",
-             "What does the image show?", "Describe the picture.", "Can you describe this image?", "What can you see in the image?",
-             "Please describe what you see.", "Tell me what is in the image.", "What shapes are there?", "List the shapes.",
-             "Describe this image in detail.", "What is this?"]
+    forms = [
+        "Describe the image.",
+        "Describe this image.",
+        "What do you see?",
+        "What is in the image?",
+        "What is in this picture?",
+        "What does the image show?",
+        "Describe the picture.",
+        "Can you describe this image?",
+        "What can you see in the image?",
+        "Please describe what you see.",
+        "Tell me what is in the image.",
+        "What shapes are there?",
+        "List the shapes.",
+        "Describe this image in detail.",
+        "What is this?",
+    ]
     return Question("describe", rng.choice(forms), description(scene))
 
 
@@ -273,7 +359,9 @@ def ask_missing(rng: random.Random, scene: Scene) -> Question | None:
     shapes = {t.shape for t in scene.things}
     shape = rng.choice([s for s in SHAPES if s not in shapes and not (s == "rectangle" and "square" in shapes)])
     who = f"{rng.choice(tuple(COLORS))} {shape}" if rng.random() < 0.4 else shape
-    text = rng.choice(("What color is the {0}?", "Where is the {0}?", "What is to the left of the {0}?")).format(shape if "color" in who else who)
+    text = rng.choice(("What color is the {0}?", "Where is the {0}?", "What is to the left of the {0}?")).format(
+        shape if "color" in who else who
+    )
     if text.startswith("What color"):
         who = shape
         text = f"What color is the {shape}?"
@@ -281,8 +369,16 @@ def ask_missing(rng: random.Random, scene: Scene) -> Question | None:
 
 
 IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
-    (ask_color, 3), (ask_shape, 3), (ask_count, 3), (ask_place, 2.2), (ask_yes_no, 4), (ask_attribute, 1), (ask_size, 0.8),
-    (ask_relation, 2.2), (ask_describe, 1.6), (ask_missing, 0.5),
+    (ask_color, 3),
+    (ask_shape, 3),
+    (ask_count, 3),
+    (ask_place, 2.2),
+    (ask_yes_no, 4),
+    (ask_attribute, 1),
+    (ask_size, 0.8),
+    (ask_relation, 2.2),
+    (ask_describe, 1.6),
+    (ask_missing, 0.5),
 )
 
 
@@ -320,7 +416,15 @@ def _about_several(rng: random.Random, scenes: Sequence[Scene]) -> Question | No
         forms = ("How many images are there?", "How many images do you see?", "How many pictures did I send?")
         return Question("several", rng.choice(forms), sentence(NUMBERS[n]))
     if kind < 0.3:
-        text = rng.choice(("Describe each image.", "Describe the images.", "Describe all images.", "What is in the images?", "What do you see?"))
+        text = rng.choice(
+            (
+                "Describe each image.",
+                "Describe the images.",
+                "Describe all images.",
+                "What is in the images?",
+                "What do you see?",
+            )
+        )
         return Question("several", text, " ".join(f"Image {i + 1}: {description(s)}" for i, s in enumerate(scenes)))
     if kind < 0.5:
         drawn = rng.choice(scenes)
@@ -331,8 +435,15 @@ def _about_several(rng: random.Random, scenes: Sequence[Scene]) -> Question | No
         has = [any(noun in (t.name(), t.shape, f"{t.color} shape") for t in s.things) for s in scenes]
         if sum(has) != 1 or (noun == "rectangle" and any(t.shape == "square" for s in scenes for t in s.things)):
             return None
-        forms = ("Which image shows {0}?", "Which image contains {0}?", "In which image is {0}?", "Which picture has {0}?")
-        return Question("several", rng.choice(forms).format(article(noun)), sentence(f"the {ORDINALS[has.index(True)]}"))
+        forms = (
+            "Which image shows {0}?",
+            "Which image contains {0}?",
+            "In which image is {0}?",
+            "Which picture has {0}?",
+        )
+        return Question(
+            "several", rng.choice(forms).format(article(noun)), sentence(f"the {ORDINALS[has.index(True)]}")
+        )
     which = rng.randrange(n)
     maker = rng.choice((ask_color, ask_shape, ask_count, ask_yes_no, ask_describe))
     inner = maker(rng, scenes[which])
@@ -378,58 +489,161 @@ def _about_clip(rng: random.Random, event: Event, frames: int) -> Question | Non
     thing = event.thing
     kind = rng.random()
     if kind < 0.3:
-        forms = ("What happens?", "What happens in the video?", "What happens in this video?", "Describe the video.", "What is happening?", "Describe what happens.",
-                 "What do you see in the video?", "Tell me what happens in the clip.", "What changes in the video?")
+        forms = (
+            "What happens?",
+            "What happens in the video?",
+            "What happens in this video?",
+            "Describe the video.",
+            "What is happening?",
+            "Describe what happens.",
+            "What do you see in the video?",
+            "Tell me what happens in the clip.",
+            "What changes in the video?",
+        )
         return Question("motion", rng.choice(forms), event.told())
     if kind < 0.6:
         who = rng.choice((thing.shape, "shape", "object", thing.name() if event.kind != "recolor" else thing.shape))
         if event.kind == "move":
-            forms = ("Which way does the {0} move?", "In which direction does the {0} move?", "Where does the {0} move?", "Which direction is the {0} moving?",
-                     "Where is the {0} going?", "Which way is the {0} going?")
+            forms = (
+                "Which way does the {0} move?",
+                "In which direction does the {0} move?",
+                "Where does the {0} move?",
+                "Which direction is the {0} moving?",
+                "Where is the {0} going?",
+                "Which way is the {0} going?",
+            )
             return Question("motion", rng.choice(forms).format(who), sentence(event.detail))
         if event.kind == "recolor":
-            forms = ("How does the color of the {0} change?", "What color does the {0} change to?", "Which color does the {0} become?", "What is the color of the {0} at the end?",
-                     "What is the color of the {0} at the start?")
+            forms = (
+                "How does the color of the {0} change?",
+                "What color does the {0} change to?",
+                "Which color does the {0} become?",
+                "What is the color of the {0} at the end?",
+                "What is the color of the {0} at the start?",
+            )
             text = rng.choice(forms)
-            answer = f"from {thing.color} to {event.detail}" if text.startswith("How") else thing.color if "start" in text else event.detail
+            answer = (
+                f"from {thing.color} to {event.detail}"
+                if text.startswith("How")
+                else thing.color
+                if "start" in text
+                else event.detail
+            )
             return Question("motion", text.format(who), sentence(answer))
         if event.kind in ("appear", "disappear"):
-            text = rng.choice(("Does the {0} appear or disappear?", "Does the {0} disappear?", "Does the {0} appear?")).format(who)
+            text = rng.choice(
+                ("Does the {0} appear or disappear?", "Does the {0} disappear?", "Does the {0} appear?")
+            ).format(who)
             if " or " in text:
                 return Question("motion", text, sentence(event.kind + "s"))
             return Question("motion", text, "Yes." if text.endswith(f" {event.kind}?") else "No.")
         return Question("motion", f"Which way does the {who} move?", "It does not move.")
     if kind < 0.72:
         moves = event.kind == "move"
-        text = rng.choice(("Does the {0} move?", "Is the {0} moving?", "Does anything move?")).format(rng.choice((thing.shape, "shape", "object")))
+        text = rng.choice(("Does the {0} move?", "Is the {0} moving?", "Does anything move?")).format(
+            rng.choice((thing.shape, "shape", "object"))
+        )
         return Question("motion", text, "Yes." if moves else "No.")
     if kind < 0.84:
         forms = ("How many frames are there?", "How many frames do you see?", "How many frames were you shown?")
         return Question("frames", rng.choice(forms), sentence(num2words(frames)))
     if event.kind != "recolor" and kind < 0.92:
-        return Question("color", rng.choice(("What color is the {0}?", "What is the color of the {0}?")).format(rng.choice((thing.shape, "shape"))), sentence(thing.color))
-    return Question("shape", rng.choice(("What shape is in the video?", "What shape is it?", "What shape do you see?", "Which shape is shown?")), sentence(thing.shape))
+        return Question(
+            "color",
+            rng.choice(("What color is the {0}?", "What is the color of the {0}?")).format(
+                rng.choice((thing.shape, "shape"))
+            ),
+            sentence(thing.color),
+        )
+    return Question(
+        "shape",
+        rng.choice(
+            ("What shape is in the video?", "What shape is it?", "What shape do you see?", "Which shape is shown?")
+        ),
+        sentence(thing.shape),
+    )
 
 
 # --- no image --------------------------------------------------------------------------------------------------------
 
 NO_IMAGE = "I see no image. Please add a picture or a clip of shapes."
 WHO = "I am a small model that answers questions about pictures of coloured shapes."
-CAN = "I can tell the shapes, colours, counts and positions in a picture, and what moves in a clip. I do not know photos."
+CAN = (
+    "I can tell the shapes, colours, counts and positions in a picture, and what moves in a clip. I do not know photos."
+)
 SMALL_TALK: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("hello", "hi", "hey", "good morning", "good evening", "hello there", "hi there", "good day"), "Hello! Add a picture of shapes and ask me about it."),
-    (("who are you", "what are you", "what is your name", "what model are you", "which model is this", "tell me about yourself"), WHO),
-    (("what can you do", "help", "how do you work", "what do you know", "what can I ask", "what should I ask", "can you help me", "how can you help me"), CAN),
-    (("thanks", "thank you", "thank you very much", "great", "nice", "good job", "well done", "perfect"), "You are welcome."),
+    (
+        ("hello", "hi", "hey", "good morning", "good evening", "hello there", "hi there", "good day"),
+        "Hello! Add a picture of shapes and ask me about it.",
+    ),
+    (
+        (
+            "who are you",
+            "what are you",
+            "what is your name",
+            "what model are you",
+            "which model is this",
+            "tell me about yourself",
+        ),
+        WHO,
+    ),
+    (
+        (
+            "what can you do",
+            "help",
+            "how do you work",
+            "what do you know",
+            "what can I ask",
+            "what should I ask",
+            "can you help me",
+            "how can you help me",
+        ),
+        CAN,
+    ),
+    (
+        ("thanks", "thank you", "thank you very much", "great", "nice", "good job", "well done", "perfect"),
+        "You are welcome.",
+    ),
     (("how are you", "how is it going"), "I am ready. Add a picture of shapes and ask me about it."),
     (("bye", "goodbye", "see you"), "Goodbye!"),
-    (("can you read text", "can you see photos", "do you know photos", "can you recognize people", "can you see people", "what do you not know",
-      "what can you not do"), "No. I only know drawn shapes, not photos, people or text."),
+    (
+        (
+            "can you read text",
+            "can you see photos",
+            "do you know photos",
+            "can you recognize people",
+            "can you see people",
+            "what do you not know",
+            "what can you not do",
+        ),
+        "No. I only know drawn shapes, not photos, people or text.",
+    ),
     (("can you see", "can you see images", "do you see images", "can you see me"), NO_IMAGE),
-    (("what is the capital of France", "tell me a joke", "write a poem", "what is two plus two", "what is the weather", "who is the president", "tell me a story",
-      "what time is it", "translate this", "write some code", "what is the meaning of life", "sing a song", "how old are you", "where are you from",
-      "what is love", "recommend a book", "solve this equation", "explain gravity", "what day is it", "how tall is the tower"),
-     "I do not know that. I only answer questions about pictures of shapes."),
+    (
+        (
+            "what is the capital of France",
+            "tell me a joke",
+            "write a poem",
+            "what is two plus two",
+            "what is the weather",
+            "who is the president",
+            "tell me a story",
+            "what time is it",
+            "translate this",
+            "write some code",
+            "what is the meaning of life",
+            "sing a song",
+            "how old are you",
+            "where are you from",
+            "what is love",
+            "recommend a book",
+            "solve this equation",
+            "explain gravity",
+            "what day is it",
+            "how tall is the tower",
+        ),
+        "I do not know that. I only answer questions about pictures of shapes.",
+    ),
 )
 
 

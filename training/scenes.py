@@ -109,7 +109,20 @@ def _outline_points(shape: str, aspect: float) -> tuple[Points, ...]:
         return (np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1),)
     if shape == "cross":
         w = 0.34
-        corners = [(-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w), (-w, -w)]
+        corners = [
+            (-w, -1),
+            (w, -1),
+            (w, -w),
+            (1, -w),
+            (1, w),
+            (w, w),
+            (w, 1),
+            (-w, 1),
+            (-w, w),
+            (-1, w),
+            (-1, -w),
+            (-w, -w),
+        ]
         return (np.array(corners, dtype=float),)
     if shape == "heart":
         t = np.linspace(0, 2 * math.pi, 40, endpoint=False)
@@ -134,7 +147,7 @@ def mask_of(
     """
     over = 4
     radius = thing.size * min(width, height) / 2 + grow_px
-    half = int(math.ceil(radius * 1.35)) + 1
+    half = math.ceil(radius * 1.35) + 1
     center_x, center_y = thing.x * width, thing.y * height
     left, top = int(center_x) - half, int(center_y) - half
     canvas = Image.new("L", (2 * half * over, 2 * half * over))

@@ -45,13 +45,18 @@ def corpus(rng: random.Random, size: int = 6000) -> Iterator[str]:
 def train(seed: int = 0) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     late = [GLOBAL, *GRID_TOKENS, FAKE, IMAGE, END_OF_UTTERANCE]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(late), special_tokens=["<|endoftext|>", START, "<|im_end|>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False,
+        vocab_size=VOCABULARY - len(late),
+        special_tokens=["<|endoftext|>", START, "<|im_end|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(corpus(random.Random(seed)), trainer)
     while tokenizer.get_vocab_size() < VOCABULARY - len(late):  # few words: fill up, so that row counts stay fixed
@@ -66,11 +71,22 @@ def train(seed: int = 0) -> Tokenizer:
 def save(tokenizer: Tokenizer, folder: Path) -> None:
     """The tokenizer's files, laid out like those of the published checkpoints."""
     tokenizer.save(str(folder / "tokenizer.json"))
-    special = {"bos_token": START, "eos_token": END_OF_UTTERANCE, "pad_token": "<|im_end|>", "unk_token": "<|endoftext|>"}
+    special = {
+        "bos_token": START,
+        "eos_token": END_OF_UTTERANCE,
+        "pad_token": "<|im_end|>",
+        "unk_token": "<|endoftext|>",
+    }
     extra = [FAKE, IMAGE, END_OF_UTTERANCE]
     config = {
-        **special, "additional_special_tokens": extra, "tokenizer_class": "PreTrainedTokenizerFast", "processor_class": "SmolVLMProcessor",
-        "add_prefix_space": False, "clean_up_tokenization_spaces": False, "model_max_length": 2048, "chat_template": CHAT_TEMPLATE,
+        **special,
+        "additional_special_tokens": extra,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "processor_class": "SmolVLMProcessor",
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 2048,
+        "chat_template": CHAT_TEMPLATE,
     }
     _write(folder / "tokenizer_config.json", config)
     _write(folder / "special_tokens_map.json", {**special, "additional_special_tokens": extra})

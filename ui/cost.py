@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.chat import Attachment, Message, active_turns, history_before
@@ -26,15 +26,34 @@ class Cost:
 
     def told(self) -> str:
         total = self.image_tokens + self.text_tokens
-        return f"{self.image_tokens} image tokens and about {self.text_tokens} of text: {total} of {self.context_tokens}"
+        return (
+            f"{self.image_tokens} image tokens and about {self.text_tokens} of text: {total} of {self.context_tokens}"
+        )
 
 
-def of_next_question(store: Store, spec: ModelSpec, conversation: str | None, attachments: tuple[Attachment, ...], system_prompt: str) -> Cost:
-    """As if a short question were asked now."""
+def of_next_question(
+    store: Store,
+    spec: ModelSpec,
+    conversation: str | None,
+    attachments: tuple[Attachment, ...],
+    system_prompt: str,
+    *,
+    drop_clips: bool = False,
+) -> Cost:
+    """As if a short question were asked now. `drop_clips`: earlier frames will no longer be shown."""
     said = store.messages(conversation) if conversation else []
+    if drop_clips:
+        said = [replace(m, attachments=tuple(a for a in m.attachments if a.kind != "video")) for m in said]
     history = history_before(said, active_turns(said)[-1][0].id) if active_turns(said) else []
     answers = [m for m in said if m.role == "assistant" and m.active and history and m.reply_to == history[-1].id]
     asked = Message("user", "What do you see in this picture?", attachments)
     prompt = build_prompt([*history, *answers, asked], store.picture, system_prompt)
     images, text = estimate_tokens(prompt, spec.geometry)
     return Cost(images, text, spec.context_tokens)
+
+
+def frames_that_fit(spent: Cost, frames: int, spec: ModelSpec) -> int:
+    """How many of the frames leave room, each with its tile, marks and line of text."""
+    each = spec.geometry.tokens_per_tile + 12
+    over = spent.image_tokens + spent.text_tokens + ANSWER_ROOM - spent.context_tokens
+    return max(1, frames - -(-over // each))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import psutil
 import streamlit as st
@@ -31,9 +32,11 @@ class Choice:
 def draw(store: Store, kind: Kind) -> Choice:
     with st.sidebar:
         spec = _model()
+        status = st.container()
         settings, dtype = _settings()
         backend = TransformersBackend(spec, dtype)  # type: ignore[arg-type]
-        _status(backend.handle)
+        with status:
+            _status(backend.handle)
         _conversations(store, kind)
     return Choice(spec, backend, settings)
 
@@ -41,26 +44,20 @@ def draw(store: Store, kind: Kind) -> Choice:
 def _model() -> ModelSpec:
     default, why = catalog.default_model(this_machine())
     names = [spec.key for spec in catalog.models()] + list(st.session_state["folders"])
-    chosen = st.session_state.setdefault("model", default.key)
-    st.session_state["model"] = chosen  # keeps the choice while another page is shown
+    if st.session_state["model"] not in names:
+        st.session_state["model"] = default.key
     st.selectbox("Model", names, key="model", format_func=lambda name: catalog.find(name).title)
     spec = catalog.find(st.session_state["model"])
     here = "on this machine" if catalog.is_cached(spec) else f"{spec.weights_bytes / GIB:.1f} GiB to download"
-    facts = f"{spec.parameters / 1e6:,.0f} M parameters · {here} · {spec.tokens_per_square_image} tokens a picture, {spec.geometry.tokens_per_tile} a frame"
-    st.caption(facts)
-    if spec.note:
-        st.info(spec.note, icon=":material/info:")
-    if spec.key == default.key:
-        st.caption(why)
-    with st.expander("Use a checkpoint folder"):
-        st.text_input("Folder", key="folder", placeholder="/path/to/SmolVLM2-500M-Video-Instruct", on_change=_add_folder)
-        st.caption("A folder with config.json, the tokenizer's files and .safetensors weights.")
+    facts = f"{spec.parameters / 1e6:,.0f} M parameters, {here}. {spec.tokens_per_square_image} tokens a picture, {spec.geometry.tokens_per_tile} a frame."
+    lines = [spec.note and f":orange[:material/info: **{spec.note}**]", why if spec.key == default.key else "", facts]
+    st.caption("  \n".join(filter(None, lines)))
     return spec
 
 
 def _add_folder() -> None:
     try:
-        spec = catalog.from_folder(catalog.Path(st.session_state["folder"]).expanduser())
+        spec = catalog.from_folder(Path(st.session_state["folder"]).expanduser())
     except LensError as error:
         state.notify(error)
         return
@@ -70,15 +67,28 @@ def _add_folder() -> None:
 
 
 def _settings() -> tuple[GenerationSettings, str]:
-    with st.expander("Settings"):
-        tokens = st.slider("Longest answer (tokens)", 16, 1024, 256, 16, key="max_new_tokens")
-        temperature = st.slider("Temperature", 0.0, 2.0, 0.0, 0.1, key="temperature", help="0 always takes the likeliest token.")
+    with st.expander("Settings", icon=":material/tune:"):
+        tokens = st.slider("Longest answer (tokens)", 16, 1024, step=16, key="max_new_tokens")
+        temperature = st.slider(
+            "Temperature", 0.0, 2.0, step=0.1, key="temperature", help="0 always takes the likeliest token."
+        )
         sampled = temperature > 0
-        top_p = st.slider("Top-p", 0.05, 1.0, 1.0, 0.05, key="top_p", disabled=not sampled, help="Only with a temperature above 0.")
-        seed = st.number_input("Seed", 0, 2**31, 0, key="seed", disabled=not sampled, help="Only with a temperature above 0.")
-        penalty = st.slider("Repetition penalty", 1.0, 2.0, 1.0, 0.05, key="repetition_penalty")
+        top_p = st.slider(
+            "Top-p", 0.05, 1.0, step=0.05, key="top_p", disabled=not sampled, help="Only with a temperature above 0."
+        )
+        seed = st.number_input(
+            "Seed", 0, 2**31, key="seed", disabled=not sampled, help="Only with a temperature above 0."
+        )
+        penalty = st.slider("Repetition penalty", 1.0, 2.0, step=0.05, key="repetition_penalty")
         system = st.text_area("System prompt", key="system_prompt", placeholder="None", height=70)
-        dtype = st.segmented_control("Precision", ["bfloat16", "float32"], default="bfloat16", key="dtype") or "bfloat16"
+        dtype = st.selectbox("Precision", ["bfloat16", "float32"], key="dtype", help="float32 takes twice the memory.")
+        st.text_input(
+            "Checkpoint folder",
+            key="folder",
+            placeholder="/path/to/SmolVLM2-500M-Video-Instruct",
+            on_change=_add_folder,
+            help="A folder with config.json, the tokenizer's files and .safetensors weights; it then appears under Model.",
+        )
     return GenerationSettings(tokens, temperature, top_p, penalty, int(seed), system), dtype
 
 
@@ -92,15 +102,16 @@ def _status(handle: ModelHandle) -> None:
         st.button("Try again", on_click=handle.reset, key="retry_load")
     elif handle.state == "ready" and (loaded := handle.loaded) is not None:
         device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
-        st.success(f"Ready on {device}, {_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s", icon=":material/check_circle:")
+        st.caption(
+            f":green[:material/check_circle: **Ready on {device}**], {_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s"
+        )
     else:
         st.caption(":material/hourglass_empty: Not loaded yet")
         if st.session_state.get("painted"):
             handle.preload()
         st.session_state["painted"] = True
-    loaded_models = len(POOL.loaded())
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
-    st.caption(f"Memory: {_size(used)} of {_size(total)} used by this app, {loaded_models} model{'s' if loaded_models != 1 else ''} loaded")
+    st.caption(f"App memory {_size(used)} of {_size(total)} · models loaded: {len(POOL.loaded())}")
 
 
 def _size(count: int) -> str:
@@ -109,8 +120,12 @@ def _size(count: int) -> str:
 
 def _conversations(store: Store, kind: Kind) -> None:
     st.subheader("Conversations")
-    st.button("New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None))
-    search = st.text_input("Search", key=f"search_{kind}", placeholder="Search titles and messages", label_visibility="collapsed")
+    st.button(
+        "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
+    )
+    search = st.text_input(
+        "Search", key=f"search_{kind}", placeholder="Search titles and messages", label_visibility="collapsed"
+    )
     found = store.conversations(kind, search)
     if search and not found:
         st.caption("Nothing found.")
@@ -124,17 +139,40 @@ def _conversations(store: Store, kind: Kind) -> None:
 def _row(store: Store, info: ConversationInfo, kind: Kind, is_open: bool) -> None:
     name, menu = st.columns([5, 1], gap="small", vertical_alignment="center")
     name.button(
-        info.title if len(info.title) <= 34 else info.title[:33] + "…", key=f"open_{info.id}", width="stretch",
-        type="primary" if is_open else "tertiary", help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
-        on_click=state.open_conversation, args=(kind, info.id),
+        info.title if len(info.title) <= 34 else info.title[:33] + "…",
+        key=f"open_{info.id}",
+        width="stretch",
+        type="primary" if is_open else "tertiary",
+        help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
+        on_click=state.open_conversation,
+        args=(kind, info.id),
     )
     with menu.popover("", icon=":material/more_vert:", type="tertiary", help="Rename, export, delete"):
-        st.text_input("Name", info.title, key=f"title_{info.id}", on_change=lambda: store.rename(info.id, st.session_state[f"title_{info.id}"]))
-        st.download_button("Markdown", lambda: export.to_markdown(store, info).encode(), f"{info.title[:40]}.md", key=f"md_{info.id}", icon=":material/download:")
-        st.download_button("JSON", lambda: export.to_json(store, info).encode(), f"{info.title[:40]}.json", key=f"json_{info.id}", icon=":material/download:")
+        st.text_input(
+            "Name",
+            info.title,
+            key=f"title_{info.id}",
+            on_change=lambda: store.rename(info.id, st.session_state[f"title_{info.id}"]),
+        )
+        st.download_button(
+            "Markdown",
+            lambda: export.to_markdown(store, info).encode(),
+            f"{info.title[:40]}.md",
+            key=f"md_{info.id}",
+            icon=":material/download:",
+        )
+        st.download_button(
+            "JSON",
+            lambda: export.to_json(store, info).encode(),
+            f"{info.title[:40]}.json",
+            key=f"json_{info.id}",
+            icon=":material/download:",
+        )
         if st.session_state["deleting"] == info.id:
             st.warning("Deleted for good, its pictures too.")
-            st.button("Delete it", key=f"sure_{info.id}", type="primary", on_click=_delete, args=(store, info, kind, is_open))
+            st.button(
+                "Delete it", key=f"sure_{info.id}", type="primary", on_click=_delete, args=(store, info, kind, is_open)
+            )
         else:
             st.button("Delete…", key=f"delete_{info.id}", icon=":material/delete:", on_click=_confirm, args=(info.id,))
 

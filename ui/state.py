@@ -10,8 +10,27 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.store import Kind, Store, open_store
 
 _DEFAULTS: dict[str, object] = {
-    "conversation_image": None, "conversation_video": None, "pending": (), "clip": None, "sampled": None, "notices": (),
-    "inlet_round": 0, "editing": None, "deleting": None, "folders": (),
+    "conversation_image": None,
+    "conversation_video": None,
+    "pending": (),
+    "clip": None,
+    "sampled": None,
+    "notices": (),
+    "inlet_round": 0,
+    "editing": None,
+    "deleting": None,
+    "folders": (),
+}
+# Widgets of the sidebar: set again on every run, since Streamlit forgets a widget's value when another page is opened.
+_KEPT: dict[str, object] = {
+    "model": None,
+    "max_new_tokens": 256,
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "seed": 0,
+    "repetition_penalty": 1.0,
+    "system_prompt": "",
+    "dtype": "bfloat16",
 }
 
 
@@ -19,12 +38,14 @@ def prepare() -> Store:
     """Set what is not set yet; call first on every page."""
     for key, value in _DEFAULTS.items():
         st.session_state.setdefault(key, value)
+    for key, value in _KEPT.items():
+        st.session_state[key] = st.session_state.get(key, value)
     return open_store()
 
 
 def conversation(kind: Kind) -> str | None:
     """The open conversation of a page, None for a new one or one that another tab deleted."""
-    identity = st.session_state[f"conversation_{kind}"]
+    identity: str | None = st.session_state[f"conversation_{kind}"]
     if identity is not None and open_store().info(identity) is None:
         notify("This conversation was deleted in another tab.")
         identity = st.session_state[f"conversation_{kind}"] = None

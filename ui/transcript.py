@@ -80,7 +80,15 @@ def _question(store: Store, question: Message, kind: Kind, choice: Choice, *, ed
     text, pencil = st.columns([12, 1], vertical_alignment="top") if editable else (st.container(), None)
     text.text(question.text)
     if pencil is not None:
-        pencil.button("", icon=":material/edit:", key=f"edit_{question.id}", type="tertiary", help="Edit this question", on_click=_set_editing, args=(question.id,))
+        pencil.button(
+            "",
+            icon=":material/edit:",
+            key=f"edit_{question.id}",
+            type="tertiary",
+            help="Edit this question",
+            on_click=_set_editing,
+            args=(question.id,),
+        )
 
 
 def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
@@ -90,10 +98,25 @@ def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
         except LensError as error:
             st.error(str(error))
         st.caption(_escape(attachment.name) + "".join(f" · {note}" for note in attachment.notes))
-        label, icon, tip = ("Drop", ":material/visibility_off:", "Stop showing this picture to the model") if attachment.shown else (
-            "Show again", ":material/visibility:", "The model is not shown this picture"
+        label, icon, tip = (
+            (
+                "Hide from model",
+                ":material/visibility_off:",
+                "Follow-up questions will not show this picture to the model",
+            )
+            if attachment.shown
+            else ("Show to model", ":material/visibility:", "The model is not shown this picture any more")
         )
-        st.button(label, icon=icon, key=f"toggle_{question.id}_{attachment.sha256}", type="tertiary", help=tip, on_click=_toggle, args=(store, question, attachment.sha256))
+        key = f"toggle_{question.id}_{attachment.sha256}"
+        st.button(
+            label,
+            icon=icon,
+            key=key,
+            type="tertiary",
+            help=tip,
+            on_click=_toggle,
+            args=(store, question, attachment.sha256),
+        )
 
 
 def _toggle(store: Store, question: Message, sha256: str) -> None:
@@ -157,7 +180,9 @@ def figures(answer: Message) -> str:
 def _given(store: Store, question: Message, answer: Message, messages: list[Message]) -> None:
     stats: dict[str, Any] = answer.stats or {}
     try:
-        prompt = build_prompt(history_before(messages, question.id), store.picture, str((answer.settings or {}).get("system_prompt", "")))
+        prompt = build_prompt(
+            history_before(messages, question.id), store.picture, str((answer.settings or {}).get("system_prompt", ""))
+        )
     except LensError as error:
         st.caption(str(error))
         return
@@ -169,12 +194,24 @@ def _given(store: Store, question: Message, answer: Message, messages: list[Mess
     told = {name: value for name, value in (answer.settings or {}).items() if name != "system_prompt"}
     memory = stats.get("peak_memory_bytes", 0) / 2**20
     reused = stats.get("reused_tokens", 0)
-    st.caption(f"Each <image> is a picture above. {reused} prompt tokens came from the cache of the turn before. Peak memory {memory:,.0f} MiB. Settings: {told}. Prompt {prompt.fingerprint[:12]}. Revision: {answer.revision or 'unknown'}.")
+    lines = [
+        f"{len(prompt.slots)} pictures: each `<image>` stands for one, in order. {reused} prompt tokens came from the cache of the turn before.",
+        f"Settings: {_escape(', '.join(f'{name} {value}' for name, value in told.items()))}.",
+        f"Peak memory {memory:,.0f} MiB. Prompt {prompt.fingerprint[:12]}. Weights: {_escape(answer.revision or 'not recorded')}.",
+    ]
+    st.caption("  \n".join(lines))
 
 
 def _again(store: Store, question: Message, answer: Message | None, kind: Kind, choice: Choice) -> None:
     label = "Answer again" if answer is not None else "Answer"
-    st.button(label, icon=":material/refresh:", key=f"again_{question.id}", type="tertiary", on_click=_restart, args=(store, kind, question.id, choice))
+    st.button(
+        label,
+        icon=":material/refresh:",
+        key=f"again_{question.id}",
+        type="tertiary",
+        on_click=_restart,
+        args=(store, kind, question.id, choice),
+    )
 
 
 def _restart(store: Store, kind: Kind, question_id: int, choice: Choice) -> None:

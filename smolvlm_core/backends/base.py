@@ -40,7 +40,11 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         ranges = {
-            "max_new_tokens": (1, 8192), "temperature": (0.0, 5.0), "top_p": (0.01, 1.0), "repetition_penalty": (0.5, 3.0), "seed": (0, 2**63 - 1),
+            "max_new_tokens": (1, 8192),
+            "temperature": (0.0, 5.0),
+            "top_p": (0.01, 1.0),
+            "repetition_penalty": (0.5, 3.0),
+            "seed": (0, 2**63 - 1),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -82,7 +86,13 @@ Event = Progress | Delta | Stats
 
 
 class Backend(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def revision(self) -> str:
+        """Which weights answered, once that is known."""
+        ...
 
     def capabilities(self) -> Capabilities: ...
 

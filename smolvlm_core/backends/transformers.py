@@ -55,14 +55,23 @@ def encode_prompt(prompt: Prompt, spec: ModelSpec, tokenizer: Any, image_process
         size = None if slot.tiled else {"longest_edge": spec.geometry.tile}
         options = {"size": size} if size else {}
         made = image_processor(
-            images=[[slot.open()]], do_image_splitting=slot.tiled, return_row_col_info=True, return_tensors="pt", **options
+            images=[[slot.open()]],
+            do_image_splitting=slot.tiled,
+            return_row_col_info=True,
+            return_tensors="pt",
+            **options,
         )
         rows, columns = made["rows"][0][0], made["cols"][0][0]
         text += get_image_prompt_string(rows, columns, tokens_per_tile, FAKE_TOKEN, IMAGE, GLOBAL_TOKEN) + rest
         tiles.append(made["pixel_values"][0])
         marks += [(slot.sha256, slot.tiled, i) for i in range(len(made["pixel_values"][0]))]
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return EncodedPrompt(ids, *_identify(ids, tokenizer.convert_tokens_to_ids(IMAGE), marks, tokens_per_tile, torch.cat(tiles) if tiles else None))
+    return EncodedPrompt(
+        ids,
+        *_identify(
+            ids, tokenizer.convert_tokens_to_ids(IMAGE), marks, tokens_per_tile, torch.cat(tiles) if tiles else None
+        ),
+    )
 
 
 def _identify(
@@ -102,6 +111,12 @@ class TransformersBackend:
     @property
     def handle(self) -> ModelHandle:
         return POOL.get(self.spec, self.dtype)
+
+    @property
+    def revision(self) -> str:
+        """The weights' commit on the hub, or 'local folder'; empty before they are loaded."""
+        loaded = self.handle.loaded
+        return loaded.revision if loaded else ""
 
     def capabilities(self) -> Capabilities:
         return Capabilities(images=True, video=True, streaming=True, context_tokens=self.spec.context_tokens)
@@ -151,7 +166,9 @@ class TransformersBackend:
 class _Run:
     """One answer, made on the worker's thread; `events` is what the asker reads."""
 
-    def __init__(self, handle: ModelHandle, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> None:
+    def __init__(
+        self, handle: ModelHandle, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event
+    ) -> None:
         self.handle, self.prompt, self.settings, self.cancel = handle, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.asked = self.started = time.perf_counter()
@@ -172,7 +189,7 @@ class _Run:
             failure = error
         except BaseException as error:
             failure = self._in_words(error)
-        if failure is not None or reason == "cancelled" and self.new_tokens == 0:
+        if failure is not None or (reason == "cancelled" and self.new_tokens == 0):
             _forget(self.handle)
         self.events.put(self._stats(reason))
         if failure is not None:
@@ -183,7 +200,10 @@ class _Run:
         import torch
 
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
-            worded = OutOfMemoryError("The model ran out of memory while answering.", "Show fewer pictures or frames, or choose a smaller model.")
+            worded = OutOfMemoryError(
+                "The model ran out of memory while answering.",
+                "Show fewer pictures or frames, or choose a smaller model.",
+            )
             worded.__cause__ = error
             return worded
         return error
@@ -221,7 +241,8 @@ class _Run:
         kept = _kept_of(self.handle)
         self.reused = min(_common_start(kept.identity, encoded.identity), last)
         if self.reused:
-            kept.cache.crop(self.reused)
+            if (surplus := kept.cache.get_seq_length() - self.reused) > 0:
+                kept.cache.crop(-surplus)
         else:
             kept.cache = DynamicCache(config=loaded.model.config.get_text_config())
         kept.identity = encoded.identity[: self.reused]
@@ -265,9 +286,15 @@ class _Run:
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
         streamer = _Streamer(self, loaded.tokenizer)
         made = loaded.model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=kept.cache, max_new_tokens=most, do_sample=False,
-            repetition_penalty=self.settings.repetition_penalty, logits_processor=_sampling(self.settings, loaded.model.device),
-            stopping_criteria=[_stop_when(self.cancel)], streamer=streamer,
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=kept.cache,
+            max_new_tokens=most,
+            do_sample=False,
+            repetition_penalty=self.settings.repetition_penalty,
+            logits_processor=_sampling(self.settings, loaded.model.device),
+            stopping_criteria=[_stop_when(self.cancel)],
+            streamer=streamer,
         )[0].tolist()
         held = kept.cache.get_seq_length()
         kept.identity = [*encoded.identity, *made[len(encoded.ids) :]][:held]
@@ -297,11 +324,16 @@ class _Run:
         now = time.perf_counter()
         decoding = now - self.first_token if self.first_token is not None else 0.0
         return Stats(
-            reason, image_tokens=self.encoded.image_tokens if self.encoded else 0, prompt_tokens=len(self.encoded.ids) if self.encoded else 0,
-            reused_tokens=self.reused, new_tokens=self.new_tokens,
+            reason,
+            image_tokens=self.encoded.image_tokens if self.encoded else 0,
+            prompt_tokens=len(self.encoded.ids) if self.encoded else 0,
+            reused_tokens=self.reused,
+            new_tokens=self.new_tokens,
             time_to_first_token_seconds=self.first_token - self.asked if self.first_token is not None else None,
             tokens_per_second=(self.new_tokens - 1) / decoding if self.new_tokens > 1 and decoding > 0 else None,
-            total_seconds=now - self.asked, queued_seconds=self.started - self.asked, peak_memory_bytes=self.peak_memory,
+            total_seconds=now - self.asked,
+            queued_seconds=self.started - self.asked,
+            peak_memory_bytes=self.peak_memory,
             prompt_fingerprint=self.prompt.fingerprint,
         )
 
@@ -384,6 +416,3 @@ def _sampling(settings: GenerationSettings, device: Any) -> Any:
     if settings.top_p < 1:
         steps.append(TopPLogitsWarper(settings.top_p))
     return LogitsProcessorList([*steps, Gumbel()])
-
-
-

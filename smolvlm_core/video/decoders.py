@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 VIDEO_EXTENSIONS = ("mp4", "mov", "m4v", "mkv", "webm", "avi", "gif")
 MAX_FRAME_EDGE = 1024  # px: frames are kept at this size at most; the largest tile of any SmolVLM2 is 512
-_ROTATIONS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
 class Clip(Protocol):
@@ -33,7 +32,7 @@ class Clip(Protocol):
 
 
 class DecordClip:
-    """decord 0.6 ignores rotation metadata, so the rotation is read through OpenCV and applied here."""
+    """decord 0.6.0 applies rotation metadata (measured on quarter turns); its angle is read through OpenCV for the facts."""
 
     def __init__(self, path: Path) -> None:
         import decord
@@ -48,10 +47,10 @@ class DecordClip:
             height, width = self._reader[0].shape[:2]
         except (decord.DECORDError, RuntimeError, IndexError) as error:
             raise MediaError(f"{path.name} cannot be read by decord.") from error
-        rotation = _rotation_of(path)
-        width, height = (height, width) if rotation in (90, 270) else (width, height)
         duration = max(last_end, self._starts[-1]) - self._starts[0]
-        self.facts = ClipFacts(duration, width, height, float(self._reader.get_avg_fps()), count, rotation, "decord")
+        self.facts = ClipFacts(
+            duration, width, height, float(self._reader.get_avg_fps()), count, _rotation_of(path), "decord"
+        )
 
     def frames_at(self, times_seconds: Sequence[float]) -> Iterator[Frame]:
         import decord
@@ -63,7 +62,7 @@ class DecordClip:
                 pixels = self._reader[index].asnumpy()
             except (decord.DECORDError, RuntimeError, IndexError):
                 continue
-            yield Frame(self._starts[index] - first, index, _upright(pixels, self.facts.rotation_degrees))
+            yield Frame(self._starts[index] - first, index, _to_image(pixels))
 
     def close(self) -> None:
         self._reader = None
@@ -78,7 +77,7 @@ class OpenCvClip:
         self._cv2 = cv2
         self._capture: Any = cv2.VideoCapture(str(path))
         ok, pixels = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not ok:
+        if not ok or pixels is None:
             self._capture.release()
             raise MediaError(f"{path.name} cannot be read by OpenCV.")
         height, width = pixels.shape[:2]
@@ -99,7 +98,7 @@ class OpenCvClip:
                 upcoming = self._next(index)
             chosen = held or upcoming
             if chosen is not None:
-                yield Frame(chosen[0], chosen[1], _upright(self._cv2.cvtColor(chosen[2], self._cv2.COLOR_BGR2RGB), 0))
+                yield Frame(chosen[0], chosen[1], _to_image(self._cv2.cvtColor(chosen[2], self._cv2.COLOR_BGR2RGB)))
 
     def _next(self, index: int) -> tuple[float, int, Any] | None:
         ok, pixels = self._capture.read()
@@ -132,7 +131,9 @@ def open_clip(path: Path) -> tuple[Clip, tuple[str, ...]]:
         except MediaError as error:
             logger.info("%s: %s", name, error)
             notes.append(f"{name} could not read this file")
-    raise MediaError(f"{path.name} is not a clip that can be read, or it is damaged.", f"Use one of: {', '.join(VIDEO_EXTENSIONS)}.")
+    raise MediaError(
+        f"{path.name} is not a clip that can be read, or it is damaged.", f"Use one of: {', '.join(VIDEO_EXTENSIONS)}."
+    )
 
 
 def _rotation_of(path: Path) -> int:
@@ -145,9 +146,7 @@ def _rotation_of(path: Path) -> int:
         capture.release()
 
 
-def _upright(pixels: np.ndarray[Any, np.dtype[np.uint8]], rotation_degrees: int) -> Image.Image:
+def _to_image(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
     image = Image.fromarray(pixels)
-    if rotation_degrees in _ROTATIONS:
-        image = image.transpose(_ROTATIONS[rotation_degrees])
     image.thumbnail((MAX_FRAME_EDGE, MAX_FRAME_EDGE))
     return image

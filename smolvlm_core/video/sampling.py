@@ -56,7 +56,10 @@ def sample_clip(
         start, end = range_seconds or (0.0, duration)
         end = min(end, duration)
         if not 0 <= start < end:
-            raise MediaError(f"The range {start:.1f} to {end:.1f} s is not within the clip ({duration:.1f} s).", "Choose another range.")
+            raise MediaError(
+                f"The range {start:.1f} to {end:.1f} s is not within the clip ({duration:.1f} s).",
+                "Choose another range.",
+            )
         times = evenly_spaced_times(start, end, min(count, max(1, clip.facts.frame_count)))
         frames: list[Frame] = []
         for frame in clip.frames_at(times):
@@ -70,7 +73,9 @@ def sample_clip(
     finally:
         clip.close()
     if not different:
-        raise MediaError(f"No frame of {path.name} can be decoded.", "The file may be damaged: save or download it again.")
+        raise MediaError(
+            f"No frame of {path.name} can be decoded.", "The file may be damaged: save or download it again."
+        )
     return SampledClip(clip.facts, tuple(different), tuple(notes))
 
 

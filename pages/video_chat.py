@@ -1,0 +1,150 @@
+"""Chat about a clip: the frames the model is shown, their cost, and the questions."""
+
+import streamlit as st
+
+from smolvlm_core.attach import attach_clip, sample_kept_clip
+from smolvlm_core.chat import Attachment, active_turns
+from smolvlm_core.errors import LensError
+from smolvlm_core.video import VIDEO_EXTENSIONS, SampledClip, default_frame_count, open_clip
+from ui import cost, gallery, sidebar, state, transcript
+from ui.clips import Clip, clip_of_conversation, draw_strip, drop_earlier_frames
+
+store = state.prepare()
+
+
+def take(data: bytes, name: str) -> None:
+    try:
+        sha256 = store.add_media(data, name, "video/mp4")
+        opened, _ = open_clip(store.media_path(sha256))
+        opened.close()
+    except LensError as error:
+        state.notify(error)
+        return
+    st.session_state["clip"], st.session_state["sampled"] = Clip(sha256, name, opened.facts), None
+
+
+def take_upload() -> None:
+    upload = st.session_state[f"clip_inlet_{st.session_state['inlet_round']}"]
+    st.session_state["inlet_round"] += 1
+    if upload is not None:
+        state.open_conversation("video", None)
+        take(upload.getvalue(), upload.name)
+
+
+def take_sample(index: int) -> None:
+    path = gallery.clips()[index]
+    state.open_conversation("video", None)
+    take(path.read_bytes(), path.name)
+
+
+def draw_inlet(opened: bool) -> None:
+    with st.expander("Choose a clip", expanded=opened, icon=":material/video_call:"):
+        st.file_uploader(
+            "Drop or choose a clip",
+            type=list(VIDEO_EXTENSIONS),
+            key=f"clip_inlet_{st.session_state['inlet_round']}",
+            on_change=take_upload,
+        )
+        for index, path in enumerate(gallery.clips()):
+            st.button(
+                f"Use the sample: {path.stem.replace('-', ' ')}",
+                key=f"clip_{path.stem}",
+                icon=":material/movie:",
+                on_click=take_sample,
+                args=(index,),
+            )
+
+
+def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
+    """Count and range, then the frames themselves; decoded again only when one of the two has changed."""
+    duration = max(clip.facts.duration_seconds, 0.1)
+    suggested = default_frame_count(duration, spec.video_fps, spec.video_max_frames)
+    left, right = st.columns(2)
+    most = max(2, min(64, clip.facts.frame_count))
+    count = left.slider(
+        "Frames",
+        1,
+        most,
+        min(suggested, most),
+        key=f"count_{clip.sha256}_{spec.key}",
+        help=f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most.",
+    )
+    start, end = right.slider(
+        "Range (seconds)",
+        0.0,
+        duration,
+        (0.0, duration),
+        step=duration / 100,
+        format="%.1f",
+        key=f"range_{clip.sha256}",
+    )
+    end = max(end, start + min(0.05, duration))
+    wanted = (clip.sha256, count, start, end)
+    held = st.session_state["sampled"]
+    if held is None or held[0] != wanted:
+        bar = st.progress(0.0, text="Taking frames…")
+        sampled = sample_kept_clip(
+            store,
+            clip.sha256,
+            count,
+            (start, end),
+            progress=lambda done, of: bar.progress(done / of, text=f"Frame {done} of {of}"),
+        )
+        bar.empty()
+        st.session_state["sampled"] = held = (wanted, sampled)
+    return held[1]  # type: ignore[no-any-return]
+
+
+def next_attachments(clip: Clip, sampled: SampledClip) -> tuple[Attachment, ...]:
+    """The frames, unless the model is shown exactly these already."""
+    made = attach_clip(store, clip.sha256, clip.name, sampled)
+    said = store.messages(conversation) if conversation else []
+    shown = [a for question, _ in active_turns(said) for a in question.attachments if a.shown]
+    return () if any(a.frames == made.frames for a in shown) else (made,)
+
+
+choice = sidebar.draw(store, "video")
+conversation = state.conversation("video")
+if conversation and st.session_state["clip"] is None:
+    st.session_state["clip"] = clip_of_conversation(store, conversation)
+clip: Clip | None = st.session_state["clip"]
+st.title("Video chat")
+if clip is None:
+    st.caption("Choose a clip. The model is shown some of its frames: you see which, and decide.")
+state.show_notices()
+question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
+draw_inlet(opened=clip is None)
+sampled, spent = None, None
+if clip is not None:
+    st.video(str(store.media_path(clip.sha256)))
+    st.caption(clip.told())
+    try:
+        sampled = choose_frames(clip, choice.spec)
+    except LensError as error:
+        st.error(str(error), icon=":material/error:")
+if clip is not None and sampled is not None:
+    attachments = next_attachments(clip, sampled)
+    draw_strip(sampled, replaced=bool(attachments) and conversation is not None)
+    spent = cost.of_next_question(
+        store, choice.spec, conversation, attachments, choice.settings.system_prompt, drop_clips=bool(attachments)
+    )
+    if spent.fits:
+        st.caption(f"With the next question: {spent.told()}.")
+    else:
+        fewer = cost.frames_that_fit(spent, len(sampled.frames), choice.spec)
+        st.error(f"This does not fit: {spent.told()}.", icon=":material/error:")
+        st.button(
+            f"Use {fewer} frames",
+            type="primary",
+            on_click=st.session_state.__setitem__,
+            args=(f"count_{clip.sha256}_{choice.spec.key}", fewer),
+        )
+if question and clip is not None and sampled is not None and spent is not None:
+    if not spent.fits:
+        state.notify(f"Choose fewer frames first. Your question: {question}")
+    else:
+        if attachments and conversation:
+            drop_earlier_frames(store, conversation)
+        transcript.ask(store, "video", choice, question.strip(), attachments)
+    st.rerun()
+transcript.draw(store, "video", choice)

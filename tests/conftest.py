@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av  # before decord, whose own copy of FFmpeg keeps it from opening libvpx
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from smolvlm_core import catalog
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.store import Store, open_store
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test touches the user's conversations."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("SMOLVLM_LENS_DATA", str(folder))
+    open_store.cache_clear()
+    yield folder
+    open_store.cache_clear()
+
+
+@pytest.fixture
+def store(own_data_folder: Path) -> Store:
+    return open_store()
+
+
+@pytest.fixture(scope="session")
+def backend() -> TransformersBackend:
+    """The bundled model, for real."""
+    return TransformersBackend(catalog.bundled())
+
+
+def drawn(color: str = "red", shape: str = "ellipse", size: int = 300, background: str = "white") -> Image.Image:
+    """One large shape, drawn with Pillow and not with the project's own generator."""
+    image = Image.new("RGB", (size, size), background)
+    getattr(ImageDraw.Draw(image), shape)((size * 0.25, size * 0.25, size * 0.75, size * 0.75), fill=color)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture
+def write_clip(tmp_path: Path) -> Writer:
+    """Writes a clip whose frame i has the grey level 4 × i, so that a wrong frame is seen."""
+
+    def write(
+        name: str = "clip.mp4",
+        frames: int = 40,
+        fps: int = 10,
+        codec: str = "libx264",
+        size: tuple[int, int] = (64, 48),
+        rotation: int = 0,
+    ) -> Path:
+
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=fps)
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            if codec == "libx264":
+                stream.gop_size = 12
+            for i in range(frames):
+                level = np.full((size[1], size[0], 3), i * 4, dtype=np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(level, format="rgb24")))
+            container.mux(stream.encode(None))
+        if rotation:
+            path = rotated(path, rotation)
+        return path
+
+    return write
+
+
+def rotated(path: Path, degrees: int) -> Path:
+    """The same MP4 with a display matrix in its track header, as a phone held upright writes it (ISO 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    cos, sin = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
+    data[at : at + 36] = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path

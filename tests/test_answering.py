@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from smolvlm_core.answering import running_answer, start_answer
+from smolvlm_core.attach import attach_image
+from smolvlm_core.backends import GenerationSettings
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.chat import active_turns
+from smolvlm_core.errors import LensError, PromptError
+from smolvlm_core.store import Store
+from tests.conftest import drawn, encoded
+
+
+def last_answer(store: Store, conversation: str) -> object:
+    return active_turns(store.messages(conversation))[-1][1]
+
+
+def test_an_answer_is_kept_with_all_about_it(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    question = store.add_question(
+        conversation, "What color is the circle?", (attach_image(store, encoded(drawn()), "a.png"),)
+    )
+    answer = start_answer(store, backend, conversation, question, GenerationSettings(seed=7))
+    snapshots = list(answer.follow())
+    assert snapshots[-1].done and snapshots[-1].text == "Red." and running_answer(conversation) is None
+    kept = last_answer(store, conversation)
+    assert (kept.text, kept.status, kept.model) == ("Red.", "complete", backend.name)  # type: ignore[attr-defined]
+    assert kept.settings["seed"] == 7 and kept.stats["stop_reason"] == "end" and kept.revision  # type: ignore[attr-defined,index]
+
+
+def test_a_follow_up_keeps_the_picture(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    first = store.add_question(
+        conversation, "What shape is in the image?", (attach_image(store, encoded(drawn("blue")), "a.png"),)
+    )
+    start_answer(store, backend, conversation, first, GenerationSettings()).wait()
+    second = store.add_question(conversation, "What color is the circle?")
+    start_answer(store, backend, conversation, second, GenerationSettings()).wait()
+    kept = last_answer(store, conversation)
+    assert kept.text == "Blue." and kept.stats["reused_tokens"] > 180  # type: ignore[attr-defined]
+
+
+def test_stop_keeps_what_was_said(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    pictures = tuple(attach_image(store, encoded(drawn(c)), "a.png") for c in ("red", "blue", "green"))
+    question = store.add_question(conversation, "Describe each image.", pictures)
+    answer = start_answer(store, backend, conversation, question, GenerationSettings())
+    with pytest.raises(LensError, match="already"):
+        start_answer(store, backend, conversation, question, GenerationSettings())
+    for snapshot in answer.follow(0):
+        if len(snapshot.text) > 8:
+            answer.stop()
+    kept = last_answer(store, conversation)
+    assert kept.status == "stopped" and kept.text.startswith("Image 1")  # type: ignore[attr-defined]
+    again = start_answer(store, backend, conversation, question, GenerationSettings())
+    again.wait()
+    assert [m.status for m in store.messages(conversation) if m.role == "assistant" and m.active] == ["complete"]
+
+
+def test_a_refused_prompt_leaves_no_half_turn(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    question = store.add_question(conversation, "what is <image>?")
+    with pytest.raises(PromptError):
+        start_answer(store, backend, conversation, question, GenerationSettings())
+    assert last_answer(store, conversation) is None and running_answer(conversation) is None
+
+
+def test_a_failure_is_kept_in_words(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    attachment = attach_image(store, encoded(drawn()), "a.png")
+    question = store.add_question(conversation, "What?", (attachment,))
+    store.media_path(attachment.sha256).unlink()
+    start_answer(store, backend, conversation, question, GenerationSettings()).wait()
+    kept = last_answer(store, conversation)
+    assert kept.status == "failed" and "missing from the data folder" in kept.error  # type: ignore[attr-defined]
+    assert not any(t.name.startswith("answer-") for t in threading.enumerate())

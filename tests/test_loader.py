@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from smolvlm_core import catalog, loader
+from smolvlm_core.backends import Delta, GenerationSettings, Progress, Stats
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.chat import Message
+from smolvlm_core.errors import ModelError, OutOfMemoryError
+from smolvlm_core.loader import ModelPool
+from smolvlm_core.prompt import build_prompt
+from tests.conftest import drawn
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def no_report(text: str, fraction: float | None) -> None:
+    pass
+
+
+def copy_of_bundled(folder: Path) -> Path:
+    return Path(shutil.copytree(catalog.BUNDLED_CHECKPOINT, folder))
+
+
+def test_loads_bf16_with_sdpa(backend: TransformersBackend) -> None:
+    import torch
+
+    loaded = loader.load(backend.spec, "bfloat16", "cpu", no_report)
+    assert loaded.model.dtype == torch.bfloat16 and loaded.model.config._attn_implementation == "sdpa"
+    assert loaded.memory_bytes < 20 * 2**20
+
+
+def test_ten_askers_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, calls = ModelPool(), []
+    real = loader.load
+    monkeypatch.setattr(loader, "load", lambda *a: (calls.append(1), real(*a))[1])
+    handles = [pool.get(catalog.bundled()) for _ in range(10)]
+    jobs = [handle.worker.submit(lambda handle=handle: handle.ensure_loaded(no_report)) for handle in handles]
+    for job in jobs:
+        assert job.finished.wait(60)
+    assert len(calls) == 1 and len({id(h) for h in handles}) == 1 and handles[0].state == "ready"
+    pool.close()
+
+
+def test_dtype_is_part_of_the_key_and_settings_are_not() -> None:
+    pool = ModelPool()
+    assert pool.get(catalog.bundled(), "float32") is not pool.get(catalog.bundled(), "bfloat16")
+    pool.close()
+
+
+def test_the_least_recently_used_idle_model_goes_when_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ModelPool()
+    monkeypatch.setattr(loader, "POOL", pool)
+    old, busy, new = (pool.get(catalog.from_folder(copy_of_bundled(tmp_path / n))) for n in ("old", "busy", "new"))
+    for handle in (old, busy):
+        assert handle.worker.submit(lambda handle=handle: handle.ensure_loaded(no_report)).finished.wait(60)
+    gate, started = threading.Event(), threading.Event()
+    busy.worker.submit(lambda: (started.set(), gate.wait(30)))
+    assert started.wait(5)
+    monkeypatch.setattr(loader, "_free_memory", lambda device: 0)
+    assert new.worker.submit(lambda: new.ensure_loaded(no_report)).finished.wait(60)
+    assert old.loaded is None and busy.loaded is not None, "never the one that is answering"
+    assert new.state == "ready" and pool.get(old.spec) is not old
+    gate.set()
+    pool.close()
+
+
+def test_a_released_model_is_loaded_again_by_the_next_question(backend: TransformersBackend) -> None:
+    prompt = build_prompt([Message("user", "hello")], {}.__getitem__)
+    for _ in range(2):
+        assert any(isinstance(e, Delta) for e in backend.generate(prompt, GenerationSettings(), threading.Event()))
+        backend.close()
+
+
+def test_a_missing_file_says_which(tmp_path: Path) -> None:
+    folder = copy_of_bundled(tmp_path / "m")
+    spec = catalog.from_folder(folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        loader.load(spec, "bfloat16", "cpu", no_report)
+
+
+def test_damaged_weights_are_an_error_in_words_and_can_be_tried_again(tmp_path: Path) -> None:
+    folder = copy_of_bundled(tmp_path / "m")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:1000])
+    backend = TransformersBackend(catalog.from_folder(folder))
+    prompt = build_prompt([Message("user", "hello")], {}.__getitem__)
+    events = []
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        for event in backend.generate(prompt, GenerationSettings(), threading.Event()):
+            events.append(event)
+    assert isinstance(events[-1], Stats) and events[-1].stop_reason == "failed"
+    assert backend.handle.state == "failed" and backend.handle.error is not None
+    (folder / "model.safetensors").write_bytes(whole)
+    assert any(isinstance(e, Delta) for e in backend.generate(prompt, GenerationSettings(), threading.Event()))
+    backend.close()
+
+
+def test_without_the_hub_a_published_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(loader, "hub_reachable", lambda: False)
+    with pytest.raises(ModelError, match="is not on this machine and the model hub cannot be reached") as caught:
+        loader.load(catalog.PUBLISHED[2], "bfloat16", "cpu", no_report)
+    assert "bundled model" in caught.value.hint
+
+
+def test_out_of_memory_while_loading_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import transformers
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", fail)
+    with pytest.raises(OutOfMemoryError, match="does not fit in memory") as caught:
+        loader.load(catalog.bundled(), "bfloat16", "cpu", no_report)
+    assert "smaller model" in caught.value.hint
+
+
+def test_remote_code_and_pickles_are_never_used(tmp_path: Path) -> None:
+    """A checkpoint that asks for its own code, or has only a pickle, is refused."""
+    folder = copy_of_bundled(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForImageTextToText": "evil.Model", "AutoConfig": "evil.Config"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    loaded = loader.load(catalog.from_folder(folder), "bfloat16", "cpu", no_report)
+    assert type(loaded.model).__name__ == "SmolVLMForConditionalGeneration"
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="no .safetensors weights"):
+        catalog.from_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def real_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random-weight checkpoint of the 256M model's real size, where its maker is."""
+    maker = SHARED / "tools" / "make_checkpoint.py"
+    if not maker.exists():
+        pytest.skip("the maker of random-weight checkpoints is not on this machine")
+    out = tmp_path_factory.mktemp("real") / "smolvlm2-256m-random"
+    subprocess.run([sys.executable, str(maker), "--size", "256m", "--out", str(out)], check=True, capture_output=True)
+    return out
+
+
+def test_a_checkpoint_of_real_size(real_size: Path) -> None:
+    """The published layout: real tokenizer, real shapes, 512 px tiles."""
+    spec = catalog.from_folder(real_size)
+    published = catalog.PUBLISHED[2]
+    assert spec.geometry == published.geometry and spec.kv_bytes_per_token == published.kv_bytes_per_token
+    assert abs(spec.parameters - published.parameters) / published.parameters < 0.01
+    from smolvlm_core.chat import Attachment
+
+    image = Attachment("image", "a", "a.png", "image/png", 640, 360)
+    prompt = build_prompt([Message("user", "What is this?", (image,))], lambda _: drawn().resize((640, 360)))
+    backend = TransformersBackend(spec)
+    events = list(backend.generate(prompt, GenerationSettings(max_new_tokens=3), threading.Event()))
+    stats = events[-1]
+    assert isinstance(stats, Stats) and stats.image_tokens == 832 and stats.new_tokens >= 1
+    assert any(isinstance(e, Progress) and "tile 13 of 13" in e.text for e in events)
+    backend.close()

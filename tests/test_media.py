@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from smolvlm_core import media
+from smolvlm_core.errors import MediaError
+from tests.conftest import drawn, encoded
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_common_formats_give_the_same_picture(kind: str) -> None:
+    picture = media.open_image(encoded(drawn(), kind), f"a.{kind.lower()}")
+    assert (picture.width, picture.height, picture.image.mode) == (300, 300, "RGB")
+    assert np.allclose(picture.image.getpixel((150, 150)), (255, 0, 0), atol=6)
+    assert np.allclose(picture.image.getpixel((5, 5)), (255, 255, 255), atol=6)
+
+
+def test_heic() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pip install pillow-heif reads HEIC")
+    out = io.BytesIO()
+    pillow_heif.from_pillow(drawn()).save(out)
+    picture = media.open_image(out.getvalue(), "photo.heic")
+    assert np.allclose(picture.image.getpixel((150, 150)), (255, 0, 0), atol=12)
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("blue", (0, 0, 10, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    picture = media.open_image(encoded(image, "JPEG", exif=exif, quality=95), "a.jpg")
+    assert (picture.width, picture.height) == (20, 40)
+    assert picture.image.getpixel((10, 2))[2] > 200 and picture.image.getpixel((10, 2))[0] < 60
+
+
+def test_transparency_is_laid_on_white_and_said() -> None:
+    image = Image.new("RGBA", (10, 10), (255, 0, 0, 0))
+    picture = media.open_image(encoded(image), "a.png")
+    assert picture.image.getpixel((5, 5)) == (255, 255, 255)
+    assert "transparent parts are shown on white" in picture.notes
+
+
+def test_palette_with_a_transparent_colour() -> None:
+    image = Image.new("P", (10, 10), 1)
+    image.putpalette([0, 0, 0, 0, 0, 255] + [0] * 762)
+    assert media.open_image(encoded(image), "a.png").image.getpixel((5, 5)) == (0, 0, 255)
+    assert media.open_image(encoded(image, transparency=1), "a.png").image.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_cut() -> None:
+    values = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    picture = media.open_image(encoded(Image.fromarray(values)), "a.png")
+    got = np.asarray(picture.image)[..., 0].astype(int).ravel()
+    assert got[0] == 0 and got[-1] == 255 and abs(got[128] - 128) <= 1
+
+
+def test_cmyk_and_colour_profiles() -> None:
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red = media.open_image(encoded(cmyk, "TIFF"), "a.tiff").image.getpixel((4, 4))
+    assert red[0] > 200 and red[1] < 60
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    same = media.open_image(encoded(drawn(), icc_profile=profile), "a.png").image
+    assert np.allclose(same.getpixel((150, 150)), (255, 0, 0), atol=2)
+    assert media.open_image(encoded(drawn(), icc_profile=b"broken"), "a.png").image.getpixel((150, 150)) == (255, 0, 0)
+
+
+def test_only_the_first_frame_of_an_animation_is_used_and_said() -> None:
+    frames = [Image.new("RGB", (10, 10), c) for c in ("red", "green", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    picture = media.open_image(data, "a.gif")
+    assert picture.image.getpixel((5, 5))[0] > 200
+    assert picture.notes == ("only the first of 3 frames is used",)
+
+
+def test_a_wrong_name_is_said_but_does_no_harm() -> None:
+    picture = media.open_image(encoded(drawn(), "JPEG"), "a.png")
+    assert picture.notes == ("named .png but it is a JPEG file",)
+    assert media.open_image(encoded(drawn(), "JPEG"), "a.JPG").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b"hello, I am text", "not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "not a picture|damaged"),
+        (encoded(drawn(), "JPEG")[:800], "damaged|not a picture"),
+        (encoded(drawn())[:700], "damaged"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (b"%PDF-1.4 ...", "not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_words(data: bytes, says: str) -> None:
+    with pytest.raises(MediaError, match=says) as caught:
+        media.open_image(data, "a.png")
+    assert caught.value.hint
+
+
+def test_a_decompression_bomb_is_refused_before_decoding() -> None:
+    """A tiny file that claims 30,000 × 30,000 pixels would take 2.7 GB."""
+    for side in (11_000, 30_000):
+        data = encoded(Image.new("1", (side, side)))
+        assert len(data) < 200_000
+        with pytest.raises(MediaError, match="more than the 100 megapixels"):
+            media.open_image(data, "bomb.png")
+
+
+def test_too_many_bytes_and_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MediaError, match="too narrow"):
+        media.open_image(encoded(Image.new("RGB", (3000, 2))), "line.png")
+    monkeypatch.setattr(media, "MAX_IMAGE_BYTES", 1000)
+    with pytest.raises(MediaError, match="pictures may have"):
+        media.open_image(encoded(drawn(), "BMP"), "a.bmp")
+
+
+def test_mutated_files_never_raise_anything_else() -> None:
+    """Any damage is a MediaError: whatever Pillow's decoders raise inside."""
+    rng = np.random.default_rng(0)
+    originals = [encoded(drawn(size=60), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")]
+    for i in range(600):
+        data = bytearray(originals[i % len(originals)])
+        for _ in range(rng.integers(1, 12)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        if rng.random() < 0.3:
+            data = data[: rng.integers(1, len(data))]
+        try:
+            media.open_image(bytes(data), "a.png")
+        except MediaError:
+            pass

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from smolvlm_core import catalog
+from smolvlm_core.backends.transformers import TransformersBackend, encode_prompt
+from smolvlm_core.chat import Attachment, FrameRef, Message, history_before
+from smolvlm_core.errors import PromptError
+from smolvlm_core.prompt import VisionGeometry, build_prompt, estimate_tokens
+from tests.conftest import drawn
+
+IMAGE = Attachment("image", "a", "a.png", "image/png", 300, 300)
+CLIP = Attachment(
+    "video",
+    "v",
+    "clip.mp4",
+    "video/mp4",
+    64,
+    48,
+    duration_seconds=75.4,
+    frames=(FrameRef(0.0, 0, "f0"), FrameRef(61.2, 612, "f1")),
+    decoder="decord",
+)
+
+
+def never(sha256: str) -> Image.Image:
+    raise AssertionError("building a prompt opens no picture")
+
+
+def user(text: str, *attachments: Attachment) -> Message:
+    return Message("user", text, attachments)
+
+
+def test_text_first_has_a_space_and_image_first_has_none() -> None:
+    assert build_prompt([user("Hi")], never).text == "<|im_start|>User: Hi<end_of_utterance>\nAssistant:"
+    assert (
+        build_prompt([user("What?", IMAGE)], never).text
+        == "<|im_start|>User:<image>What?<end_of_utterance>\nAssistant:"
+    )
+
+
+def test_several_turns_have_one_start_token() -> None:
+    said = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
+    assert build_prompt(said, never, "Be brief.").text == (
+        "<|im_start|>System: Be brief.<end_of_utterance>\nUser:<image>What?<end_of_utterance>\n"
+        "Assistant: A circle.<end_of_utterance>\nUser: Color?<end_of_utterance>\nAssistant:"
+    )
+
+
+def test_video_text_is_smolvlm2s_own() -> None:
+    prompt = build_prompt([user("What happens?", CLIP)], never)
+    assert prompt.text == (
+        "<|im_start|>User: You are provided the following series of two frames from a 0:01:15 [H:MM:SS] video.\n\n"
+        "Frame from 00:00:<image>\nFrame from 01:01:<image>\n\nWhat happens?<end_of_utterance>\nAssistant:"
+    )
+    assert [slot.tiled for slot in prompt.slots] == [False, False]
+
+
+def test_the_published_chat_template_gives_the_same_text() -> None:
+    """The bundled checkpoint's template is the published one; transformers renders it."""
+    import jinja2
+
+    template = json.loads((catalog.bundled().folder / "chat_template.json").read_text())["chat_template"]  # type: ignore[operator]
+    said = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
+    rendered = jinja2.Template(template).render(
+        messages=[
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "A circle."}]},
+            {"role": "user", "content": [{"type": "text", "text": "Color?"}]},
+        ],
+        add_generation_prompt=True,
+    )
+    assert build_prompt(said, never).text == rendered
+
+
+def test_the_same_messages_give_the_same_fingerprint() -> None:
+    said = [user("What?", IMAGE)]
+    assert build_prompt(said, never).fingerprint == build_prompt(list(said), never).fingerprint
+    other = build_prompt([user("What?", replace(IMAGE, sha256="b"))], never)
+    assert other.text == build_prompt(said, never).text and other.fingerprint != build_prompt(said, never).fingerprint
+
+
+@pytest.mark.parametrize(
+    "word", ["<image>", "<end_of_utterance>", "<|im_start|>", "<fake_token_around_image>", "<row_1_col_1>"]
+)
+def test_reserved_words_are_refused_not_changed(word: str) -> None:
+    with pytest.raises(PromptError, match="reserves"):
+        build_prompt([user(f"what is {word}?", IMAGE)], never)
+
+
+def test_two_clips_or_pictures_beside_a_clip_are_refused() -> None:
+    with pytest.raises(PromptError, match="one clip"):
+        build_prompt([user("What?", CLIP, CLIP)], never)
+    with pytest.raises(PromptError, match="not both"):
+        build_prompt([user("What?", IMAGE, CLIP)], never)
+    with pytest.raises(PromptError, match="no question"):
+        build_prompt([user("What?"), Message("assistant", "x")], never)
+
+
+def test_a_dropped_picture_is_not_shown() -> None:
+    prompt = build_prompt([user("What?", replace(IMAGE, shown=False))], never)
+    assert prompt.slots == () and "<image>" not in prompt.text
+
+
+def test_pictures_of_a_failed_turn_move_to_the_next_question() -> None:
+    messages = [
+        replace(user("first", IMAGE), id=1),
+        Message("assistant", "", id=2, reply_to=1, status="failed"),
+        replace(user("again"), id=3),
+    ]
+    history = history_before(messages, 3)
+    assert [m.text for m in history] == ["again"] and history[0].attachments == (IMAGE,)
+
+
+# Rows, columns as SmolVLM's image processor reports them (checked against it below).
+SIZES = [
+    (1, 1),
+    (300, 300),
+    (640, 360),
+    (360, 640),
+    (1000, 100),
+    (100, 1000),
+    (1920, 1080),
+    (333, 334),
+    (4000, 3000),
+    (199, 101),
+    (192, 96),
+]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_token_costs_match_the_image_processor(width: int, height: int, backend: TransformersBackend) -> None:
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(backend.spec.folder, backend="pil")
+    made = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
+    assert backend.spec.geometry.grid(width, height) == (made["rows"][0][0], made["cols"][0][0])
+
+
+@pytest.mark.parametrize(("tile", "edge"), [(384, 1536), (512, 2048)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(640, 480), (1920, 1080), (1080, 1920), (500, 500), (2000, 300), (1001, 997)]
+)
+def test_token_costs_of_the_published_sizes(tile: int, edge: int, width: int, height: int) -> None:
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    processor = SmolVLMImageProcessorPil(size={"longest_edge": edge}, max_image_size={"longest_edge": tile})
+    made = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
+    assert VisionGeometry(tile, edge, 64).grid(width, height) == (made["rows"][0][0], made["cols"][0][0])
+
+
+def test_encoded_prompt_holds_what_the_estimate_says(backend: TransformersBackend) -> None:
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    spec = backend.spec
+    tokenizer, processor = (
+        AutoTokenizer.from_pretrained(spec.folder),
+        AutoImageProcessor.from_pretrained(spec.folder, backend="pil"),
+    )
+    pictures = {"a": drawn(), "f0": drawn("blue", size=64), "f1": drawn("green", size=64)}
+    for attachments in ((IMAGE,), (CLIP,), (IMAGE, replace(IMAGE, width=640, height=300))):
+        prompt = build_prompt([user("What color is the circle?", *attachments)], pictures.__getitem__)
+        made = encode_prompt(prompt, spec, tokenizer, processor)
+        images, text = estimate_tokens(prompt, spec.geometry)
+        if len(attachments) == 1:
+            assert made.image_tokens == images == len(made.tile_starts) * spec.geometry.tokens_per_tile
+            assert abs(len(made.ids) - images - text) < 0.35 * (len(made.ids) - images) + 12
+        assert made.ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 1
+
+
+def test_published_models_cost_what_facts_say() -> None:
+    large, middle, small = catalog.PUBLISHED
+    wide = build_prompt([user("x", replace(IMAGE, width=1920, height=1080))], never).slots[0]
+    assert small.geometry.image_tokens(wide) == middle.geometry.image_tokens(wide) == 832
+    assert large.geometry.image_tokens(wide) == 1053
+
+
+def test_fixture_tokenizer_reads_the_same_prompt(backend: TransformersBackend) -> None:
+    """The real SmolVLM tokenizer, where the fixtures are."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "fixtures" / "smolvlm-256m"
+    if not folder.is_dir():
+        pytest.skip("the published tokenizer is not on this machine")
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    prompt = build_prompt([user("What?", IMAGE)], never)
+    assert tokenizer.encode(prompt.text).tokens[:4] == ["<|im_start|>", "User", ":", "<image>"]

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smolvlm_core import export
+from smolvlm_core.attach import attach_clip_file, attach_image
+from smolvlm_core.chat import active_turns
+from smolvlm_core.errors import MediaError, StoreError
+from smolvlm_core.store import Store
+from tests.conftest import Writer, drawn, encoded
+
+
+def answered(store: Store, conversation: str, question: str, answer: str) -> int:
+    asked = store.add_question(conversation, question)
+    made = store.begin_answer(asked, "model", {"seed": 1})
+    store.save_answer(made, answer, "complete", stats={"new_tokens": 3})
+    return asked
+
+
+def test_what_was_said_survives_a_restart(store: Store) -> None:
+    conversation = store.create("image")
+    attachment = attach_image(store, encoded(drawn()), "a.png")
+    question = store.add_question(conversation, "What?", (attachment,))
+    answer = store.begin_answer(question, "model", {"temperature": 0.5})
+    store.save_answer(answer, "A circle.", "complete", stats={"new_tokens": 3}, revision="abc")
+    again = Store(store.folder)
+    asked, told = active_turns(again.messages(conversation))[0]
+    assert asked.attachments == (attachment,) and told is not None
+    assert (told.text, told.model, told.revision, told.settings, told.stats) == (
+        "A circle.",
+        "model",
+        "abc",
+        {"temperature": 0.5},
+        {"new_tokens": 3},
+    )
+    assert again.picture(attachment.sha256).size == (300, 300)
+    assert again.conversations()[0].title == "What?"
+
+
+def _begin_and_die(folder: str) -> None:
+    store = Store(Path(folder))
+    conversation = store.create("image", "died")
+    answer = store.begin_answer(store.add_question(conversation, "What?"), "model", {})
+    store.save_answer(answer, "A large red", "running")
+
+
+def test_a_crash_in_mid_answer_keeps_what_had_been_said(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_begin_and_die, args=(str(tmp_path),))
+    process.start()
+    process.join()
+    store = Store(tmp_path)
+    ((_, answer),) = active_turns(store.messages(store.conversations()[0].id))
+    assert answer is not None and (answer.text, answer.status) == ("A large red", "interrupted")
+
+
+def test_two_tabs_do_not_overwrite_each_other(store: Store) -> None:
+    conversation = store.create("image")
+    other = Store(store.folder)
+
+    def write(target: Store, name: str) -> None:
+        for i in range(25):
+            answered(target, conversation, f"{name} {i}", "x")
+
+    threads = [threading.Thread(target=write, args=(s, n)) for s, n in ((store, "a"), (other, "b"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    turns = active_turns(store.messages(conversation))
+    assert len(turns) == 50 and all(answer is not None for _, answer in turns)
+    assert [q.text for q, _ in turns if q.text.startswith("a")] == [f"a {i}" for i in range(25)]
+
+
+def test_replaced_questions_and_answers_are_kept_for_the_record(store: Store) -> None:
+    conversation = store.create("image")
+    asked = answered(store, conversation, "What?", "first")
+    store.save_answer(store.begin_answer(asked, "model", {}), "second", "complete")
+    assert [a.text for _, a in active_turns(store.messages(conversation)) if a] == ["second"]
+    store.replace_question(asked, "Where?")
+    assert [q.text for q, _ in active_turns(store.messages(conversation))] == ["Where?"]
+    assert [m.text for m in store.messages(conversation)] == ["What?", "first", "second", "Where?"]
+
+
+def test_list_search_rename_delete(store: Store) -> None:
+    first, second = store.create("image"), store.create("video")
+    answered(store, first, "What is 100% red?", "A circle.")
+    answered(store, second, "What moves?", "A star.")
+    store.create("image")  # empty ones are not listed
+    assert [c.id for c in store.conversations()] == [second, first]
+    assert [c.id for c in store.conversations("image")] == [first]
+    assert [c.id for c in store.conversations(search="circle")] == [first]
+    assert [c.id for c in store.conversations(search="100%")] == [first] and store.conversations(search="0%0") == []
+    store.rename(first, "  Mine ")
+    assert store.conversations(search="mine")[0].title == "Mine"
+    store.delete(first)
+    assert store.info(first) is None and store.messages(first) == []
+    with pytest.raises(StoreError, match="deleted"):
+        store.add_question(first, "still there?")
+
+
+def test_media_are_kept_once_and_deleted_with_their_last_user(store: Store) -> None:
+    data = encoded(drawn())
+    one, two = attach_image(store, data, "a.png"), attach_image(store, data, "b.png")
+    assert one.sha256 == two.sha256
+    files = [p for p in (store.folder / "media").rglob("*") if p.is_file()]
+    assert len(files) == 1
+    first, second = store.create("image"), store.create("image")
+    store.add_question(first, "x", (one,))
+    store.add_question(second, "y", (two,))
+    store.delete(first)
+    assert files[0].exists()
+    store.delete(second)
+    assert not files[0].exists()
+
+
+def test_a_missing_media_file_is_an_error_in_words(store: Store) -> None:
+    attachment = attach_image(store, encoded(drawn("green")), "a.png")
+    store.media_path(attachment.sha256).unlink()
+    with pytest.raises(StoreError, match="missing"):
+        store.picture(attachment.sha256)
+
+
+def test_a_broken_upload_leaves_nothing_behind(store: Store) -> None:
+    with pytest.raises(MediaError):
+        attach_image(store, b"broken", "../../a.png")
+    assert not any(p.is_file() for p in (store.folder / "media").rglob("*"))
+
+
+def test_names_cannot_leave_the_media_folder(store: Store) -> None:
+    sha256 = store.add_media(b"x", "../../../etc/pass.wd/..", "text/plain")
+    assert store.media_path(sha256).resolve().is_relative_to((store.folder / "media").resolve())
+
+
+def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer) -> None:
+    conversation = store.create("video")
+    clip = attach_clip_file(store, write_clip(), 4)
+    asked = store.add_question(
+        conversation, "What happens?", (clip, replace(attach_image(store, encoded(drawn()), "a.png"), shown=False))
+    )
+    store.save_answer(
+        store.begin_answer(asked, "model", {}), "It gets brighter.", "complete", stats={"image_tokens": 144}
+    )
+    info = store.info(conversation)
+    assert info is not None
+    markdown = export.to_markdown(store, info)
+    assert (
+        markdown.count("![frame](data:image/png;base64,") == 4
+        and "It gets brighter." in markdown
+        and "no longer shown" in markdown
+    )
+    value = json.loads(export.to_json(store, info))
+    assert len(value["media"]) == 5 and all(value["media"].values())
+    assert [f["timestamp_seconds"] for f in value["messages"][0]["attachments"][0]["frames"]] == [
+        f.timestamp_seconds for f in clip.frames
+    ]
+
+
+def test_a_data_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="SMOLVLM_LENS_DATA"):
+        Store(tmp_path / "file" / "data")
