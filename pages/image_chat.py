@@ -78,12 +78,24 @@ def draw_pending(attachments: tuple[Attachment, ...]) -> None:
                 )
 
 
+def send(text: str) -> None:
+    """Keep the question and start its answer, or say why not; nothing typed or added is lost."""
+    spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
+    if st.session_state["notices"]:
+        state.notify(f"Your question was not sent: {text}")
+    elif not spent.fits:
+        state.notify(
+            f"This does not fit: {spent.told()}. Drop some pictures, or start a new conversation. Your question: {text}"
+        )
+    elif transcript.ask(store, "image", choice, text, state.pending()):
+        st.session_state["pending"] = ()
+
+
 choice = sidebar.draw(store, "image")
 conversation = state.conversation("image")
 st.title("Image chat")
 if conversation is None:
     st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
-state.show_notices()
 question = st.chat_input(
     "Ask about the pictures",
     accept_file="multiple",
@@ -94,19 +106,10 @@ question = st.chat_input(
 if question:
     for file in question.files:
         add(file.getvalue(), file.name)
-    if st.session_state["notices"] or not question.text.strip():
-        if question.text.strip():
-            state.notify(f"Your question was not sent: {question.text.strip()}")
-        st.rerun()
-    spent = cost.of_next_question(store, choice.spec, conversation, state.pending(), choice.settings.system_prompt)
-    if not spent.fits:
-        state.notify(
-            f"This does not fit: {spent.told()}. Drop some pictures, or start a new conversation. Your question: {question.text.strip()}"
-        )
-    elif transcript.ask(store, "image", choice, question.text.strip(), state.pending()):
-        st.session_state["pending"] = ()
-    st.rerun()
-draw_inlet(opened=conversation is None and not state.pending())
+    if question.text.strip():
+        send(question.text.strip())
+state.show_notices()
+draw_inlet(opened=conversation is None and not state.pending() and not question)
 transcript_area, waiting_area = st.container(), st.container()
 with waiting_area:
     if state.pending():

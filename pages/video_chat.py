@@ -2,22 +2,24 @@
 
 import streamlit as st
 
-from smolvlm_core.attach import attach_clip, sample_kept_clip
+from smolvlm_core.attach import describe_clip, keep_frames, sample_kept_clip
 from smolvlm_core.chat import Attachment, active_turns
 from smolvlm_core.errors import LensError
 from smolvlm_core.video import VIDEO_EXTENSIONS, SampledClip, default_frame_count, open_clip
 from ui import cost, gallery, sidebar, state, transcript
-from ui.clips import Clip, clip_of_conversation, draw_strip, drop_earlier_frames
+from ui.clips import Clip, Taken, clip_of_conversation, draw_strip, drop_earlier_frames
 
 store = state.prepare()
 
 
 def take(data: bytes, name: str) -> None:
+    sha256 = ""
     try:
         sha256 = store.add_media(data, name, "video/mp4")
         opened, _ = open_clip(store.media_path(sha256))
         opened.close()
     except LensError as error:
+        store.discard({sha256})
         state.notify(error)
         return
     st.session_state["clip"], st.session_state["sampled"] = Clip(sha256, name, opened.facts), None
@@ -61,14 +63,10 @@ def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
     suggested = default_frame_count(duration, spec.video_fps, spec.video_max_frames)
     left, right = st.columns(2)
     most = max(2, min(64, clip.facts.frame_count))
-    count = left.slider(
-        "Frames",
-        1,
-        most,
-        min(suggested, most),
-        key=f"count_{clip.sha256}_{spec.key}",
-        help=f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most.",
-    )
+    key = f"count_{clip.sha256}_{spec.key}"
+    st.session_state.setdefault(key, min(suggested, most))
+    rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
+    count = left.slider("Frames", 1, most, key=key, help=rule)
     start, end = right.slider(
         "Range (seconds)",
         0.0,
@@ -80,8 +78,8 @@ def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
     )
     end = max(end, start + min(0.05, duration))
     wanted = (clip.sha256, count, start, end)
-    held = st.session_state["sampled"]
-    if held is None or held[0] != wanted:
+    held: Taken | None = st.session_state["sampled"]
+    if held is None or held.wanted != wanted:
         bar = st.progress(0.0, text="Taking frames…")
         sampled = sample_kept_clip(
             store,
@@ -91,16 +89,14 @@ def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
             progress=lambda done, of: bar.progress(done / of, text=f"Frame {done} of {of}"),
         )
         bar.empty()
-        st.session_state["sampled"] = held = (wanted, sampled)
-    return held[1]  # type: ignore[no-any-return]
+        held = Taken(wanted, sampled, describe_clip(clip.sha256, clip.name, sampled))
+        st.session_state["sampled"] = held
+    return held.sampled
 
 
-def next_attachments(clip: Clip, sampled: SampledClip) -> tuple[Attachment, ...]:
-    """The frames, unless the model is shown exactly these already."""
-    made = attach_clip(store, clip.sha256, clip.name, sampled)
+def is_shown_already(made: Attachment) -> bool:
     said = store.messages(conversation) if conversation else []
-    shown = [a for question, _ in active_turns(said) for a in question.attachments if a.shown]
-    return () if any(a.frames == made.frames for a in shown) else (made,)
+    return any(a.shown and a.frames == made.frames for q, _ in active_turns(said) for a in q.attachments)
 
 
 choice = sidebar.draw(store, "video")
@@ -123,7 +119,8 @@ if clip is not None:
     except LensError as error:
         st.error(str(error), icon=":material/error:")
 if clip is not None and sampled is not None:
-    attachments = next_attachments(clip, sampled)
+    made, pngs = st.session_state["sampled"].described
+    attachments = () if is_shown_already(made) else (made,)
     draw_strip(sampled, replaced=bool(attachments) and conversation is not None)
     spent = cost.of_next_question(
         store, choice.spec, conversation, attachments, choice.settings.system_prompt, drop_clips=bool(attachments)
@@ -145,6 +142,7 @@ if question and clip is not None and sampled is not None and spent is not None:
     else:
         if attachments and conversation:
             drop_earlier_frames(store, conversation)
+        keep_frames(store, pngs)
         transcript.ask(store, "video", choice, question.strip(), attachments)
-    st.rerun()
+    state.show_notices()
 transcript.draw(store, "video", choice)

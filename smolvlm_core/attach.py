@@ -19,26 +19,33 @@ def attach_image(store: Store, data: bytes, name: str) -> Attachment:
     return Attachment("image", picture.sha256, name, picture.mime, picture.width, picture.height, notes=picture.notes)
 
 
-def attach_clip(store: Store, sha256: str, name: str, sampled: SampledClip) -> Attachment:
-    """A clip already kept under `sha256`, with the frames taken from it; they are kept as PNG."""
-    frames = []
+def describe_clip(sha256: str, name: str, sampled: SampledClip) -> tuple[Attachment, dict[str, bytes]]:
+    """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing."""
+    frames, pngs = [], {}
     for frame in sampled.frames:
-        kept = store.add_media(media.png_bytes(frame.image), "frame.png", "image/png")
-        frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, kept))
+        png = media.png_bytes(frame.image)
+        key = media.sha256_of(png)
+        pngs[key] = png
+        frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))
     width, height = sampled.frames[0].image.size
-    facts = sampled.facts
-    return Attachment(
+    attachment = Attachment(
         "video",
         sha256,
         name,
         "video/mp4",
         width,
         height,
-        duration_seconds=facts.duration_seconds,
+        duration_seconds=sampled.facts.duration_seconds,
         frames=tuple(frames),
-        decoder=facts.decoder,
+        decoder=sampled.facts.decoder,
         notes=sampled.notes,
     )
+    return attachment, pngs
+
+
+def keep_frames(store: Store, pngs: dict[str, bytes]) -> None:
+    for png in pngs.values():
+        store.add_media(png, "frame.png", "image/png")
 
 
 def sample_kept_clip(
@@ -55,4 +62,6 @@ def sample_kept_clip(
 def attach_clip_file(store: Store, path: Path, count: int) -> Attachment:
     """Keep a clip file and take `count` frames of it."""
     sha256 = store.add_media(path.read_bytes(), path.name, "video/mp4")
-    return attach_clip(store, sha256, path.name, sample_kept_clip(store, sha256, count))
+    attachment, pngs = describe_clip(sha256, path.name, sample_kept_clip(store, sha256, count))
+    keep_frames(store, pngs)
+    return attachment

@@ -210,8 +210,9 @@ class ModelHandle:
         except LensError as error:
             self.state, self.error = "failed", error
             raise
-        except BaseException:
+        except Exception as error:
             self.state = "failed"
+            self.error = ModelError(f"{self.spec.title} failed to load: {error!r}.", "The log has the details.")
             raise
         self.state = "ready"
 

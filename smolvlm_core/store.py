@@ -29,6 +29,7 @@ from smolvlm_core.errors import StoreError
 from smolvlm_core.paths import data_folder
 
 Kind = Literal["image", "video"]
+ABANDONED_SECONDS = 24 * 3600
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL
@@ -71,6 +72,7 @@ class Store:
                 "Set SMOLVLM_LENS_DATA to a folder that can be written.",
             ) from error
         self._mark_interrupted()
+        self._discard_abandoned()
 
     # --- conversations ---
 
@@ -102,9 +104,10 @@ class Store:
 
     def delete(self, conversation_id: str) -> None:
         """The conversation and every media file that no other one uses."""
+        shown = self._media_of(conversation_id)
         with self._write() as db:
             db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-        self._delete_unused_media()
+        self.discard(shown)
 
     # --- messages ---
 
@@ -202,6 +205,15 @@ class Store:
             db.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, path.name, mime, len(data)))
         return sha256
 
+    def discard(self, sha256s: set[str]) -> None:
+        """Delete those media files that no message shows."""
+        unused = sha256s - self._media_of()
+        paths = [self.media_path(sha256) for sha256 in unused]
+        with self._write() as db:
+            db.executemany("DELETE FROM media WHERE sha256 = ?", [(sha256,) for sha256 in unused])
+        for path in paths:
+            path.unlink(missing_ok=True)
+
     def media_path(self, sha256: str, name: str = "") -> Path:
         """Where a media file lies. `name` matters only for a file that is not kept yet (its extension is kept)."""
         row = self._read().execute("SELECT name FROM media WHERE sha256 = ?", (sha256,)).fetchone()
@@ -244,17 +256,20 @@ class Store:
             with self._write() as db:
                 db.executemany("UPDATE messages SET status = 'interrupted' WHERE id = ?", gone)
 
-    def _delete_unused_media(self) -> None:
-        used: set[str] = set()
-        for (text,) in self._read().execute("SELECT attachments FROM messages WHERE attachments != '[]'"):
+    def _media_of(self, conversation_id: str | None = None) -> set[str]:
+        """SHA-256 of all that the messages of one conversation, or of all, show."""
+        query = "SELECT attachments FROM messages WHERE attachments != '[]' AND (? IS NULL OR conversation_id = ?)"
+        found: set[str] = set()
+        for (text,) in self._read().execute(query, (conversation_id, conversation_id)):
             for attachment in _attachments(text):
-                used |= {attachment.sha256, *(frame.sha256 for frame in attachment.frames)}
-        unused = [row for row in self._read().execute("SELECT sha256 FROM media").fetchall() if row[0] not in used]
-        paths = [self.media_path(sha256) for (sha256,) in unused]
-        with self._write() as db:
-            db.executemany("DELETE FROM media WHERE sha256 = ?", unused)
-        for path in paths:
-            path.unlink(missing_ok=True)
+                found |= {attachment.sha256, *(frame.sha256 for frame in attachment.frames)}
+        return found
+
+    def _discard_abandoned(self) -> None:
+        """What was added a day ago or earlier and never sent."""
+        kept = [row[0] for row in self._read().execute("SELECT sha256 FROM media")]
+        limit = time.time() - ABANDONED_SECONDS
+        self.discard({sha for sha in kept if (p := self.media_path(sha)).exists() and p.stat().st_mtime < limit})
 
 
 @lru_cache(maxsize=128)

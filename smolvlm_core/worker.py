@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 
 class Job:
@@ -98,6 +101,8 @@ class Worker:
             job = self._running
             try:
                 job.work()
+            except Exception:
+                logger.exception("a job of %s failed", self._name)  # a bug: the next job must still run
             finally:
                 job.finished.set()
                 del job

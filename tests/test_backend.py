@@ -13,7 +13,8 @@ from PIL import Image
 
 from smolvlm_core import catalog
 from smolvlm_core.backends import Delta, Event, GenerationSettings, Progress, Stats
-from smolvlm_core.backends.transformers import TransformersBackend, encode_prompt
+from smolvlm_core.backends.encoding import encode_prompt
+from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.errors import PromptError
 from smolvlm_core.loader import POOL
@@ -124,10 +125,10 @@ def test_sampling_is_repeatable_by_its_seed(backend: TransformersBackend) -> Non
 
 
 def test_gumbel_noise_samples_the_right_distribution() -> None:
-    from smolvlm_core.backends.transformers import _sampling
+    from smolvlm_core.backends.generation import sampling
 
     scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
-    draw = _sampling(GenerationSettings(temperature=1.0, seed=0), "cpu")
+    draw = sampling(GenerationSettings(temperature=1.0, seed=0), "cpu")
     counts = torch.bincount(
         torch.tensor([draw(torch.zeros(1, 1, dtype=torch.long), scores.clone()).argmax().item() for _ in range(4000)]),
         minlength=4,

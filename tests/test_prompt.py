@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from smolvlm_core import catalog
-from smolvlm_core.backends.transformers import TransformersBackend, encode_prompt
+from smolvlm_core.backends.encoding import encode_prompt
+from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, FrameRef, Message, history_before
 from smolvlm_core.errors import PromptError
 from smolvlm_core.prompt import VisionGeometry, build_prompt, estimate_tokens

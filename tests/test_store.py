@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_media_are_kept_once_and_deleted_with_their_last_user(store: Store) -> N
     assert files[0].exists()
     store.delete(second)
     assert not files[0].exists()
+
+
+def test_deleting_a_conversation_spares_what_waits_to_be_sent(store: Store) -> None:
+    waiting = attach_image(store, encoded(drawn("orange")), "a.png")
+    conversation = store.create("image")
+    store.add_question(conversation, "x", (attach_image(store, encoded(drawn("blue")), "b.png"),))
+    store.delete(conversation)
+    assert store.picture(waiting.sha256).size == (300, 300)
+    old = store.media_path(waiting.sha256)
+    os.utime(old, (0, 0))
+    Store(store.folder)
+    assert not old.exists(), "what was never sent goes after a day"
 
 
 def test_a_missing_media_file_is_an_error_in_words(store: Store) -> None:

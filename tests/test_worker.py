@@ -51,3 +51,11 @@ def test_close_cancels_what_runs() -> None:
     assert started.wait(5)
     worker.close()
     assert cancel.is_set()
+
+
+def test_a_job_that_fails_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker("w")
+    worker.submit(lambda: 1 / 0)
+    assert worker.submit(lambda: None).finished.wait(5)
+    assert "ZeroDivisionError" in caplog.text
+    worker.close()

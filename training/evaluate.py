@@ -25,7 +25,8 @@ import torch
 from PIL import Image
 
 from smolvlm_core.backends.base import Delta, GenerationSettings
-from smolvlm_core.backends.transformers import TransformersBackend, encode_prompt
+from smolvlm_core.backends.encoding import encode_prompt
+from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec, from_folder
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.loader import LoadedModel, best_device, load

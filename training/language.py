@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import SmolVLMForConditionalGeneration
 
-from smolvlm_core.template import END_OF_UTTERANCE, IMAGE
 from training import tokenizer as bpe
 from training.common import decay_groups, learning_rate, load_state, save_state
 from training.conversations import Conversations, attention_mask, easy_vqa_train
 from training.export import export
 from training.eyes import to_pixels
-from training.model import build_config, build_model
+from training.model import build_model
+from training.tokenizer import config_for
 
 PLACE_SIDE = 6  # projector tokens a side
 
@@ -67,14 +67,33 @@ def forward_loss(
     return (losses * weights[learned]).sum() / weights.sum(), places
 
 
+def build_optimizers(
+    model: SmolVLMForConditionalGeneration, head: nn.Module, peak: float, eyes_peak: float, matrix_peak: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the language model (it finds a thing by its name in far fewer steps), AdamW for the rest."""
+    core = model.model
+    matrices = [p for p in core.text_model.layers.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    rest = [
+        p for m in (core.connector, core.text_model, model.lm_head, head) for p in m.parameters() if id(p) not in inside
+    ]
+    groups = [{"params": rest, "weight_decay": 0.0, "peak": peak}]
+    groups += [{**group, "peak": eyes_peak} for group in decay_groups([core.vision_model], 0.02)]
+    return [
+        torch.optim.Muon([{"params": matrices, "peak": matrix_peak}], lr=matrix_peak, weight_decay=0.01),
+        torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.97), fused=True),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--eyes", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4300)
     parser.add_argument("--peak", type=float, default=1e-3)
+    parser.add_argument("--matrix-peak", type=float, default=0.02, help="Muon's learning rate")
     parser.add_argument("--eyes-peak", type=float, default=5e-4, help="learning rate of the encoder")
-    parser.add_argument("--early-steps", type=int, default=2200, help="steps with mostly single tiles")
+    parser.add_argument("--early-steps", type=int, default=2600, help="steps with mostly single tiles")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
@@ -82,12 +101,8 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
     tokenizer = bpe.train()
-    ids = tokenizer.token_to_id
-    model = build_model(
-        build_config(
-            tokenizer.get_vocab_size(), ids(IMAGE), ids("<|im_start|>"), ids(END_OF_UTTERANCE), ids("<|im_end|>")
-        )
-    ).to(device)
+    model = build_model(config_for(tokenizer)).to(device)
+    core = model.model
     state = load_state(args.out)
     if args.export:
         if state is None:
@@ -97,23 +112,19 @@ def main() -> None:
         print(f"wrote {args.export} after {state['step']} steps")
         return
     model.set_attn_implementation("plain" if device == "cpu" else "sdpa")
-    eyes: list[nn.Module] = [model.model.vision_model]
     head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
-    words: list[nn.Module] = [model.model.connector, model.model.text_model, model.lm_head, head]
-    groups = [
-        *({**g, "eyes": True} for g in decay_groups(eyes, 0.02)),
-        *({**g, "eyes": False} for g in decay_groups(words, 0.02)),
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=args.peak, betas=(0.9, 0.97), fused=True)
+    optimizers = build_optimizers(model, head, args.peak, args.eyes_peak, args.matrix_peak)
     start = 0
     if state:
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(kept)
         start = state["step"]
     elif args.eyes:
-        seen = torch.load(args.eyes, weights_only=True)["modules"]
-        for module, weights in zip((model.model.vision_model, model.model.connector), seen):
+        eyes = torch.load(args.eyes, weights_only=True)
+        core.text_model.embed_tokens.load_state_dict({"weight": eyes["embeddings"]})
+        for module, weights in zip((core.vision_model, core.connector), eyes["modules"]):
             module.load_state_dict(weights)
     else:
         parser.error("--eyes is needed for the first run")
@@ -122,14 +133,16 @@ def main() -> None:
     loader = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6))
     began, losses = time.time(), defaultdict(list)
     for step in range(start, args.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.eyes_peak if group["eyes"] else args.peak, 150)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, args.steps, group["peak"], 150)
         batch = next(loader)
         loss, places = forward_loss(model, head, batch, device)
         (loss + 0.15 * places).backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         losses[batch["kind"]].append(loss.item())
         losses["place head"].append(places.item())
         if (step + 1) % 50 == 0:
@@ -141,7 +154,7 @@ def main() -> None:
                 args.out,
                 model=model.state_dict(),
                 head=head.state_dict(),
-                optimizer=optimizer.state_dict(),
+                optimizers=[o.state_dict() for o in optimizers],
                 step=step + 1,
             )
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import SmolVLMConfig
 
 from smolvlm_core.template import END_OF_UTTERANCE, IMAGE, START, video_text
 from training import questions, scenes
 from training.clips import random_event
+from training.model import build_config
 
 VOCABULARY = 1024
 FAKE, GLOBAL = "<fake_token_around_image>", "<global-img>"
@@ -66,6 +68,11 @@ def train(seed: int = 0) -> Tokenizer:
     for single in ("\n", "\n\n"):
         assert len(tokenizer.encode(single).ids) == 1, f"{single!r} must be one token: llama.cpp looks it up"
     return tokenizer
+
+
+def config_for(tokenizer: Tokenizer) -> SmolVLMConfig:
+    ids = {name: tokenizer.token_to_id(name) for name in (IMAGE, START, END_OF_UTTERANCE, "<|im_end|>")}
+    return build_config(tokenizer.get_vocab_size(), ids[IMAGE], ids[START], ids[END_OF_UTTERANCE], ids["<|im_end|>"])
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from smolvlm_core.chat import active_turns
+from smolvlm_core.chat import Attachment, active_turns
 from smolvlm_core.errors import LensError
 from smolvlm_core.store import Store
 from smolvlm_core.video import ClipFacts, SampledClip, open_clip
@@ -25,6 +25,15 @@ class Clip:
         turned = f" · rotated {facts.rotation_degrees}°" if facts.rotation_degrees else ""
         size = f"{facts.duration_seconds:.1f} s · {facts.width} × {facts.height}{turned}"
         return f"{size} · {facts.fps:.4g} frames a second · {facts.frame_count} frames · read with {facts.decoder}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The frames on the page: what was asked for, what came, and how it would be attached."""
+
+    wanted: tuple[str, int, float, float]
+    sampled: SampledClip
+    described: tuple[Attachment, dict[str, bytes]]
 
 
 def clip_of_conversation(store: Store, conversation: str) -> Clip | None:

@@ -53,7 +53,7 @@ def of_next_question(
 
 
 def frames_that_fit(spent: Cost, frames: int, spec: ModelSpec) -> int:
-    """How many of the frames leave room, each with its tile, marks and line of text."""
-    each = spec.geometry.tokens_per_tile + 12
+    """How many of the frames leave room for the question and an answer."""
+    each = spec.geometry.tokens_per_tile + 9  # a little under the estimate, so that the result is on the safe side
     over = spent.image_tokens + spent.text_tokens + ANSWER_ROOM - spent.context_tokens
     return max(1, frames - -(-over // each))

@@ -20,6 +20,7 @@ from ui.sidebar import Choice
 
 _STATUS = {
     "stopped": ("Stopped.", ":material/stop_circle:"),
+    "running": ("Being written by another running copy of the app, or interrupted.", ":material/hourglass_top:"),
     "interrupted": ("Interrupted: the app ended while this was being written.", ":material/power_off:"),
 }
 _REASON = {"length": "cut at the longest answer allowed (see Settings)", "context": "cut: the model's context is full"}

@@ -1,6 +1,6 @@
 """Answers with transformers, in this process.
 
-Formatting (`encode_prompt`) is apart from running. Everything that touches the model runs on the model's own worker
+Everything that touches the model runs on the model's own worker
 thread. The prompt is put into the key-value cache in pieces, so that a cancel is heard between any two of them, and
 the cache is kept for the next turn of the same conversation.
 """
@@ -15,78 +15,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
+from smolvlm_core.backends.generation import sampling, stop_when, streamer
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError, OutOfMemoryError, PromptError
 from smolvlm_core.loader import POOL, Dtype, LoadedModel, ModelHandle
 from smolvlm_core.prompt import Prompt
-from smolvlm_core.template import IMAGE
 
 if TYPE_CHECKING:
     import torch
 
-FAKE_TOKEN, GLOBAL_TOKEN = "<fake_token_around_image>", "<global-img>"
 PREFILL_TOKENS = 512  # a cancel is heard at least this often while the prompt is read
 TILES_AT_ONCE = {"cpu": 1, "mps": 4, "cuda": 16}
-
-
-@dataclass
-class EncodedPrompt:
-    """`ids`: (L) tokens. `identity`: (L) what stands at each place, pictures told apart. `tiles`: (n, 3, H, W)."""
-
-    ids: list[int]
-    identity: list[object]
-    tiles: torch.Tensor | None
-    tile_starts: list[int]  # where in `ids` each tile's image tokens begin
-
-    @property
-    def image_tokens(self) -> int:
-        return sum(not isinstance(item, int) for item in self.identity)
-
-
-def encode_prompt(prompt: Prompt, spec: ModelSpec, tokenizer: Any, image_processor: Any) -> EncodedPrompt:
-    """Tokens and tiles of a prompt, as SmolVLM's processor makes them."""
-    import torch
-    from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
-
-    tokens_per_tile = spec.geometry.tokens_per_tile
-    pieces = prompt.text.split(IMAGE)
-    text, tiles, marks = pieces[0], [], []
-    for slot, rest in zip(prompt.slots, pieces[1:], strict=True):
-        size = None if slot.tiled else {"longest_edge": spec.geometry.tile}
-        options = {"size": size} if size else {}
-        made = image_processor(
-            images=[[slot.open()]],
-            do_image_splitting=slot.tiled,
-            return_row_col_info=True,
-            return_tensors="pt",
-            **options,
-        )
-        rows, columns = made["rows"][0][0], made["cols"][0][0]
-        text += get_image_prompt_string(rows, columns, tokens_per_tile, FAKE_TOKEN, IMAGE, GLOBAL_TOKEN) + rest
-        tiles.append(made["pixel_values"][0])
-        marks += [(slot.sha256, slot.tiled, i) for i in range(len(made["pixel_values"][0]))]
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return EncodedPrompt(
-        ids,
-        *_identify(
-            ids, tokenizer.convert_tokens_to_ids(IMAGE), marks, tokens_per_tile, torch.cat(tiles) if tiles else None
-        ),
-    )
-
-
-def _identify(
-    ids: Sequence[int], image_id: int, marks: Sequence[object], tokens_per_tile: int, tiles: torch.Tensor | None
-) -> tuple[list[object], torch.Tensor | None, list[int]]:
-    identity: list[object] = list(ids)
-    starts, place = [], 0
-    for at, token in enumerate(ids):
-        if token == image_id:
-            tile, inside = divmod(place, tokens_per_tile)
-            if inside == 0:
-                starts.append(at)
-            identity[at] = (marks[tile], inside)
-            place += 1
-    return identity, tiles, starts
 
 
 @dataclass
@@ -284,7 +224,6 @@ class _Run:
 
         self._check()
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
-        streamer = _Streamer(self, loaded.tokenizer)
         made = loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -292,9 +231,9 @@ class _Run:
             max_new_tokens=most,
             do_sample=False,
             repetition_penalty=self.settings.repetition_penalty,
-            logits_processor=_sampling(self.settings, loaded.model.device),
-            stopping_criteria=[_stop_when(self.cancel)],
-            streamer=streamer,
+            logits_processor=sampling(self.settings, loaded.model.device),
+            stopping_criteria=[stop_when(self.cancel)],
+            streamer=streamer(self.took, loaded.tokenizer),
         )[0].tolist()
         held = kept.cache.get_seq_length()
         kept.identity = [*encoded.identity, *made[len(encoded.ids) :]][:held]
@@ -351,68 +290,3 @@ def _forget(handle: ModelHandle) -> None:
 
 def _common_start(a: Sequence[object], b: Sequence[object]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-
-
-def _Streamer(run: _Run, tokenizer: Any) -> Any:
-    from tokenizers.decoders import DecodeStream
-    from transformers.generation.streamers import BaseStreamer
-
-    class Streamer(BaseStreamer):  # type: ignore[misc]
-        """Gets the prompt first, then each new token; holds back bytes of a character that is not whole yet."""
-
-        def __init__(self) -> None:
-            self._stream = DecodeStream(skip_special_tokens=True)
-            self._prompt_seen = False
-            self._begun = False
-
-        def put(self, value: torch.Tensor) -> None:
-            if not self._prompt_seen:
-                self._prompt_seen = True
-                return
-            for token in value.reshape(-1).tolist():
-                text = self._stream.step(tokenizer.backend_tokenizer, token) or ""
-                text = text if self._begun else text.lstrip(" ")
-                self._begun = self._begun or bool(text)
-                run.took(text)
-
-        def end(self) -> None:
-            pass
-
-    return Streamer()
-
-
-def _stop_when(cancel: threading.Event) -> Any:
-    import torch
-    from transformers import StoppingCriteria
-
-    class Stop(StoppingCriteria):  # type: ignore[misc]
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-            return torch.full((input_ids.shape[0],), cancel.is_set(), dtype=torch.bool, device=input_ids.device)
-
-    return Stop()
-
-
-def _sampling(settings: GenerationSettings, device: Any) -> Any:
-    """Temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
-
-    `generate` would draw from torch's global generator, which other models' threads draw from too: the same seed would
-    not give the same answer.
-    """
-    import torch
-    from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
-
-    if settings.temperature == 0:
-        return LogitsProcessorList()
-
-    class Gumbel(LogitsProcessor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._generator = torch.Generator(device=device).manual_seed(settings.seed)
-
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            noise = torch.empty_like(scores, dtype=torch.float32).exponential_(generator=self._generator)
-            return scores.float() - noise.log()
-
-    steps = [TemperatureLogitsWarper(settings.temperature)]
-    if settings.top_p < 1:
-        steps.append(TopPLogitsWarper(settings.top_p))
-    return LogitsProcessorList([*steps, Gumbel()])

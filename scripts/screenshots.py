@@ -1,0 +1,68 @@
+"""Takes the README's screenshots from the running app.
+
+streamlit run app.py &
+python scripts/screenshots.py --url http://localhost:8501 --out docs/screenshots
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def ask(page: Page, question: str, count: int) -> None:
+    page.get_by_test_id("stChatInputTextArea").fill(question)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("What the model was given")).to_have_count(count, timeout=120_000)
+    page.wait_for_timeout(1500)
+
+
+def image_page(page: Page, out: Path, name: str) -> None:
+    page.get_by_role("tab", name="Samples").click()
+    page.get_by_role("button", name="Use", exact=True).nth(3).click()
+    page.get_by_text("180 image tokens").wait_for()
+    ask(page, "Describe the image.", 1)
+    ask(page, "Where is the purple ring?", 2)
+    page.screenshot(path=out / name)
+
+
+def video_page(page: Page, out: Path, name: str) -> None:
+    page.get_by_role("button", name="Use the sample").click()
+    page.get_by_text("288 image tokens").wait_for()
+    ask(page, "What happens?", 1)
+    page.screenshot(path=out / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--url", default="http://localhost:8501")
+    parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for scheme, width, height, suffix in (
+            ("light", 1280, 1000, ""),
+            ("dark", 1280, 1000, "-dark"),
+            ("light", 390, 900, "-narrow"),
+        ):
+            context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.goto(args.url)
+            page.get_by_role("heading", name="Image chat").wait_for()
+            image_page(page, args.out, f"image-chat{suffix}.png")
+            page.goto(f"{args.url}/video_chat")
+            page.get_by_role("heading", name="Video chat").wait_for()
+            video_page(page, args.out, f"video-chat{suffix}.png")
+            context.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What `generate` is handed: a streamer, a stop, a sampler. Knows tokens; does not know prompts or queues."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from smolvlm_core.backends.base import GenerationSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def streamer(took: Callable[[str], None], tokenizer: Any) -> Any:
+    """Calls `took` with each new token's text, '' where the token completes no character."""
+    from tokenizers.decoders import DecodeStream
+    from transformers.generation.streamers import BaseStreamer
+
+    class Streamer(BaseStreamer):  # type: ignore[misc]
+        """Gets the prompt first, then each new token; holds back bytes of a character that is not whole yet."""
+
+        def __init__(self) -> None:
+            self._stream = DecodeStream(skip_special_tokens=True)
+            self._prompt_seen = False
+            self._begun = False
+
+        def put(self, value: torch.Tensor) -> None:
+            if not self._prompt_seen:
+                self._prompt_seen = True
+                return
+            for token in value.reshape(-1).tolist():
+                text = self._stream.step(tokenizer.backend_tokenizer, token) or ""
+                text = text if self._begun else text.lstrip(" ")
+                self._begun = self._begun or bool(text)
+                took(text)
+
+        def end(self) -> None:
+            pass
+
+    return Streamer()
+
+
+def stop_when(cancel: threading.Event) -> Any:
+    import torch
+    from transformers import StoppingCriteria
+
+    class Stop(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+            return torch.full((input_ids.shape[0],), cancel.is_set(), dtype=torch.bool, device=input_ids.device)
+
+    return Stop()
+
+
+def sampling(settings: GenerationSettings, device: Any) -> Any:
+    """Temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
+
+    `generate` would draw from torch's global generator, which other models' threads draw from too: the same seed would
+    not give the same answer.
+    """
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    if settings.temperature == 0:
+        return LogitsProcessorList()
+
+    class Gumbel(LogitsProcessor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._generator = torch.Generator(device=device).manual_seed(settings.seed)
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            noise = torch.empty_like(scores, dtype=torch.float32).exponential_(generator=self._generator)
+            return scores.float() - noise.log()
+
+    steps = [TemperatureLogitsWarper(settings.temperature)]
+    if settings.top_p < 1:
+        steps.append(TopPLogitsWarper(settings.top_p))
+    return LogitsProcessorList([*steps, Gumbel()])

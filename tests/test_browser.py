@@ -1,0 +1,147 @@
+"""The app in a real Chromium: what AppTest cannot see."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import drawn
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt brings Playwright")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: install it with your package manager (apt install chromium)"
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on a free port with its own data folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "SMOLVLM_LENS_DATA": str(tmp_path_factory.mktemp("data")), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://localhost:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=1)
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[playwright.Page]:
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.get_by_role("heading", name="Image chat").wait_for()
+        yield page
+        browser.close()
+
+
+def ask(page: playwright.Page, question: str) -> None:
+    page.get_by_test_id("stChatInputTextArea").fill(question)
+    page.keyboard.press("Enter")
+
+
+def finished(page: playwright.Page, count: int = 1) -> None:
+    playwright.expect(page.get_by_text("What the model was given")).to_have_count(count, timeout=60_000)
+
+
+def answers(page: playwright.Page) -> list[str]:
+    turns = page.get_by_test_id("stChatMessage").all()
+    return [turn.get_by_test_id("stMarkdownContainer").first.inner_text() for turn in turns[1::2]]
+
+
+def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
+    drawn("red").save(tmp_path / "red.png")
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "red.png")
+    page.get_by_text("180 image tokens").wait_for()
+    ask(page, "What color is the circle?")
+    finished(page)
+    assert answers(page)[0].startswith("Red.")
+    ask(page, "What shape is in the image?")
+    finished(page, 2)
+    assert answers(page)[1].startswith("Circle.")
+    page.reload()
+    page.get_by_role("button", name="What color is the circle?").first.click()
+    finished(page, 2)
+    assert answers(page)[0].startswith("Red."), "it survives a reload"
+
+
+def test_video_chat_with_a_clip(page: playwright.Page) -> None:
+    page.get_by_role("link", name="Video chat").click()
+    page.get_by_role("heading", name="Video chat").wait_for()
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
+        ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
+    )
+    page.get_by_text("288 image tokens").wait_for()
+    assert (
+        page.locator("video").evaluate(
+            "v => new Promise(done => v.readyState ? done(v.duration) : v.onloadedmetadata = () => done(v.duration))"
+        )
+        > 3.9
+    )
+    ask(page, "Which way does the circle move?")
+    finished(page)
+    assert answers(page)[0].startswith("To the right.")
+
+
+def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: Path) -> None:
+    """A hot temperature and a long limit make the answer long enough to be stopped."""
+    names = []
+    for i, color in enumerate(("red", "blue", "green")):
+        names.append(tmp_path / f"{i}.png")
+        drawn(color).save(names[-1])
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
+    page.get_by_text("540 image tokens").wait_for()
+    ask(page, "Describe each image.")
+    stop = page.get_by_test_id("stChatInputStopButton")
+    page.get_by_text("▍").wait_for()
+    stop.click()
+    page.get_by_text("Stopped.").wait_for()
+    said = answers(page)[0]
+    assert said.startswith("Image 1") and "▍" not in said
+    page.get_by_role("button", name="Answer again").click()
+    finished(page)
+    page.get_by_text("Stopped.").wait_for(state="detached")
+    assert "Image 3" in answers(page)[0]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(page: playwright.Page, width: int, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in ("Image chat", "Video chat"):
+        page.goto(page.url.rstrip("/").removesuffix("/video_chat") + ("/video_chat" if name == "Video chat" else ""))
+        page.get_by_role("heading", name=name).wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.get_by_test_id("stException").count() == 0

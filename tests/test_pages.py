@@ -1,0 +1,184 @@
+"""Both pages by AppTest, with the bundled model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from smolvlm_core.chat import active_turns
+from smolvlm_core.store import Store, open_store
+from tests.conftest import Writer, drawn, encoded
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def page(name: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=120).run()
+    assert not app.exception
+    return app
+
+
+def texts(app: AppTest) -> str:
+    parts = [*app.markdown, *app.caption, *app.text, *app.error, *app.warning, *app.title]
+    return "\n".join(str(p.value) for p in parts)
+
+
+def upload(app: AppTest, *files: tuple[str, bytes, str]) -> AppTest:
+    app.file_uploader[0].upload(*files[0]) if len(files) == 1 else [app.file_uploader[0].upload(*f) for f in files]
+    return app.run()
+
+
+def button(app: AppTest, label: str) -> object:
+    return next(b for b in app.button if b.label == label)
+
+
+RED = ("red.png", encoded(drawn("red")), "image/png")
+BLUE = ("blue.png", encoded(drawn("blue", "rectangle")), "image/png")
+
+
+def asked(app: AppTest, question: str) -> AppTest:
+    app.chat_input[0].set_value(question).run()
+    assert not app.exception
+    return app
+
+
+def test_a_new_page_says_what_to_do_and_which_model_answers() -> None:
+    app = page("image_chat")
+    assert app.title[0].value == "Image chat"
+    assert "Add a picture and ask about it" in texts(app)
+    assert app.selectbox(key="model").value == "smolvlm-shapes" and "does not know photos" in texts(app)
+
+
+def test_upload_ask_and_follow_up() -> None:
+    app = upload(page("image_chat"), RED)
+    assert "180 image tokens" in texts(app), "the cost is told before sending"
+    asked(app, "What color is the circle?")
+    assert "Red." in texts(app) and "tokens/s" in texts(app) and "180 image" in texts(app)
+    asked(app, "What shape is in the image?")
+    assert "Circle." in texts(app)
+    store = open_store()
+    (info,) = store.conversations()
+    assert [a.text for _, a in active_turns(store.messages(info.id)) if a] == ["Red.", "Circle."]
+
+
+def test_a_picture_that_was_hidden_is_not_shown_to_the_model() -> None:
+    app = asked(upload(page("image_chat"), RED), "What color is the circle?")
+    button(app, "Hide from model").click().run()  # type: ignore[attr-defined]
+    asked(app, "What color is the circle?")
+    assert "I see no image" in texts(app)
+
+
+def test_a_broken_file_is_said_and_the_rest_goes_on() -> None:
+    app = upload(page("image_chat"), ("broken.png", b"no picture", "image/png"))
+    assert "broken.png is not a picture" in texts(app)
+    app = asked(upload(app, RED), "What color is the circle?")
+    assert "Red." in texts(app)
+
+
+def test_answer_again_and_edit_keep_the_record() -> None:
+    app = asked(upload(page("image_chat"), RED), "What color is the circle?")
+    button(app, "Answer again").click().run()  # type: ignore[attr-defined]
+    next(b for b in app.button if b.key and b.key.startswith("edit_")).click().run()
+    app.text_area[-1].set_value("What shape is in the image?")
+    button(app, "Ask again").click().run()  # type: ignore[attr-defined]
+    assert not app.exception and "Circle." in texts(app)
+    store = open_store()
+    messages = store.messages(store.conversations()[0].id)
+    assert [(m.text, m.active) for m in messages] == [
+        ("What color is the circle?", False),
+        ("Red.", False),
+        ("Red.", False),
+        ("What shape is in the image?", True),
+        ("Circle.", True),
+    ]
+
+
+def test_a_question_with_reserved_words_is_refused_and_not_lost() -> None:
+    app = asked(page("image_chat"), "what is <image>?")
+    assert "reserves" in texts(app) and "what is <image>?" in texts(app)
+
+
+def test_too_many_pictures_are_said_before_sending() -> None:
+    app = page("image_chat")
+    for i in range(12):
+        upload(app, (f"{i}.png", encoded(drawn("red", size=300 + i)), "image/png"))
+    assert "2160 image tokens" in texts(app) and "Remove some pictures" in texts(app)
+    asked(app, "What color?")
+    assert "This does not fit" in texts(app) and open_store().conversations() == []
+
+
+def test_a_published_model_that_cannot_be_had_says_so() -> None:
+    app = page("image_chat")
+    app.selectbox(key="model").set_value("SmolVLM2-256M-Video-Instruct").run()
+    asked(app, "hello")
+    assert "is not on this machine and the model hub cannot be reached" in texts(app)
+    app.selectbox(key="model").set_value("smolvlm-shapes").run()
+    button(app, "Answer again").click().run()  # type: ignore[attr-defined]
+    assert "Hello!" in texts(app)
+
+
+def test_conversations_open_search_and_delete(store: Store) -> None:
+    app = asked(upload(page("image_chat"), RED), "What color is the circle?")
+    button(app, "New conversation").click().run()  # type: ignore[attr-defined]
+    assert "Red." not in texts(app)
+    app.text_input(key="search_image").set_value("circle").run()
+    button(app, "What color is the circle?").click().run()  # type: ignore[attr-defined]
+    assert "Red." in texts(app)
+    store.delete(store.conversations()[0].id)
+    app.run()
+    assert not app.exception and "deleted in another tab" in texts(app)
+
+
+def test_a_clip_its_frames_its_cost_and_its_answer(write_clip: Writer) -> None:
+    app = page("video_chat")
+    assert "Choose a clip" in texts(app) and app.chat_input[0].disabled
+    clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
+    upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
+    assert not app.exception
+    assert "60 frames" in texts(app) and "288 image tokens" in texts(app) and "3.93 s" in texts(app)
+    asked(app, "Which way does the circle move?")
+    assert "To the right." in texts(app)
+    asked(app, "What color is the circle?")
+    assert "Red." in texts(app)
+    store = open_store()
+    messages = store.messages(store.conversations("video")[0].id)
+    assert [len(m.attachments) for m in messages if m.role == "user"] == [1, 0], "the frames are sent once"
+
+
+def test_other_frames_take_the_place_of_the_earlier_ones() -> None:
+    app = page("video_chat")
+    clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
+    upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
+    asked(app, "Which way does the circle move?")
+    app.slider[0].set_value(4)
+    app.run()
+    assert "take the place of the earlier ones" in texts(app) and "144 image tokens" in texts(app)
+    asked(app, "How many frames do you see?")
+    assert "Four." in texts(app) and "144 image" in texts(app)
+
+
+def test_too_many_frames_offer_fewer(write_clip: Writer) -> None:
+    app = page("video_chat")
+    path = write_clip(frames=64, fps=8)
+    upload(app, ("long.mp4", path.read_bytes(), "video/mp4"))
+    app.slider[0].set_value(64)
+    app.run()
+    assert "This does not fit" in texts(app)
+    fewer = next(b for b in app.button if b.label.startswith("Use ") and b.label.endswith(" frames"))
+    fewer.click().run()
+    assert not app.exception and "This does not fit" not in texts(app)
+    assert app.slider[0].value == int(fewer.label.split()[1]) > 30
+
+
+def test_what_is_no_clip_is_said() -> None:
+    app = upload(page("video_chat"), ("a.mp4", b"no clip", "video/mp4"))
+    assert "not a clip that can be read" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["image_chat", "video_chat"])
+def test_settings_are_used(name: str) -> None:
+    app = page(name)
+    app.slider(key="max_new_tokens").set_value(32).run()
+    assert not app.exception and app.slider(key="max_new_tokens").value == 32
