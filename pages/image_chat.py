@@ -9,6 +9,7 @@ from smolvlm_core.chat import Attachment
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from ui import cost, gallery, sidebar, state, transcript
+from ui.frames import escape, small_picture
 
 store = state.prepare()
 
@@ -66,8 +67,8 @@ def draw_pending(attachments: tuple[Attachment, ...]) -> None:
     with st.container(horizontal=True):
         for attachment in attachments:
             with st.container(width=150):
-                st.image(store.picture(attachment.sha256), width=140)
-                st.caption("".join((attachment.name.replace("_", "\\_"), *(f" · {note}" for note in attachment.notes))))
+                st.image(small_picture(store, attachment.sha256), width=140)
+                st.caption("".join((escape(attachment.name), *(f" · {note}" for note in attachment.notes))))
                 st.button(
                     "Remove",
                     key=f"remove_{attachment.sha256}",

@@ -16,10 +16,11 @@ def take(data: bytes, name: str) -> None:
     sha256 = ""
     try:
         sha256 = store.add_media(data, name, "video/mp4")
-        opened, _ = open_clip(store.media_path(sha256))
+        opened = open_clip(store.media_path(sha256))
         opened.close()
     except LensError as error:
-        store.discard({sha256})
+        if sha256:
+            store.discard({sha256})
         state.notify(error)
         return
     st.session_state["clip"], st.session_state["sampled"] = Clip(sha256, name, opened.facts), None
@@ -60,22 +61,19 @@ def draw_inlet(opened: bool) -> None:
 def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
     """Count and range, then the frames themselves; decoded again only when one of the two has changed."""
     duration = max(clip.facts.duration_seconds, 0.1)
-    suggested = default_frame_count(duration, spec.video_fps, spec.video_max_frames)
-    left, right = st.columns(2)
     most = max(2, min(64, clip.facts.frame_count))
-    key = f"count_{clip.sha256}_{spec.key}"
-    st.session_state.setdefault(key, min(suggested, most))
+    suggested = min(most, default_frame_count(duration, spec.video_fps, spec.video_max_frames))
+    chosen = st.session_state["clip_choice"].get(clip.sha256, (suggested, (0.0, duration)))
+    st.session_state.setdefault(f"count_{clip.sha256}", chosen[0])
+    st.session_state.setdefault(f"range_{clip.sha256}", chosen[1])
+    left, right = st.columns(2)
     rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
-    count = left.slider("Frames", 1, most, key=key, help=rule)
+    count = left.slider("Frames", 1, most, key=f"count_{clip.sha256}", help=rule)
     start, end = right.slider(
-        "Range (seconds)",
-        0.0,
-        duration,
-        (0.0, duration),
-        step=duration / 100,
-        format="%.1f",
-        key=f"range_{clip.sha256}",
+        "Range (seconds)", 0.0, duration, step=duration / 100, format="%.1f", key=f"range_{clip.sha256}"
     )
+    # Kept apart from the widgets, which streamlit forgets while another page is shown.
+    st.session_state["clip_choice"][clip.sha256] = (count, (start, end))
     end = max(end, start + min(0.05, duration))
     wanted = (clip.sha256, count, start, end)
     held: Taken | None = st.session_state["sampled"]
@@ -89,7 +87,7 @@ def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
             progress=lambda done, of: bar.progress(done / of, text=f"Frame {done} of {of}"),
         )
         bar.empty()
-        held = Taken(wanted, sampled, describe_clip(clip.sha256, clip.name, sampled))
+        held = Taken(wanted, sampled, describe_clip(clip.sha256, clip.name, sampled, (start, end)))
         st.session_state["sampled"] = held
     return held.sampled
 
@@ -134,15 +132,21 @@ if clip is not None and sampled is not None:
             f"Use {fewer} frames",
             type="primary",
             on_click=st.session_state.__setitem__,
-            args=(f"count_{clip.sha256}_{choice.spec.key}", fewer),
+            args=(f"count_{clip.sha256}", fewer),
         )
-if question and clip is not None and sampled is not None and spent is not None:
-    if not spent.fits:
-        state.notify(f"Choose fewer frames first. Your question: {question}")
+
+
+def prepare() -> None:
+    if attachments and conversation:
+        drop_earlier_frames(store, conversation)
+    keep_frames(store, pngs)
+
+
+if question:
+    if spent is None or not spent.fits:
+        why = "Choose fewer frames first." if spent else "No frames can be taken from this clip."
+        state.notify(f"{why} Your question: {question}")
     else:
-        if attachments and conversation:
-            drop_earlier_frames(store, conversation)
-        keep_frames(store, pngs)
-        transcript.ask(store, "video", choice, question.strip(), attachments)
+        transcript.ask(store, "video", choice, question.strip(), attachments, prepare)
     state.show_notices()
 transcript.draw(store, "video", choice)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.chat import Status, history_before
 from smolvlm_core.errors import LensError
-from smolvlm_core.prompt import Prompt, build_prompt
+from smolvlm_core.prompt import Prompt, build_prompt, check_text
 from smolvlm_core.store import Store
 
 SAVE_SECONDS = 0.3
@@ -84,9 +84,11 @@ class Answer:
         except LensError as problem:
             error = str(problem)
         finally:
-            self._save(status, error)
-            _forget(self)
-            self._show(Snapshot(self._snapshot.text, None, True))
+            try:
+                self._save(status, error)
+            finally:
+                _forget(self)
+                self._show(Snapshot(self._snapshot.text, None, True))
 
     def _take(self, event: Delta | Progress | Stats) -> None:
         if isinstance(event, Stats):
@@ -113,6 +115,14 @@ class Answer:
 
 _running: dict[str, Answer] = {}
 _lock = threading.Lock()
+
+
+def refuse_early(conversation_id: str | None, text: str, settings: GenerationSettings) -> None:
+    """Raise LensError where a question would be refused, before anything of it is kept."""
+    check_text(text)
+    check_text(settings.system_prompt)
+    if conversation_id is not None and running_answer(conversation_id) is not None:
+        raise LensError("An answer is being written in this conversation already.", "Stop it or wait for its end.")
 
 
 def start_answer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from smolvlm_core import media
 from smolvlm_core.chat import Attachment, FrameRef
@@ -19,7 +18,9 @@ def attach_image(store: Store, data: bytes, name: str) -> Attachment:
     return Attachment("image", picture.sha256, name, picture.mime, picture.width, picture.height, notes=picture.notes)
 
 
-def describe_clip(sha256: str, name: str, sampled: SampledClip) -> tuple[Attachment, dict[str, bytes]]:
+def describe_clip(
+    sha256: str, name: str, sampled: SampledClip, range_seconds: tuple[float, float] | None = None
+) -> tuple[Attachment, dict[str, bytes]]:
     """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing."""
     frames, pngs = [], {}
     for frame in sampled.frames:
@@ -36,6 +37,7 @@ def describe_clip(sha256: str, name: str, sampled: SampledClip) -> tuple[Attachm
         width,
         height,
         duration_seconds=sampled.facts.duration_seconds,
+        range_seconds=range_seconds,
         frames=tuple(frames),
         decoder=sampled.facts.decoder,
         notes=sampled.notes,
@@ -57,11 +59,3 @@ def sample_kept_clip(
     progress: Callable[[int, int], None] | None = None,
 ) -> SampledClip:
     return sample_clip(store.media_path(sha256), count, range_seconds, cancel, progress)
-
-
-def attach_clip_file(store: Store, path: Path, count: int) -> Attachment:
-    """Keep a clip file and take `count` frames of it."""
-    sha256 = store.add_media(path.read_bytes(), path.name, "video/mp4")
-    attachment, pngs = describe_clip(sha256, path.name, sample_kept_clip(store, sha256, count))
-    keep_frames(store, pngs)
-    return attachment

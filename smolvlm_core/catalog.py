@@ -49,10 +49,6 @@ class ModelSpec:
         """What the weights in memory are keyed by."""
         return f"{self.repo_id}@{self.revision}" if self.folder is None else str(self.folder)
 
-    @property
-    def limits_note(self) -> str:
-        return self.note
-
 
 def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, context: int) -> ModelSpec:
     repo = f"HuggingFaceTB/SmolVLM2-{size}"

@@ -30,6 +30,7 @@ class Attachment:
     height: int
     shown: bool = True
     duration_seconds: float = 0.0
+    range_seconds: tuple[float, float] | None = None  # the part of the clip that the frames were taken from
     frames: tuple[FrameRef, ...] = ()
     decoder: str = ""
     notes: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--json", action="store_true", help="one JSON object: answer, model, what it was shown, statistics"
     )
-    ask.set_defaults(run=_ask)
+    ask.set_defaults(run=_ask, wrong=ask.error)
     listing = commands.add_parser("models", help="list the models and which one suits this machine")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_models)
@@ -87,13 +87,13 @@ def _positive(text: str) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
     if args.image and args.video:
-        raise LensError("--image and --video cannot be used together.", "Ask about them in two calls.")
+        args.wrong("--image and --video cannot be used together: ask about them in two calls")
     if args.frames and not args.video:
-        raise LensError("--frames needs --video.", "Leave it out for pictures.")
+        args.wrong("--frames needs --video")
     try:
         settings = GenerationSettings(args.max_new_tokens, args.temperature, seed=args.seed)
     except ValueError as error:
-        raise LensError(f"{error}.") from error
+        args.wrong(str(error))
     spec, why = (find(args.model), "") if args.model else default_model(this_machine())
     if why:
         print(f"{spec.title}: {why}", file=sys.stderr)
@@ -176,7 +176,7 @@ def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image
     from smolvlm_core.video import default_frame_count, open_clip, sample_clip
 
     if count is None:
-        clip, _ = open_clip(path)
+        clip = open_clip(path)
         count = default_frame_count(clip.facts.duration_seconds, spec.video_fps, spec.video_max_frames)
         clip.close()
     sampled = sample_clip(path, count, progress=lambda done, of: _status(f"Frame {done} of {of}"))

@@ -25,6 +25,9 @@ Report = Callable[[str, float | None], None]
 Dtype = Literal["bfloat16", "float32"]
 State = Literal["not loaded", "loading", "ready", "failed"]
 HASHED_WEIGHTS_BYTES = 64 * 2**20  # larger ones would take seconds at each load
+# from_pretrained changes torch's default dtype for the whole process while it builds a model, and the vision encoder
+# computes positions in the default dtype: neither may happen during the other.
+DEFAULT_DTYPE = threading.Lock()
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt"]
 
 
@@ -63,14 +66,15 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
-            device_map=_device_map(device),
-            trust_remote_code=False,
-            use_safetensors=True,
-        ).eval()
+        with DEFAULT_DTYPE:
+            model = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation="sdpa",
+                device_map=_device_map(device),
+                trust_remote_code=False,
+                use_safetensors=True,
+            ).eval()
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_large(spec) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

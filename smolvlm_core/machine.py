@@ -10,7 +10,9 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import psutil
 
@@ -43,7 +45,7 @@ def _gpu() -> tuple[str, int]:
         return "Apple silicon", int(
             psutil.virtual_memory().total * 0.7
         )  # unified memory; macOS lets the GPU use about this share
-    if shutil.which("nvidia-smi") is None:
+    if shutil.which("nvidia-smi") is None or version("torch").endswith("+cpu"):
         return "", 0
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
@@ -58,7 +60,8 @@ def hub_reachable(timeout_seconds: float = 2.0) -> bool:
     """Whether the model hub (or the mirror named by HF_ENDPOINT) takes connections."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
-    address = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    address = urlparse(getproxies().get(urlparse(endpoint).scheme, endpoint))
     port = address.port or (80 if address.scheme == "http" else 443)
     answered = threading.Event()
 

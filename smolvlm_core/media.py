@@ -97,12 +97,22 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB: 16-bit is scaled, colour profiles are applied, transparency is laid on white."""
     if image.mode in _SIXTEEN_BIT_MODES or image.mode in ("I", "F"):
         return _scaled_to_8_bit(image).convert("RGB")
-    if image.mode in ("CMYK", "LAB", "YCbCr") or (image.mode == "RGB" and image.info.get("icc_profile")):
-        image = _to_srgb(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
+        if image.info.get("icc_profile") and image.mode != "LA":
+            plain = rgba.convert("RGB")
+            plain.info["icc_profile"] = image.info["icc_profile"]
+            alpha = rgba.getchannel("A")
+            rgba = _to_srgb(plain).convert("RGBA")
+            rgba.putalpha(alpha)
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode == "P":
+        profile = image.info.get("icc_profile")
+        image = image.convert("RGB")
+        image.info["icc_profile"] = profile
+    if image.mode in ("CMYK", "LAB", "YCbCr") or image.info.get("icc_profile"):
+        return _to_srgb(image)
     return image.convert("RGB")
 
 

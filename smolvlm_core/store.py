@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS messages (
     conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
     role TEXT NOT NULL, text TEXT NOT NULL, attachments TEXT NOT NULL, reply_to INTEGER, status TEXT NOT NULL,
     active INTEGER NOT NULL DEFAULT 1, model TEXT NOT NULL DEFAULT '', revision TEXT NOT NULL DEFAULT '',
-    settings TEXT, stats TEXT, error TEXT NOT NULL DEFAULT '', created REAL NOT NULL, owner INTEGER NOT NULL DEFAULT 0
+    settings TEXT, stats TEXT, error TEXT NOT NULL DEFAULT '', created REAL NOT NULL, owner TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS messages_of ON messages(conversation_id, id);
 CREATE TABLE IF NOT EXISTS media (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, mime TEXT NOT NULL, bytes INTEGER NOT NULL);
@@ -102,12 +102,12 @@ class Store:
                 "UPDATE conversations SET title = ? WHERE id = ?", (title.strip()[:200] or "Untitled", conversation_id)
             )
 
-    def delete(self, conversation_id: str) -> None:
-        """The conversation and every media file that no other one uses."""
+    def delete(self, conversation_id: str, keep: frozenset[str] = frozenset()) -> None:
+        """The conversation and every media file that no other one uses. `keep`: media that wait to be sent."""
         shown = self._media_of(conversation_id)
         with self._write() as db:
             db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-        self.discard(shown)
+        self.discard(shown - keep)
 
     # --- messages ---
 
@@ -122,20 +122,26 @@ class Store:
 
     def add_question(self, conversation_id: str, text: str, attachments: tuple[Attachment, ...] = ()) -> int:
         """Raises StoreError where the conversation is gone (deleted in another tab)."""
+        with self._write() as db:
+            return self._insert_question(db, conversation_id, text, attachments)
+
+    def _insert_question(
+        self, db: sqlite3.Connection, conversation_id: str, text: str, attachments: tuple[Attachment, ...]
+    ) -> int:
         now = time.time()
         try:
-            with self._write() as db:
-                cursor = db.execute(
-                    "INSERT INTO messages (conversation_id, role, text, attachments, status, created) VALUES (?, 'user', ?, ?, 'complete', ?)",
-                    (conversation_id, text, _attachments_json(attachments), now),
-                )
-                title = (text.strip() or "Untitled").splitlines()[0][:60]
-                db.execute(
-                    "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
-                    (now, title, conversation_id),
-                )
+            cursor = db.execute(
+                "INSERT INTO messages (conversation_id, role, text, attachments, status, created)"
+                " VALUES (?, 'user', ?, ?, 'complete', ?)",
+                (conversation_id, text, _attachments_json(attachments), now),
+            )
         except sqlite3.IntegrityError as error:
             raise StoreError("This conversation was deleted.", "Start a new one.") from error
+        title = (text.strip() or "Untitled").splitlines()[0][:60]
+        db.execute(
+            "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
+            (now, title, conversation_id),
+        )
         return int(cursor.lastrowid or 0)
 
     def begin_answer(self, question_id: int, model: str, settings: dict[str, Any]) -> int:
@@ -148,7 +154,7 @@ class Store:
             cursor = db.execute(
                 "INSERT INTO messages (conversation_id, role, text, attachments, reply_to, status, model, settings, created, owner)"
                 " VALUES (?, 'assistant', '', '[]', ?, 'running', ?, ?, ?, ?)",
-                (row[0], question_id, model, json.dumps(settings), time.time(), os.getpid()),
+                (row[0], question_id, model, json.dumps(settings), time.time(), _this_process()),
             )
         return int(cursor.lastrowid or 0)
 
@@ -179,12 +185,20 @@ class Store:
         if old is None or row is None:
             raise StoreError("This conversation was deleted.", "Start a new one.")
         with self._write() as db:
-            db.execute("UPDATE messages SET active = 0 WHERE id = ? OR reply_to = ?", (question_id, question_id))
-        return self.add_question(row[0], text, old.attachments)
+            hidden = db.execute("UPDATE messages SET active = 0 WHERE id = ? AND active = 1", (question_id,)).rowcount
+            if not hidden:
+                raise StoreError("This question was edited in another tab.", "Edit the newer one.")
+            db.execute("UPDATE messages SET active = 0 WHERE reply_to = ?", (question_id,))
+            return self._insert_question(db, row[0], text, old.attachments)
 
-    def set_attachments(self, message_id: int, attachments: tuple[Attachment, ...]) -> None:
+    def set_shown(self, message_id: int, sha256: str, shown: bool) -> None:
+        """Whether the model is still shown one attachment of a question."""
         with self._write() as db:
-            db.execute("UPDATE messages SET attachments = ? WHERE id = ?", (_attachments_json(attachments), message_id))
+            row = db.execute("SELECT attachments FROM messages WHERE id = ?", (message_id,)).fetchone()
+            if row is None:
+                raise StoreError("This conversation was deleted.", "Start a new one.")
+            changed = tuple(replace(a, shown=shown) if a.sha256 == sha256 else a for a in _attachments(row[0]))
+            db.execute("UPDATE messages SET attachments = ? WHERE id = ?", (_attachments_json(changed), message_id))
 
     # --- media ---
 
@@ -195,10 +209,9 @@ class Store:
         if not path.exists():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor, partial = tempfile.mkstemp(dir=path.parent)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                os.replace(partial, path)
+                with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+                    (Path(beside) / "partial").write_bytes(data)
+                    (Path(beside) / "partial").replace(path)
             except OSError as error:
                 raise StoreError(f"{name} cannot be kept: {error}.", "Free some disk space.") from error
         with self._write() as db:
@@ -239,19 +252,25 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        db = self._read()
-        db.execute("BEGIN IMMEDIATE")
         try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+            db = self._read()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The conversations in {self.folder} cannot be written: {error}.",
+                "Free some disk space, or close other copies of the app.",
+            ) from error
 
     def _mark_interrupted(self) -> None:
         """Answers left running by a process that is gone."""
         rows = self._read().execute("SELECT id, owner FROM messages WHERE status = 'running'").fetchall()
-        gone = [(i,) for i, owner in rows if owner != os.getpid() and not psutil.pid_exists(owner)]
+        gone = [(i,) for i, owner in rows if not _is_alive(owner)]
         if gone:
             with self._write() as db:
                 db.executemany("UPDATE messages SET status = 'interrupted' WHERE id = ?", gone)
@@ -272,7 +291,20 @@ class Store:
         self.discard({sha for sha in kept if (p := self.media_path(sha)).exists() and p.stat().st_mtime < limit})
 
 
-@lru_cache(maxsize=128)
+def _this_process() -> str:
+    """The process's number and start: a number alone is used again after a restart."""
+    return f"{os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def _is_alive(owner: str) -> bool:
+    number, _, started = owner.partition(" ")
+    try:
+        return f"{psutil.Process(int(number)).create_time():.2f}" == started
+    except (psutil.Error, ValueError):
+        return False
+
+
+@lru_cache(maxsize=16)
 def _decoded(path: Path, sha256: str) -> Image.Image:
     return media.open_image(_bytes_of(path), path.name).image
 
@@ -300,7 +332,9 @@ def _attachments(text: str) -> tuple[Attachment, ...]:
     out = []
     for fields in json.loads(text):
         frames = tuple(FrameRef(**frame) for frame in fields.pop("frames"))
-        out.append(Attachment(**{**fields, "notes": tuple(fields["notes"])}, frames=frames))
+        ends = fields.pop("range_seconds", None)
+        fields["notes"] = tuple(fields["notes"])
+        out.append(Attachment(**fields, frames=frames, range_seconds=tuple(ends) if ends else None))
     return tuple(out)
 
 

@@ -77,3 +77,18 @@ def test_a_failure_is_kept_in_words(store: Store, backend: TransformersBackend) 
     kept = last_answer(store, conversation)
     assert kept.status == "failed" and "missing from the data folder" in kept.error  # type: ignore[attr-defined]
     assert not any(t.name.startswith("answer-") for t in threading.enumerate())
+
+
+def test_a_failing_store_does_not_leave_the_conversation_busy(
+    store: Store, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = store.create("image")
+    question = store.add_question(conversation, "hello")
+
+    def fail(*_: object, **__: object) -> None:
+        raise LensError("disk full")
+
+    monkeypatch.setattr(store, "save_answer", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    answer = start_answer(store, backend, conversation, question, GenerationSettings())
+    assert list(answer.follow())[-1].done and running_answer(conversation) is None

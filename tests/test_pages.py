@@ -98,6 +98,9 @@ def test_answer_again_and_edit_keep_the_record() -> None:
 def test_a_question_with_reserved_words_is_refused_and_not_lost() -> None:
     app = asked(page("image_chat"), "what is <image>?")
     assert "reserves" in texts(app) and "what is <image>?" in texts(app)
+    assert open_store().conversations() == [], "nothing is kept of it"
+    asked(upload(app, RED), "What color is the circle?")
+    assert "Red." in texts(app)
 
 
 def test_too_many_pictures_are_said_before_sending() -> None:

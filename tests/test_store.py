@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from smolvlm_core import export
-from smolvlm_core.attach import attach_clip_file, attach_image
+from smolvlm_core.attach import attach_image, describe_clip, keep_frames
 from smolvlm_core.chat import active_turns
 from smolvlm_core.errors import MediaError, StoreError
 from smolvlm_core.store import Store
+from smolvlm_core.video import sample_clip
 from tests.conftest import Writer, drawn, encoded
 
 
@@ -152,7 +153,8 @@ def test_names_cannot_leave_the_media_folder(store: Store) -> None:
 
 def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer) -> None:
     conversation = store.create("video")
-    clip = attach_clip_file(store, write_clip(), 4)
+    clip, pngs = describe_clip("v", "clip.mp4", sample_clip(write_clip(), 4), (0.0, 4.0))
+    keep_frames(store, pngs)
     asked = store.add_question(
         conversation, "What happens?", (clip, replace(attach_image(store, encoded(drawn()), "a.png"), shown=False))
     )
@@ -178,3 +180,26 @@ def test_a_data_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="SMOLVLM_LENS_DATA"):
         Store(tmp_path / "file" / "data")
+
+
+def test_a_question_is_edited_once(store: Store) -> None:
+    asked = answered(store, store.create("image"), "What?", "x")
+    store.replace_question(asked, "Where?")
+    with pytest.raises(StoreError, match="another tab"):
+        store.replace_question(asked, "Who?")
+
+
+def test_hiding_one_picture_leaves_the_others_as_they_are(store: Store) -> None:
+    conversation = store.create("image")
+    one, two = (attach_image(store, encoded(drawn(c)), "a.png") for c in ("red", "blue"))
+    asked = store.add_question(conversation, "What?", (one, two))
+    store.set_shown(asked, one.sha256, False)
+    store.set_shown(asked, two.sha256, False)
+    assert [a.shown for a in store.messages(conversation)[0].attachments] == [False, False]
+
+
+def test_a_database_that_cannot_be_written_is_an_error_in_words(store: Store) -> None:
+    conversation = store.create("image")
+    store._read().execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.add_question(conversation, "What?")

@@ -25,16 +25,21 @@ from training.questions import Question
 from training.tokenizer import FAKE, GLOBAL
 
 Pixels = NDArray[np.uint8]  # (3, 96, 96)
-# kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on mostly the cheapest
-# layout: what is learned there (finding a thing by its name, reading its colour) carries over to the others.
+# kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
+# tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.62, 0.34, 32, 8),
-    "one tile": (0.12, 0.12, 20, 8),
-    "tiles": (0.08, 0.24, 12, 9),
-    "clip": (0.1, 0.2, 10, 7),
-    "several": (0.04, 0.07, 10, 5),
-    "talk": (0.04, 0.03, 24, 3),
+    "frame": (0.84, 0.3, 12, 8),
+    "one tile": (0.04, 0.1, 8, 8),
+    "tiles": (0.04, 0.3, 5, 9),
+    "clip": (0.04, 0.2, 4, 7),
+    "several": (0.02, 0.07, 4, 5),
+    "talk": (0.02, 0.03, 10, 3),
 }
+
+
+# Of each token of a long answer. Descriptions bind size, colour, shape and place of one thing after the other: they teach
+# more than their number says.
+LONG_ANSWER_WEIGHT = 0.4
 
 
 @dataclass
@@ -91,6 +96,7 @@ class Conversations(IterableDataset):
     ) -> None:
         """`start`: the first batch's number; batches before number `early` follow the early mix."""
         self.tokenizer_json, self.seed, self.easy, self.start, self.early = tokenizer_json, seed, easy, start, early
+        self.drill = False
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         torch.set_num_threads(1)
@@ -101,6 +107,7 @@ class Conversations(IterableDataset):
                 list(MIX), [early if number < self.early else late for early, late, _, _ in MIX.values()]
             )[0]
             _, _, batch, count = MIX[kind]
+            self.drill = number < self.early
             self.frames, self.layout = (
                 rng.choice((3, 4, 5, 6, 6, 8, 8, 8, 10, 12)),
                 rng.choice(("frame", "tiles", "tiles")),
@@ -124,7 +131,7 @@ class Conversations(IterableDataset):
             text = questions.loosely_typed(rng, question.text)
             at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
             answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
-            at = out.add(answer, group, len(answer) ** -0.5, at)
+            at = out.add(answer, group, max(len(answer) ** -0.5, LONG_ANSWER_WEIGHT), at)
             if chat:
                 at = out.add(self.encode("\n"), group, 0.0, at)
         return out
@@ -160,16 +167,17 @@ class Conversations(IterableDataset):
                 questions.about_several(rng, drawn, count),
             )
         layout = kind
-        if self.easy and rng.random() < 0.14:
+        if self.easy and rng.random() < (0.03 if self.drill else 0.14):
             png, all_questions = rng.choice(self.easy)
             picture = Image.frombytes("RGB", (64, 64), png)
             asked = rng.sample(all_questions, min(count, len(all_questions)))
         else:
-            scene = scenes.random_scene(rng) if rng.random() > 0.015 else scenes.random_scene(rng, 1)
+            scene = scenes.random_scene(rng, rng.choice((1, 2, 2, 3, 3, 4)) if self.drill else None)
             if rng.random() < 0.01:
                 scene = scenes.Scene((), scene.background, scene.gradient_angle, scene.noise, scene.noise_seed)
             picture = scenes.draw(scene, *random_size(rng, 2.4))
-            asked = questions.about_scene(rng, scene, count)
+            makers = questions.DRILL_MAKERS if self.drill else questions.IMAGE_MAKERS
+            asked = questions.about_scene(rng, scene, count, makers)
         text, tiles = image_parts(picture, layout)
         return "User:" + text, "", tiles, asked
 

@@ -4,10 +4,6 @@
 
 A throw-away linear head reads, from each of the 6 × 6 projector tokens, the shape and colour of what covers it and
 whether a thing's centre lies in it. Pictures hold up to nine shapes, so that one step teaches several hundred.
-
-In the last steps each token is also drawn towards the sum of the language model's own word embeddings for what it shows
-("red" + "circle" + "large" + "top" + "left"). The language stage then finds a thing by its name as it would find a word,
-by likeness, once for all names, where it would else have to learn every name's picture apart.
 Resumes from --out if it is there.
 """
 
@@ -16,7 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +22,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from training import scenes
-from training import tokenizer as bpe
 from training.common import decay_groups, learning_rate, load_state, save_state
-from training.model import IMAGE_TOKENS, TILE, build_model
-from training.tokenizer import config_for
+from training.model import IMAGE_TOKENS, TILE, build_config, build_model
 
 GRID = 6
 IGNORE = -100
@@ -59,7 +52,6 @@ def dense_picture(rng: random.Random) -> tuple[NDArray[np.uint8], ...]:
     shape = np.full((GRID, GRID), SHAPE_CLASSES - 1, dtype=np.int64)
     color = np.full((GRID, GRID), IGNORE, dtype=np.int64)
     center = np.zeros((GRID, GRID), dtype=np.float32)
-    size_class = np.zeros((GRID, GRID), dtype=np.int64)  # 0: not said, 1: small, 2: large
     squash = (1.0, 1.0)
     if rng.random() < 0.4:
         factor = rng.uniform(0.52, 0.9)
@@ -89,13 +81,12 @@ def dense_picture(rng: random.Random) -> tuple[NDArray[np.uint8], ...]:
         shape[clear] = scenes.SHAPES.index(thing.shape) if seen > 0.5 else IGNORE
         color[won] = IGNORE
         color[clear] = list(scenes.COLORS).index(thing.color)
-        size_class[won] = {None: 0, "small": 1, "large": 2}[thing.size_word]
         if 0 <= x < 1 and 0 <= y < 1:
             center[int(y * GRID), int(x * GRID)] = 1
     if rng.random() < 0.35:
         pixels += np.random.default_rng(rng.randrange(1 << 30)).normal(0, rng.uniform(1, 12), pixels.shape)
     image = np.clip(pixels, 0, 255).astype(np.uint8).transpose(2, 0, 1)
-    return image, shape.reshape(-1), color.reshape(-1), center.reshape(-1), size_class.reshape(-1)
+    return image, shape.reshape(-1), color.reshape(-1), center.reshape(-1)
 
 
 def _blend(pixels: NDArray[np.float32], mask: NDArray[np.float32], left: int, top: int, rgb: scenes.Rgb) -> None:
@@ -148,36 +139,6 @@ class Head(nn.Module):
         return torch.split(self.out(self.norm(tokens)), [SHAPE_CLASSES, COLOR_CLASSES, 1], dim=-1)
 
 
-class WordTargets:
-    """Where each token is drawn to: sums of rows of the language model's embedding table."""
-
-    def __init__(self, table: torch.Tensor, token_id: Callable[[str], int | None]) -> None:
-        def rows(*words: str) -> torch.Tensor:
-            ids = [token_id(f"Ġ{word}") for word in words]
-            assert None not in ids, f"each of {words} must be one token"
-            return table[ids].clone()
-
-        nothing = torch.zeros(1, table.shape[1], device=table.device)
-        self.shapes = torch.cat([rows(*scenes.SHAPES), nothing])
-        self.colors = torch.cat([rows(*scenes.COLORS), nothing])
-        self.sizes = torch.cat([nothing, rows("small", "large")])
-        self.center = rows("one")
-        top, bottom, left, right, middle = (rows(w)[0] for w in ("top", "bottom", "left", "right", "center"))
-        zero = nothing[0]
-        vertical, horizontal = (top, zero, bottom), (left, zero, right)
-        cells = [[vertical[r] + horizontal[c] + (middle if r == c == 1 else zero) for c in range(3)] for r in range(3)]
-        self.places = torch.stack([cells[r // 2][c // 2] for r in range(GRID) for c in range(GRID)])  # (36, hidden)
-
-    def loss(self, tokens: torch.Tensor, labels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Mean squared distance over the tokens with clear labels, as a share of the targets' variance."""
-        shape, color, center, size = labels
-        clear = shape != IGNORE
-        lit = torch.where(color >= 0, color, COLOR_CLASSES)
-        wanted = self.places + self.colors[lit] + self.sizes[size] + self.center * center.unsqueeze(-1)
-        wanted = wanted + self.shapes[torch.where(clear, shape, SHAPE_CLASSES - 1)]
-        return F.mse_loss(tokens[clear], wanted[clear]) / wanted[clear].var()
-
-
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1.0
 
@@ -185,10 +146,7 @@ def to_pixels(images: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3100)
-    parser.add_argument(
-        "--words-from", type=int, default=2400, help="the step from which tokens are drawn towards words"
-    )
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
@@ -196,10 +154,7 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
-    tokenizer = bpe.train()
-    model = build_model(config_for(tokenizer)).to(device)
-    table = model.model.text_model.embed_tokens.weight.detach()
-    targets = WordTargets(table, tokenizer.token_to_id)
+    model = build_model(build_config(vocab_size=512, image_token_id=4, bos=1, eos=2, pad=2)).to(device)
     model.set_attn_implementation("plain" if device == "cpu" else "sdpa")
     head = Head(model.config.text_config.hidden_size).to(device)
     vision, connector = model.model.vision_model, model.model.connector
@@ -220,8 +175,7 @@ def main() -> None:
     for step in range(start, args.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, args.peak, 150)
-        images, *labels = (t.to(device) for t in next(loader))
-        shape, color, center, _ = labels
+        images, shape, color, center = (t.to(device) for t in next(loader))
         with torch.autocast(device, dtype=torch.bfloat16):
             tokens = connector(vision(to_pixels(images)).last_hidden_state)
         assert tokens.shape[1] == IMAGE_TOKENS
@@ -231,9 +185,7 @@ def main() -> None:
         center_loss = F.binary_cross_entropy_with_logits(
             centers.squeeze(-1), center, pos_weight=torch.tensor(3.0, device=device)
         )
-        dense_loss = shape_loss + 0.5 * color_loss + 0.3 * center_loss
-        word_loss = targets.loss(tokens.float(), labels) if step >= args.words_from else torch.zeros(())
-        (dense_loss + 2.0 * word_loss).backward()
+        (shape_loss + 0.5 * color_loss + 0.3 * center_loss).backward()
         nn.utils.clip_grad_norm_([p for m in trained for p in m.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -245,24 +197,20 @@ def main() -> None:
                 (shapes.argmax(-1) == shape)[on].float().mean().item(),
                 (colors.argmax(-1) == color)[lit].float().mean().item(),
                 ((centers.squeeze(-1) > 0) == (center > 0)).float().mean().item(),
-                word_loss.item(),
+                0,
                 1,
             )
         if (step + 1) % 50 == 0:
             mean = totals / totals[-1]
             print(
-                f"step {step + 1} loss {mean[0]:.3f} shape {mean[1]:.3f} color {mean[2]:.3f} center {mean[3]:.3f} words {mean[4]:.3f} "
+                f"step {step + 1} loss {mean[0]:.3f} shape {mean[1]:.3f} color {mean[2]:.3f} center {mean[3]:.3f} "
                 f"{(time.time() - began) / (step + 1 - start):.2f} s/step",
                 flush=True,
             )
             totals[:] = 0
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
             save_state(
-                args.out,
-                modules=[m.state_dict() for m in trained],
-                embeddings=table,
-                optimizer=optimizer.state_dict(),
-                step=step + 1,
+                args.out, modules=[m.state_dict() for m in trained], optimizer=optimizer.state_dict(), step=step + 1
             )
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -67,43 +68,35 @@ def forward_loss(
     return (losses * weights[learned]).sum() / weights.sum(), places
 
 
-def build_optimizers(
-    model: SmolVLMForConditionalGeneration, head: nn.Module, peak: float, eyes_peak: float, matrix_peak: float
-) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the language model (it finds a thing by its name in far fewer steps), AdamW for the rest."""
+def build_optimizer(
+    model: SmolVLMForConditionalGeneration, head: nn.Module, peak: float, eyes_peak: float
+) -> torch.optim.Optimizer:
     core = model.model
-    matrices = [p for p in core.text_model.layers.parameters() if p.ndim == 2]
-    inside = {id(p) for p in matrices}
-    rest = [
-        p for m in (core.connector, core.text_model, model.lm_head, head) for p in m.parameters() if id(p) not in inside
-    ]
-    groups = [{"params": rest, "weight_decay": 0.0, "peak": peak}]
-    groups += [{**group, "peak": eyes_peak} for group in decay_groups([core.vision_model], 0.02)]
-    return [
-        torch.optim.Muon([{"params": matrices, "peak": matrix_peak}], lr=matrix_peak, weight_decay=0.01),
-        torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.97), fused=True),
-    ]
+    words = decay_groups([core.connector, core.text_model, model.lm_head, head], 0.02)
+    eyes = decay_groups([core.vision_model], 0.02)
+    groups = [*({**g, "peak": peak} for g in words), *({**g, "peak": eyes_peak} for g in eyes)]
+    return torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.97), fused=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--eyes", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4300)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--peak", type=float, default=1e-3)
-    parser.add_argument("--matrix-peak", type=float, default=0.02, help="Muon's learning rate")
     parser.add_argument("--eyes-peak", type=float, default=5e-4, help="learning rate of the encoder")
-    parser.add_argument("--early-steps", type=int, default=2600, help="steps with mostly single tiles")
+    parser.add_argument("--early-steps", type=int, default=4000, help="steps with mostly single tiles")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
-    tokenizer = bpe.train()
+    state = load_state(args.out)
+    # A run keeps its own: the questions that the tokenizer is trained on may have changed since.
+    tokenizer = Tokenizer.from_str(state["tokenizer"]) if state else bpe.train()
     model = build_model(config_for(tokenizer)).to(device)
     core = model.model
-    state = load_state(args.out)
     if args.export:
         if state is None:
             parser.error(f"--export: {args.out} is not there; train first")
@@ -113,17 +106,15 @@ def main() -> None:
         return
     model.set_attn_implementation("plain" if device == "cpu" else "sdpa")
     head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
-    optimizers = build_optimizers(model, head, args.peak, args.eyes_peak, args.matrix_peak)
+    optimizer = build_optimizer(model, head, args.peak, args.eyes_peak)
     start = 0
     if state:
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
-        for optimizer, kept in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(kept)
+        optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     elif args.eyes:
         eyes = torch.load(args.eyes, weights_only=True)
-        core.text_model.embed_tokens.load_state_dict({"weight": eyes["embeddings"]})
         for module, weights in zip((core.vision_model, core.connector), eyes["modules"]):
             module.load_state_dict(weights)
     else:
@@ -133,28 +124,27 @@ def main() -> None:
     loader = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6))
     began, losses = time.time(), defaultdict(list)
     for step in range(start, args.steps):
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, args.steps, group["peak"], 150)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, args.steps, group["peak"], 150)
         batch = next(loader)
         loss, places = forward_loss(model, head, batch, device)
         (loss + 0.15 * places).backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         losses[batch["kind"]].append(loss.item())
         losses["place head"].append(places.item())
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 100 == 0:
             told = " ".join(f"{kind} {sum(v) / len(v):.3f}" for kind, v in sorted(losses.items()))
             print(f"step {step + 1} {told} {(time.time() - began) / (step + 1 - start):.2f} s/step", flush=True)
             losses.clear()
-        if (step + 1) % 100 == 0 or step + 1 == args.steps:
+        if (step + 1) % 200 == 0 or step + 1 == args.steps:
             save_state(
                 args.out,
                 model=model.state_dict(),
                 head=head.state_dict(),
-                optimizers=[o.state_dict() for o in optimizers],
+                tokenizer=tokenizer.to_str(),
+                optimizer=optimizer.state_dict(),
                 step=step + 1,
             )
 

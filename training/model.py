@@ -61,19 +61,8 @@ def build_model(config: SmolVLMConfig) -> SmolVLMForConditionalGeneration:
                 else 1 / math.sqrt(weight.shape[1]),
             )
     nn.init.normal_(model.model.text_model.embed_tokens.weight, std=0.5)
-    start_attention_by_likeness(model)
     nn.init.normal_(model.lm_head.weight, std=0.02)
     return model
-
-
-@torch.no_grad()
-def start_attention_by_likeness(model: SmolVLMForConditionalGeneration) -> None:
-    """Queries start as their keys: each head first attends to what resembles the token, wherever it stands."""
-    for layer in model.model.text_model.layers[1:]:
-        attention = layer.self_attn
-        key = attention.k_proj.weight  # (kv heads × head dim, hidden)
-        shared = key.view(-1, attention.head_dim, key.shape[1]).repeat_interleave(attention.num_key_value_groups, 0)
-        attention.q_proj.weight.mul_(0.5).add_(shared.flatten(0, 1), alpha=0.8)
 
 
 @torch.no_grad()

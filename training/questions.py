@@ -382,11 +382,25 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
 )
 
 
-def about_scene(rng: random.Random, scene: Scene, count: int) -> list[Question]:
-    """`count` different questions about one scene."""
-    makers, weights = zip(*IMAGE_MAKERS)
+# Finding a thing by its name and reading what stands there: what every other question needs first.
+DRILL_MAKERS: tuple[tuple[Maker, float], ...] = (
+    (ask_color, 4),
+    (ask_shape, 4),
+    (ask_place, 4),
+    (ask_yes_no, 2),
+    (ask_describe, 2),
+)
+
+
+def about_scene(
+    rng: random.Random, scene: Scene, count: int, makers_and_weights: Sequence[tuple[Maker, float]] = IMAGE_MAKERS
+) -> list[Question]:
+    """`count` different questions about one scene, fewer where it has not so many."""
+    makers, weights = zip(*makers_and_weights)
     out: dict[str, Question] = {}
-    while len(out) < count:
+    for _ in range(count * 20):
+        if len(out) == count:
+            break
         question = rng.choices(makers, weights)[0](rng, scene)
         if question is None or (question.kind == "describe" and any(q.kind == "describe" for q in out.values())):
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -47,12 +47,15 @@ def clip_of_conversation(store: Store, conversation: str) -> Clip | None:
     if not videos:
         return None
     try:
-        opened, _ = open_clip(store.media_path(videos[-1].sha256))
+        opened = open_clip(store.media_path(videos[-1].sha256))
     except LensError as error:
         state.notify(error)
         return None
     opened.close()
-    return Clip(videos[-1].sha256, videos[-1].name, opened.facts)
+    last = videos[-1]
+    if last.range_seconds is not None:
+        st.session_state["clip_choice"].setdefault(last.sha256, (len(last.frames), last.range_seconds))
+    return Clip(last.sha256, last.name, opened.facts)
 
 
 def draw_strip(sampled: SampledClip, *, replaced: bool) -> None:
@@ -65,5 +68,6 @@ def draw_strip(sampled: SampledClip, *, replaced: bool) -> None:
 def drop_earlier_frames(store: Store, conversation: str) -> None:
     """The model is shown one set of frames at a time; the earlier ones stay in the transcript, marked."""
     for question, _ in active_turns(store.messages(conversation)):
-        if any(a.kind == "video" and a.shown for a in question.attachments):
-            store.set_attachments(question.id, tuple(replace(a, shown=False) for a in question.attachments))
+        for attachment in question.attachments:
+            if attachment.kind == "video" and attachment.shown:
+                store.set_shown(question.id, attachment.sha256, False)

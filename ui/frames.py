@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import streamlit as st
 from PIL import Image
 
 from smolvlm_core.media import thumbnail
+from smolvlm_core.store import Store
+
+SMALL_EDGE = 320  # px: twice the width on the page, for sharp screens
 
 
 def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
@@ -15,5 +19,16 @@ def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
     with st.container(horizontal=True, gap="small"):
         for mark, image in frames:
             with st.container(width=112, gap=None):
-                st.image(thumbnail(image, 224), width=104)
-                st.caption(f"{mark:.2f} s" if isinstance(mark, float | int) else mark.replace("_", "\\_"))
+                st.image(thumbnail(image, SMALL_EDGE), width=104)
+                st.caption(f"{mark:.2f} s" if isinstance(mark, float | int) else escape(mark))
+
+
+@lru_cache(maxsize=512)
+def small_picture(store: Store, sha256: str) -> Image.Image:
+    """A thumbnail of a kept picture: pages draw it on every rerun."""
+    return thumbnail(store.picture(sha256), SMALL_EDGE)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!~$:|<>" else c for c in text)

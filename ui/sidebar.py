@@ -10,12 +10,14 @@ import psutil
 import streamlit as st
 
 from smolvlm_core import catalog, export
+from smolvlm_core.answering import running_answer
 from smolvlm_core.backends.base import GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB, this_machine
+from smolvlm_core.prompt import check_text
 from smolvlm_core.store import ConversationInfo, Kind, Store
 from ui import state
 
@@ -36,14 +38,15 @@ def draw(store: Store, kind: Kind) -> Choice:
         settings, dtype = _settings()
         backend = TransformersBackend(spec, dtype)  # type: ignore[arg-type]
         with status:
-            _status(backend.handle)
+            _status(backend)
         _conversations(store, kind)
     return Choice(spec, backend, settings)
 
 
 def _model() -> ModelSpec:
     default, why = catalog.default_model(this_machine())
-    names = [spec.key for spec in catalog.models()] + list(st.session_state["folders"])
+    folders = [name for name in st.session_state["folders"] if Path(name).is_dir()]
+    names = [spec.key for spec in catalog.models()] + folders
     if st.session_state["model"] not in names:
         st.session_state["model"] = default.key
     st.selectbox("Model", names, key="model", format_func=lambda name: catalog.find(name).title)
@@ -89,29 +92,50 @@ def _settings() -> tuple[GenerationSettings, str]:
             on_change=_add_folder,
             help="A folder with config.json, the tokenizer's files and .safetensors weights; it then appears under Model.",
         )
+    try:
+        check_text(system)
+    except LensError as error:
+        st.error(f"{error} The system prompt is not used.")
+        system = ""
     return GenerationSettings(tokens, temperature, top_p, penalty, int(seed), system), dtype
 
 
 @st.fragment(run_every=1.0)
-def _status(handle: ModelHandle) -> None:
-    """Where the model stands. Starts loading it once the page has been drawn."""
+def _status(backend: TransformersBackend) -> None:
+    """Where the model stands. Once the page has been drawn, starts loading what is on this machine."""
+    handle = backend.handle
     if handle.state == "loading":
         st.progress(handle.status_fraction or 0.0, text=f":material/hourglass_top: {handle.status_text}…")
-    elif handle.state == "failed" and handle.error is not None:
+    elif handle.state == "failed":
         st.error(str(handle.error), icon=":material/error:")
-        st.button("Try again", on_click=handle.reset, key="retry_load")
+        st.button("Try again", on_click=_load_again, args=(handle,), key="retry_load")
     elif handle.state == "ready" and (loaded := handle.loaded) is not None:
         device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
         st.caption(
-            f":green[:material/check_circle: **Ready on {device}**], {_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s"
+            f":green[:material/check_circle: **Ready on {device}**], {_size(loaded.memory_bytes)} of weights, "
+            f"loaded in {loaded.load_seconds:.1f} s"
         )
+    elif not catalog.is_cached(backend.spec):
+        st.caption(":material/download: Downloaded with the first question")
     else:
-        st.caption(":material/hourglass_empty: Not loaded yet")
-        if st.session_state.get("painted"):
-            handle.preload()
-        st.session_state["painted"] = True
+        st.caption(":material/hourglass_empty: Not loaded: the next question loads it")
+        _preload_once(backend)
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
     st.caption(f"App memory {_size(used)} of {_size(total)} · models loaded: {len(POOL.loaded())}")
+
+
+def _preload_once(backend: TransformersBackend) -> None:
+    """Once a session for each model, and not in the first drawing: torch would slow that down. Two tabs with two models
+    that do not fit together must not push each other out for ever."""
+    if st.session_state.get("painted") and backend.name not in st.session_state["preloaded"]:
+        st.session_state["preloaded"] |= {backend.name}
+        backend.handle.preload()
+    st.session_state["painted"] = True
+
+
+def _load_again(handle: ModelHandle) -> None:
+    handle.reset()
+    handle.preload()
 
 
 def _size(count: int) -> str:
@@ -182,7 +206,9 @@ def _confirm(identity: str) -> None:
 
 
 def _delete(store: Store, info: ConversationInfo, kind: Kind, is_open: bool) -> None:
-    store.delete(info.id)
+    if (running := running_answer(info.id)) is not None:
+        running.stop()
+    store.delete(info.id, keep=state.waiting_media())
     st.session_state["deleting"] = None
     if is_open:
         state.open_conversation(kind, None)

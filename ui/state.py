@@ -19,6 +19,8 @@ _DEFAULTS: dict[str, object] = {
     "inlet_round": 0,
     "editing": None,
     "deleting": None,
+    "preloaded": frozenset(),
+    "clip_choice": {},
     "folders": (),
 }
 # Widgets of the sidebar: set again on every run, since Streamlit forgets a widget's value when another page is opened.
@@ -55,14 +57,21 @@ def conversation(kind: Kind) -> str | None:
 def open_conversation(kind: Kind, identity: str | None) -> None:
     st.session_state[f"conversation_{kind}"] = identity
     st.session_state["editing"] = st.session_state["deleting"] = None
-    st.session_state["pending"] = ()
-    if kind == "video":
+    if kind == "image":
+        st.session_state["pending"] = ()
+    else:
         st.session_state["clip"] = st.session_state["sampled"] = None
 
 
 def pending() -> tuple[Attachment, ...]:
     """Pictures that go with the next question."""
     return st.session_state["pending"]  # type: ignore[no-any-return]
+
+
+def waiting_media() -> frozenset[str]:
+    """What this session holds and has not sent yet."""
+    clip = st.session_state["clip"]
+    return frozenset(a.sha256 for a in pending()) | ({clip.sha256} if clip is not None else frozenset())
 
 
 def notify(problem: str | LensError) -> None:

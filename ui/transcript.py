@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import StopException
 
-from smolvlm_core.answering import Answer, Snapshot, running_answer, start_answer
+from smolvlm_core.answering import Answer, Snapshot, refuse_early, running_answer, start_answer
 from smolvlm_core.chat import Attachment, Message, active_turns, history_before
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt import build_prompt
 from smolvlm_core.store import Kind, Store
 from ui import state
-from ui.frames import draw_frames
+from ui.frames import draw_frames, escape, small_picture
 from ui.sidebar import Choice
 
 _STATUS = {
@@ -31,9 +31,9 @@ def draw(store: Store, kind: Kind, choice: Choice) -> None:
     conversation = state.conversation(kind)
     if conversation is None:
         return
+    running = running_answer(conversation)  # before the messages: an answer that ends in between is then read whole
     messages = store.messages(conversation)
     turns = active_turns(messages)
-    running = running_answer(conversation)
     for question, answer in turns:
         is_last = question.id == turns[-1][0].id
         with st.chat_message("user", avatar=":material/person:"):
@@ -47,15 +47,26 @@ def draw(store: Store, kind: Kind, choice: Choice) -> None:
             _again(store, question, answer, kind, choice)
 
 
-def ask(store: Store, kind: Kind, choice: Choice, text: str, attachments: tuple[Attachment, ...]) -> bool:
-    """Keep a question and start its answer. False where it was refused; the text then waits in the edit box."""
-    conversation = state.conversation(kind) or store.create(kind)
+def ask(
+    store: Store,
+    kind: Kind,
+    choice: Choice,
+    text: str,
+    attachments: tuple[Attachment, ...],
+    prepare: Callable[[], None] = lambda: None,
+) -> bool:
+    """Keep a question and start its answer. Where it is refused (False), nothing is kept and the text is shown again.
+    `prepare` is called in between."""
+    _set_editing(None)
     try:
+        refuse_early(state.conversation(kind), text, choice.settings)
+        prepare()
+        conversation = state.conversation(kind) or store.create(kind)
         question = store.add_question(conversation, text, attachments)
         st.session_state[f"conversation_{kind}"] = conversation
         _start(store, conversation, question, choice)
     except LensError as error:
-        state.notify(error)
+        state.notify(f"{error} Your question: {text}")
         return False
     return True
 
@@ -73,9 +84,9 @@ def _question(store: Store, question: Message, kind: Kind, choice: Choice, *, ed
     for clip in (a for a in question.attachments if a.kind == "video"):
         shown = "" if clip.shown else " · no longer shown to the model"
         with st.expander(f"{clip.name}: {len(clip.frames)} frames{shown}", icon=":material/movie:"):
-            draw_frames([(f.timestamp_seconds, store.picture(f.sha256)) for f in clip.frames])
+            _frames_or_error(store, [(f.timestamp_seconds, f.sha256) for f in clip.frames])
             st.caption(f"Read with {clip.decoder}." + "".join(f" Note: {note}." for note in clip.notes))
-    if st.session_state["editing"] == question.id:
+    if editable and st.session_state["editing"] == question.id:
         _edit_box(store, question, kind, choice)
         return
     text, pencil = st.columns([12, 1], vertical_alignment="top") if editable else (st.container(), None)
@@ -92,13 +103,20 @@ def _question(store: Store, question: Message, kind: Kind, choice: Choice, *, ed
         )
 
 
+def _frames_or_error(store: Store, frames: list[tuple[float | str, str]]) -> None:
+    try:
+        draw_frames([(mark, small_picture(store, sha256)) for mark, sha256 in frames])
+    except LensError as error:
+        st.error(str(error))
+
+
 def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
     with st.container(width=150):
         try:
-            st.image(store.picture(attachment.sha256), width=140)
+            st.image(small_picture(store, attachment.sha256), width=140)
         except LensError as error:
             st.error(str(error))
-        st.caption(_escape(attachment.name) + "".join(f" · {note}" for note in attachment.notes))
+        st.caption(escape(attachment.name) + "".join(f" · {note}" for note in attachment.notes))
         label, icon, tip = (
             (
                 "Hide from model",
@@ -121,8 +139,11 @@ def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
 
 
 def _toggle(store: Store, question: Message, sha256: str) -> None:
-    changed = tuple(replace(a, shown=not a.shown) if a.sha256 == sha256 else a for a in question.attachments)
-    store.set_attachments(question.id, changed)
+    shown = next(a.shown for a in question.attachments if a.sha256 == sha256)
+    try:
+        store.set_shown(question.id, sha256, not shown)
+    except LensError as error:
+        state.notify(error)
 
 
 def _set_editing(question_id: int | None) -> None:
@@ -135,6 +156,7 @@ def _edit_box(store: Store, question: Message, kind: Kind, choice: Choice) -> No
         send, leave = st.columns([1, 1])
         if send.form_submit_button("Ask again", type="primary", width="stretch") and text.strip():
             try:
+                refuse_early(state.conversation(kind), text, choice.settings)
                 changed = store.replace_question(question.id, text.strip())
                 _set_editing(None)
                 _start(store, str(state.conversation(kind)), changed, choice)
@@ -159,7 +181,7 @@ def _answer(store: Store, question: Message, answer: Message, messages: list[Mes
     stats = answer.stats or {}
     if stats.get("stop_reason") in _REASON:
         st.warning(f"This answer was {_REASON[stats['stop_reason']]}.", icon=":material/content_cut:")
-    st.caption(_escape(figures(answer)))
+    st.caption(escape(figures(answer)))
     with st.expander("What the model was given", icon=":material/frame_inspect:"):
         _given(store, question, answer, messages)
 
@@ -190,15 +212,15 @@ def _given(store: Store, question: Message, answer: Message, messages: list[Mess
     if stats.get("prompt_fingerprint") not in (None, "", prompt.fingerprint):
         st.caption("Pictures were dropped or shown again since: this is what the model would be given now.")
     if prompt.slots:
-        draw_frames([(slot.label, slot.open()) for slot in prompt.slots])
+        _frames_or_error(store, [(slot.label, slot.sha256) for slot in prompt.slots])
     st.code(prompt.text, language=None, wrap_lines=True)
     told = {name: value for name, value in (answer.settings or {}).items() if name != "system_prompt"}
     memory = stats.get("peak_memory_bytes", 0) / 2**20
     reused = stats.get("reused_tokens", 0)
     lines = [
         f"{len(prompt.slots)} pictures: each `<image>` stands for one, in order. {reused} prompt tokens came from the cache of the turn before.",
-        f"Settings: {_escape(', '.join(f'{name} {value}' for name, value in told.items()))}.",
-        f"Peak memory {memory:,.0f} MiB. Prompt {prompt.fingerprint[:12]}. Weights: {_escape(answer.revision or 'not recorded')}.",
+        f"Settings: {escape(', '.join(f'{name} {value}' for name, value in told.items()))}.",
+        f"Peak memory {memory:,.0f} MiB. Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
     ]
     st.caption("  \n".join(lines))
 
@@ -254,7 +276,3 @@ def _watch(answer: Answer) -> None:
     """After the native stop the script is over: this draws the page again once the answer has ended."""
     if running_answer(answer.conversation_id) is not answer:
         st.rerun()
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!~$:|<>" else c for c in text)

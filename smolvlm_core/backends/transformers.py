@@ -19,8 +19,9 @@ from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.backends.generation import sampling, stop_when, streamer
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError, OutOfMemoryError, PromptError
-from smolvlm_core.loader import POOL, Dtype, LoadedModel, ModelHandle
+from smolvlm_core.loader import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
 from smolvlm_core.prompt import Prompt
+from smolvlm_core.worker import Job
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +65,7 @@ class TransformersBackend:
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. A consumer that stops listening cancels the run."""
         self._refuse_if_too_long(prompt)
-        handle = self.handle
-        run = _Run(handle, prompt, settings, cancel)
-        job = handle.worker.submit(run.work, cancel)
+        handle, run, job = self._submit(prompt, settings, cancel)
         done = False
         try:
             place = -1
@@ -75,7 +74,9 @@ class TransformersBackend:
                     item = run.events.get(timeout=0.1)
                 except queue.Empty:
                     ahead = handle.worker.ahead_of(job)
-                    if ahead and ahead != place:
+                    if handle.state == "loading":
+                        yield Progress(handle.status_text, handle.status_fraction)
+                    elif ahead and ahead != place:
                         place = ahead
                         yield Progress(f"Waiting: {ahead} before you")
                     if cancel.is_set() and handle.worker.drop(job):
@@ -90,6 +91,17 @@ class TransformersBackend:
         finally:
             if not done:  # nobody listens any more
                 cancel.set()
+
+    def _submit(
+        self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event
+    ) -> tuple[ModelHandle, _Run, Job]:
+        while True:
+            handle = self.handle
+            run = _Run(handle, prompt, settings, cancel)
+            try:
+                return handle, run, handle.worker.submit(run.work, cancel)
+            except RuntimeError:
+                continue  # released between the two lines: the pool has a new handle by now
 
     def close(self) -> None:
         POOL.release(self.handle)
@@ -213,7 +225,8 @@ class _Run:
             group = wanted[at : at + step]
             assert encoded.tiles is not None
             pixels = encoded.tiles[group].unsqueeze(0).to(loaded.model.device)
-            found = loaded.model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+            with DEFAULT_DTYPE:
+                found = loaded.model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
             flat = found[0] if isinstance(found, list | tuple) else found
             out += zip((encoded.tile_starts[i] for i in group), flat.reshape(-1, size, flat.shape[-1]).unbind(0))
         return out

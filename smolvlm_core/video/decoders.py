@@ -74,7 +74,7 @@ class OpenCvClip:
     def __init__(self, path: Path) -> None:
         import cv2
 
-        self._cv2 = cv2
+        self._cv2, self._path = cv2, str(path)
         self._capture: Any = cv2.VideoCapture(str(path))
         ok, pixels = self._capture.read() if self._capture.isOpened() else (False, None)
         if not ok or pixels is None:
@@ -82,13 +82,22 @@ class OpenCvClip:
             raise MediaError(f"{path.name} cannot be read by OpenCV.")
         height, width = pixels.shape[:2]
         fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
-        count = max(1, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count <= 1:  # a recording written live has no length in its header
+            count = 1 + self._count_rest()
         rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         self.facts = ClipFacts(count / fps, width, height, fps, count, rotation, "OpenCV")
 
+    def _count_rest(self) -> int:
+        count = 0
+        while self._capture.grab():
+            count += 1
+        return count
+
     def frames_at(self, times_seconds: Sequence[float]) -> Iterator[Frame]:
         """Reads forward from the start: its seeks are not exact."""
-        self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, 0)
+        self._capture.release()
+        self._capture = self._cv2.VideoCapture(self._path)  # not every file can be wound back
         index = -1
         held: tuple[float, int, Any] | None = None
         upcoming = self._next(index)
@@ -111,8 +120,8 @@ class OpenCvClip:
         self._capture.release()
 
 
-def open_clip(path: Path) -> tuple[Clip, tuple[str, ...]]:
-    """Open a clip with the first decoder that can, and notes on those that could not.
+def open_clip(path: Path) -> Clip:
+    """Open a clip with the first decoder that can; its facts say which that was.
 
     Raises:
         MediaError: empty, not a clip, or no installed decoder reads it.
@@ -121,16 +130,14 @@ def open_clip(path: Path) -> tuple[Clip, tuple[str, ...]]:
         raise MediaError(f"{path} is not there.", "Check the path.")
     if path.stat().st_size == 0:
         raise MediaError(f"{path.name} is empty.", "Choose a file that has something in it.")
-    notes: list[str] = []
     decoders: tuple[tuple[str, Callable[[Path], Clip]], ...] = (("decord", DecordClip), ("OpenCV", OpenCvClip))
     for name, decoder in decoders:
         try:
-            return decoder(path), tuple(notes)
+            return decoder(path)
         except ImportError:
             logger.info("%s is not installed", name)
         except MediaError as error:
             logger.info("%s: %s", name, error)
-            notes.append(f"{name} could not read this file")
     raise MediaError(
         f"{path.name} is not a clip that can be read, or it is damaged.", f"Use one of: {', '.join(VIDEO_EXTENSIONS)}."
     )

@@ -50,7 +50,7 @@ def sample_clip(
     Raises:
         MediaError: the clip cannot be read, or the range lies outside it.
     """
-    clip, opening_notes = open_clip(path)
+    clip = open_clip(path)
     try:
         duration = max(clip.facts.duration_seconds, 1e-3)
         start, end = range_seconds or (0.0, duration)
@@ -69,7 +69,7 @@ def sample_clip(
             if progress is not None:
                 progress(len(frames), len(times))
         different = _without_repeats(frames)
-        notes = [*opening_notes, *_notes(count, len(different))]
+        notes = _notes(count, len(different))
     finally:
         clip.close()
     if not different:

@@ -1,0 +1,90 @@
+"""How long a newcomer waits: from `streamlit run` to the first painted page and to the first answer.
+
+    python benchmarks/startup.py --repeat 3
+
+Each run starts a fresh server and a fresh headless Chromium with an empty data folder. "First answer" uses a sample picture
+and asks as soon as the page lets one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_server(port: int) -> None:
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+
+
+def one_run(page: Page) -> tuple[float, float, float]:
+    """Seconds from the start of the command to the painted page and to the first answer, and from question to answer."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as data:
+        environment = {**os.environ, "SMOLVLM_LENS_DATA": data}
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+        began = time.perf_counter()
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for_server(port)
+            page.goto(f"http://localhost:{port}")
+            page.get_by_role("tab", name="Samples").wait_for()
+            painted = time.perf_counter() - began
+            page.get_by_role("tab", name="Samples").click()
+            page.get_by_role("button", name="Use", exact=True).first.click()
+            page.get_by_text("180 image tokens").wait_for()
+            page.get_by_test_id("stChatInputTextArea").fill("What color is the circle?")
+            asked = time.perf_counter()
+            page.keyboard.press("Enter")
+            page.get_by_text("What the model was given").wait_for(timeout=120_000)
+            answered = time.perf_counter()
+        finally:
+            server.terminate()
+            server.wait(20)
+    return painted, answered - began, answered - asked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        runs = []
+        for _ in range(args.repeat):
+            page = browser.new_page()
+            runs.append(one_run(page))
+            page.close()
+        browser.close()
+    for name, column in zip(
+        ("first painted page", "first answer", "question to answer, model still loading"), zip(*runs)
+    ):
+        print(f"{name}: {statistics.median(column):.1f} s (each run: {', '.join(f'{value:.1f}' for value in column)})")
+
+
+if __name__ == "__main__":
+    main()
