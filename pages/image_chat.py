@@ -110,7 +110,7 @@ if question:
     if question.text.strip():
         send(question.text.strip())
 state.show_notices()
-draw_inlet(opened=conversation is None and not state.pending() and not question)
+draw_inlet(opened=conversation is None and not question)
 transcript_area, waiting_area = st.container(), st.container()
 with waiting_area:
     if state.pending():
