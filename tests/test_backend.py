@@ -52,12 +52,12 @@ def reference(backend: TransformersBackend, prompt: Prompt, new_tokens: int) -> 
     assert loaded is not None
     made = encode_prompt(prompt, backend.spec, loaded.tokenizer, loaded.image_processor)
     ids = torch.tensor([made.ids])
-    pixels = made.tiles.unsqueeze(0) if made.tiles is not None else None
+    pictures = {"pixel_values": made.tiles.unsqueeze(0)} if made.tiles is not None else {}
     with torch.inference_mode():
         out = loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            pixel_values=pixels,
+            **pictures,
             max_new_tokens=new_tokens,
             do_sample=False,
         )
@@ -168,7 +168,7 @@ def test_cancel_before_the_first_token(backend: TransformersBackend) -> None:
     cancel = threading.Event()
     events = []
     for event in backend.generate(
-        prompt_of(("Describe each image.", ["red", "blue", "green"])), GenerationSettings(), cancel
+        prompt_of(("Describe each image.", ["green", "blue", "red"])), GenerationSettings(), cancel
     ):
         events.append(event)
         if isinstance(event, Progress) and "tile" in event.text:

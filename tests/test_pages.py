@@ -81,7 +81,7 @@ def test_answer_again_and_edit_keep_the_record() -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
     button(app, "Answer again").click().run()  # type: ignore[attr-defined]
     next(b for b in app.button if b.key and b.key.startswith("edit_")).click().run()
-    app.text_area[-1].set_value("What shape is in the image?")
+    next(t for t in app.text_area if t.label == "Question").set_value("What shape is in the image?")
     button(app, "Ask again").click().run()  # type: ignore[attr-defined]
     assert not app.exception and "Circle." in texts(app)
     store = open_store()

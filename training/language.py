@@ -1,6 +1,7 @@
 """Second stage: the whole model learns to answer.
 
-    python -m training.language --eyes training/runs/eyes.pt --out training/runs/language.pt --steps 6000
+    python -m training.language --eyes training/runs/eyes.pt --out training/runs/language.pt
+    python -m training.language --checkpoint models/smolvlm-shapes --early-steps 0 --out training/runs/further.pt
     python -m training.language --out training/runs/language.pt --export models/smolvlm-shapes   (write the checkpoint)
 
 Resumes from --out if it is there.
@@ -12,8 +13,10 @@ import argparse
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
@@ -78,9 +81,17 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.97), fused=True)
 
 
+def tokenizer_of(state: dict[str, Any] | None, checkpoint: Path | None) -> Tokenizer:
+    """A run keeps its own: the questions that the tokenizer is trained on may have changed since."""
+    if state:
+        return Tokenizer.from_str(state["tokenizer"])
+    return Tokenizer.from_file(str(checkpoint / "tokenizer.json")) if checkpoint else bpe.train()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--eyes", type=Path)
+    parser.add_argument("--eyes", type=Path, help="start from the first stage's result")
+    parser.add_argument("--checkpoint", type=Path, help="start from an exported checkpoint: train it further")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--peak", type=float, default=1e-3)
@@ -93,8 +104,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
     state = load_state(args.out)
-    # A run keeps its own: the questions that the tokenizer is trained on may have changed since.
-    tokenizer = Tokenizer.from_str(state["tokenizer"]) if state else bpe.train()
+    tokenizer = tokenizer_of(state, args.checkpoint)
     model = build_model(config_for(tokenizer)).to(device)
     core = model.model
     if args.export:
@@ -117,8 +127,10 @@ def main() -> None:
         eyes = torch.load(args.eyes, weights_only=True)
         for module, weights in zip((core.vision_model, core.connector), eyes["modules"]):
             module.load_state_dict(weights)
+    elif args.checkpoint:
+        model.load_state_dict(load_file(args.checkpoint / "model.safetensors"))
     else:
-        parser.error("--eyes is needed for the first run")
+        parser.error("a new run needs --eyes or --checkpoint")
 
     data = Conversations(tokenizer.to_str(), args.seed * 100_003 + start, easy_vqa_train(), start, args.early_steps)
     loader = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6))
