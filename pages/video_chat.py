@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from smolvlm_core.attach import describe_clip, keep_frames, sample_kept_clip
+from smolvlm_core.attach import describe_clip, keep_frames
 from smolvlm_core.chat import Attachment, active_turns
 from smolvlm_core.errors import LensError
-from smolvlm_core.video import VIDEO_EXTENSIONS, SampledClip, default_frame_count, open_clip
+from smolvlm_core.video import VIDEO_EXTENSIONS, SampledClip, default_frame_count, open_clip, sample_clip
 from ui import cost, gallery, sidebar, state, transcript
 from ui.clips import Clip, Taken, clip_of_conversation, draw_strip, drop_earlier_frames
 
@@ -79,9 +79,8 @@ def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
     held: Taken | None = st.session_state["sampled"]
     if held is None or held.wanted != wanted:
         bar = st.progress(0.0, text="Taking frames…")
-        sampled = sample_kept_clip(
-            store,
-            clip.sha256,
+        sampled = sample_clip(
+            store.media_path(clip.sha256),
             count,
             (start, end),
             progress=lambda done, of: bar.progress(done / of, text=f"Frame {done} of {of}"),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from smolvlm_core import media
 from smolvlm_core.chat import Attachment, FrameRef
 from smolvlm_core.store import Store
-from smolvlm_core.video import SampledClip, sample_clip
+from smolvlm_core.video import SampledClip
 
 
 def attach_image(store: Store, data: bytes, name: str) -> Attachment:
@@ -48,14 +45,3 @@ def describe_clip(
 def keep_frames(store: Store, pngs: dict[str, bytes]) -> None:
     for png in pngs.values():
         store.add_media(png, "frame.png", "image/png")
-
-
-def sample_kept_clip(
-    store: Store,
-    sha256: str,
-    count: int,
-    range_seconds: tuple[float, float] | None = None,
-    cancel: threading.Event | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> SampledClip:
-    return sample_clip(store.media_path(sha256), count, range_seconds, cancel, progress)

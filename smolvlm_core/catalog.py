@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ PUBLISHED = (
 )
 
 
+@lru_cache(maxsize=1)
 def bundled() -> ModelSpec:
-    from dataclasses import replace
-
+    """The checkpoint that comes with the project, read once: pages ask for it several times in each drawing."""
     note = "Trained by this project on drawn, coloured shapes. It does not know photos, people or text."
     return replace(
         from_folder(BUNDLED_CHECKPOINT), key=BUNDLED, title="SmolVLM Shapes (bundled)", licence="Apache-2.0", note=note

@@ -19,7 +19,7 @@ from PIL import Image
 from smolvlm_core import media
 from smolvlm_core.backends.base import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.catalog import ModelSpec, default_model, find, is_cached, models
-from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.errors import LensError
 from smolvlm_core.machine import GIB, this_machine
 from smolvlm_core.prompt import build_prompt
@@ -173,6 +173,7 @@ def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
 
 
 def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
+    from smolvlm_core.attach import describe_clip
     from smolvlm_core.video import default_frame_count, open_clip, sample_clip
 
     if count is None:
@@ -180,24 +181,9 @@ def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image
         count = default_frame_count(clip.facts.duration_seconds, spec.video_fps, spec.video_max_frames)
         clip.close()
     sampled = sample_clip(path, count, progress=lambda done, of: _status(f"Frame {done} of {of}"))
-    frames = []
-    for frame in sampled.frames:
-        key = media.sha256_of(frame.image.tobytes())
-        shown[key] = frame.image
-        frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))
-    width, height = sampled.frames[0].image.size
-    return Attachment(
-        "video",
-        "",
-        path.name,
-        "video/mp4",
-        width,
-        height,
-        duration_seconds=sampled.facts.duration_seconds,
-        frames=tuple(frames),
-        decoder=sampled.facts.decoder,
-        notes=sampled.notes,
-    )
+    attachment, _ = describe_clip("", path.name, sampled)
+    shown.update((ref.sha256, frame.image) for ref, frame in zip(attachment.frames, sampled.frames))
+    return attachment
 
 
 def _models(args: argparse.Namespace) -> int:
