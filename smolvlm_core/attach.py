@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from smolvlm_core import media
 from smolvlm_core.chat import Attachment, FrameRef
+from smolvlm_core.errors import MediaError
 from smolvlm_core.store import Store
 from smolvlm_core.video import SampledClip
 
@@ -45,3 +48,22 @@ def describe_clip(
 def keep_frames(store: Store, pngs: dict[str, bytes]) -> None:
     for png in pngs.values():
         store.add_media(png, "frame.png", "image/png")
+
+
+def save_frames(sampled: SampledClip, folder: Path) -> list[Path]:
+    """One PNG a frame, named so that they sort in order: number, frame index, time. The folder is made where it is missing.
+
+    Raises:
+        MediaError: the folder cannot be made or written to.
+    """
+    paths = [
+        folder / f"{number:04d}-frame{frame.frame_index:07d}-{frame.timestamp_seconds:.3f}s.png"
+        for number, frame in enumerate(sampled.frames)
+    ]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, frame in zip(paths, sampled.frames):
+            path.write_bytes(media.png_bytes(frame.image))
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be written to: {error.strerror}.", "Choose another folder.") from error
+    return paths

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from smolvlm_core.cli import main
+from tests.clips import number_in, write_numbered
 from tests.conftest import Writer, drawn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,3 +81,82 @@ def test_models_are_listed_with_the_default() -> None:
     assert done.returncode == 0 and "SmolVLM2-2.2B-Instruct" in done.stdout and "* " in done.stdout
     rows = json.loads(run("models", "--json").stdout)
     assert sum(row["default"] for row in rows) == 1 and all(row["memory_bytes"] > 0 for row in rows)
+
+
+# --- frames ------------------------------------------------------------------------------------------------------------
+
+
+def run_frames(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    try:
+        code = main(["frames", *args])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_frames_as_json_and_as_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_numbered(tmp_path / "a.mp4")
+    code, out, _ = run_frames(capsys, str(tmp_path / "a.mp4"), "--count", "3", "--json", "--out", str(tmp_path / "out"))
+    told = json.loads(out)
+    assert code == 0 and set(told) == {"frames", "clip", "notes"} and told["notes"] == []
+    assert [f["frame_index"] for f in told["frames"]] == [0, 29, 59]
+    assert told["frames"][1] | {"file": ""} == {
+        "timestamp_seconds": 2.9,
+        "frame_index": 29,
+        "width": 160,
+        "height": 96,
+        "decoder": "PyAV",
+        "file": "",
+    }
+    assert told["clip"]["codec"] == "h264" and told["clip"]["duration_seconds"] == 6.0
+    saved = sorted((tmp_path / "out").iterdir())
+    assert [str(path) for path in saved] == [f["file"] for f in told["frames"]]
+    assert [number_in(Image.open(path)) for path in saved] == [0, 29, 59]
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ((), [0, 11, 23, 35, 47, 59]),
+        (("--fps", "0.5"), [0, 29, 59]),
+        (("--fps", "2", "--range", "1-3"), [10, 16, 23, 30]),
+        (("--count", "2", "--range", "4-60"), [40, 59]),
+    ],
+)
+def test_which_frames(
+    args: tuple[str, ...], wanted: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_numbered(tmp_path / "a.mp4")
+    code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args, "--json")
+    assert code == 0 and [f["frame_index"] for f in json.loads(out)["frames"]] == wanted and err == ""
+    code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
+    assert len(out.splitlines()) == len(wanted) and "h264" in err and "PyAV" in err
+
+
+def test_scenes_and_what_was_lost_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_numbered(tmp_path / "a.mp4", 4)
+    code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), "--scenes", "--count", "9")
+    assert code == 0 and len(out.splitlines()) == 4 and "note: 4 of 9 frames" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--range", "3-1"), 2, "does not go forward"),
+        (("--range", "soon"), 2, "not of the form A-B"),
+        (("--count", "0"), 2, "not at least 1"),
+        (("--count", "600"), 2, "at most 512"),
+        (("--fps", "0"), 2, "not between"),
+        (("--count", "2", "--fps", "1"), 2, "not allowed with"),
+        (("--range", "60-70"), 1, "not within the clip"),
+    ],
+)
+def test_frames_that_cannot_be_had(
+    args: tuple[str, ...], code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_numbered(tmp_path / "a.mp4", 20)
+    got, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
+    assert got == code and words in err and out == ""
+    got, _, err = run_frames(capsys, str(tmp_path / "missing.mp4"))
+    assert got == 1 and "is not there" in err

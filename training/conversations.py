@@ -167,7 +167,7 @@ class Conversations(IterableDataset):
                 questions.about_several(rng, drawn, count),
             )
         layout = kind
-        if self.easy and rng.random() < (0.03 if self.drill else 0.14):
+        if self.easy and rng.random() < (0.03 if self.drill else 0.08):
             png, all_questions = rng.choice(self.easy)
             picture = Image.frombytes("RGB", (64, 64), png)
             asked = rng.sample(all_questions, min(count, len(all_questions)))

@@ -45,13 +45,17 @@ def place_loss(head: nn.Linear, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def forward_loss(
-    model: SmolVLMForConditionalGeneration, head: nn.Linear, batch: dict[str, torch.Tensor], device: str
+    model: SmolVLMForConditionalGeneration,
+    head: nn.Linear,
+    batch: dict[str, torch.Tensor],
+    device: str,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted cross-entropy on the answers' tokens, and the place loss."""
     places = torch.zeros((), device=device)
     ids = batch["ids"].to(device)
     core = model.model
-    with torch.autocast(device, dtype=torch.bfloat16):
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         embedded = core.text_model.embed_tokens(ids)
         if batch["pixels"] is not None:
             tokens = core.connector(core.vision_model(to_pixels(batch["pixels"].to(device))).last_hidden_state)
@@ -97,6 +101,13 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument("--eyes-peak", type=float, default=5e-4, help="learning rate of the encoder")
     parser.add_argument("--early-steps", type=int, default=4000, help="steps with mostly single tiles")
+    parser.add_argument("--eyes-every", type=int, default=1, help="train the encoder at every n-th step only: faster")
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="float32 is faster on CPUs whose bfloat16 products are slow (half the speed was seen on one)",
+    )
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
@@ -114,7 +125,8 @@ def main() -> None:
         export(model, tokenizer, args.export)
         print(f"wrote {args.export} after {state['step']} steps")
         return
-    model.set_attn_implementation("plain" if device == "cpu" else "sdpa")
+    dtype: torch.dtype = getattr(torch, args.dtype)
+    model.set_attn_implementation("plain" if device == "cpu" and dtype == torch.bfloat16 else "sdpa")
     head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
     optimizer = build_optimizer(model, head, args.peak, args.eyes_peak)
     start = 0
@@ -139,7 +151,8 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, group["peak"], 150)
         batch = next(loader)
-        loss, places = forward_loss(model, head, batch, device)
+        core.vision_model.requires_grad_(step % args.eyes_every == 0)
+        loss, places = forward_loss(model, head, batch, device, dtype)
         (loss + 0.15 * places).backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
         optimizer.step()

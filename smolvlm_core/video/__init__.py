@@ -1,16 +1,23 @@
 """Clips: facts, decoders, choice of times, frames. Knows no models and no chats."""
 
 from smolvlm_core.video.clip import ClipFacts, Frame, SampledClip
-from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, open_clip
-from smolvlm_core.video.sampling import default_frame_count, evenly_spaced_times, sample_clip
+from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, SamplingCancelled, open_clip
+from smolvlm_core.video.sampling import STRATEGIES, Strategy, sample_clip, take_frames, with_changes
+from smolvlm_core.video.strategies import count_that_fits, default_frame_count, evenly_spaced_times
 
 __all__ = [
+    "STRATEGIES",
     "VIDEO_EXTENSIONS",
     "ClipFacts",
     "Frame",
     "SampledClip",
+    "SamplingCancelled",
+    "Strategy",
+    "count_that_fits",
     "default_frame_count",
     "evenly_spaced_times",
     "open_clip",
     "sample_clip",
+    "take_frames",
+    "with_changes",
 ]

@@ -9,22 +9,64 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """Read from the file: `width` and `height` in px as shown (after `rotation_degrees`), `fps` on average."""
+    """Read from the file.
+
+    `width` and `height` are px as shown, after `rotation_degrees` (clockwise; None: the decoder does not tell) and with square pixels. Times count from
+    the first frame, which stands at `start_seconds` in the file. `fps` is the average. `last_frame_seconds` is when the
+    last frame comes on screen, `duration_seconds` when it leaves.
+    """
 
     duration_seconds: float
     width: int
     height: int
     fps: float
     frame_count: int
-    rotation_degrees: int = 0
+    rotation_degrees: int | None = 0
     decoder: str = ""
+    codec: str = ""
+    size_bytes: int = 0
+    start_seconds: float = 0.0
+    last_frame_seconds: float = 0.0
+
+    def told(self) -> str:
+        """In one line, for people."""
+        minutes, seconds = divmod(self.duration_seconds, 60)
+        length = f"{int(minutes)} min {seconds:.1f} s" if minutes else f"{seconds:.1f} s"
+        turned = f" · rotated {self.rotation_degrees}°" if self.rotation_degrees else ""
+        starts = f" · starts at {self.start_seconds:.2f} s" if abs(self.start_seconds) > 0.5 else ""
+        megabytes = self.size_bytes / 1e6
+        size = f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
+        return (
+            f"{length}{starts} · {self.width} × {self.height}{turned} · {self.fps:.4g} frames a second · "
+            f"{self.frame_count} frames · {' '.join(filter(None, [self.codec, size]))} · read with {self.decoder}"
+        )
 
 
 @dataclass(frozen=True)
 class Frame:
+    """`damaged`: the decoder patched up parts of it."""
+
     timestamp_seconds: float
     frame_index: int
     image: Image.Image
+    decoder: str = ""
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class LostFrame:
+    """A frame that is in the file and cannot be decoded."""
+
+    timestamp_seconds: float
+
+
+@dataclass(frozen=True)
+class PacketFacts:
+    """One compressed frame: its time, its size, and whether it stands alone (a keyframe)."""
+
+    timestamp_seconds: float
+    size_bytes: int
+    is_keyframe: bool
 
 
 @dataclass(frozen=True)

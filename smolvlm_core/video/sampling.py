@@ -1,90 +1,193 @@
-"""Which times of a clip to look at (pure), and taking the frames there."""
+"""Clip and wish → frames: times from a strategy, pictures from a decoder, and what was lost on the way, in words."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
 
 from smolvlm_core.errors import MediaError
-from smolvlm_core.video.clip import Frame, SampledClip
-from smolvlm_core.video.decoders import open_clip
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, SampledClip
+from smolvlm_core.video.decoders import Clip, Source, open_with_each
+from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError
+from smolvlm_core.video.strategies import candidate_times, evenly_spaced_times, most_different
+
+Progress = Callable[[int, int], None]
+Strategy = Literal["even", "scenes"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+LOOK_EDGE = 64  # px: candidates are compared at this size
+CANDIDATES_PER_FRAME, LEAST_CANDIDATES = 3, 48
 
 
-def default_frame_count(duration_seconds: float, fps: float, max_frames: int) -> int:
-    """SmolVLM2's own rule: `fps` frames for each second, at most `max_frames`, at least one.
-
-    Source: transformers 5.23.0, models/smolvlm/video_processing_smolvlm.py.
-    """
-    return max(1, min(max_frames, round(fps * duration_seconds)))
-
-
-def evenly_spaced_times(start_seconds: float, end_seconds: float, count: int) -> list[float]:
-    """`count` times over a range: its middle for one, else from the start to just before the end.
+@dataclass(frozen=True)
+class Wish:
+    """Which frames are wanted: those on screen at `times_seconds`, or `count` chosen by `strategy` within the range.
 
     Raises:
-        ValueError: `count` is under 1 or the range is empty.
+        ValueError: `count` under 1, an unknown strategy, or times below zero.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}; at least 1 is needed")
-    if not 0 <= start_seconds < end_seconds:
-        raise ValueError(f"range is {start_seconds} to {end_seconds} s; 0 <= start < end is needed")
-    if count == 1:
-        return [(start_seconds + end_seconds) / 2]
-    step = (end_seconds - start_seconds) / count
-    # The middle of each of `count` equal parts, stretched so that the first and last lie near the ends.
-    inner = [start_seconds + step * (i + 0.5) for i in range(count)]
-    spread = (end_seconds - start_seconds - step * 0.1) / (inner[-1] - inner[0])
-    return [start_seconds + (t - inner[0]) * spread for t in inner]
+
+    count: int = 1
+    strategy: Strategy = "even"
+    range_seconds: tuple[float, float] | None = None
+    times_seconds: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count is {self.count}; at least 1 is needed")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy is {self.strategy!r}; it is one of {', '.join(STRATEGIES)}")
+        if self.times_seconds is not None and (not self.times_seconds or min(self.times_seconds) < 0):
+            raise ValueError(f"times are {self.times_seconds}; at least one is needed, none below 0")
 
 
 def sample_clip(
-    path: Path,
+    source: Source,
     count: int,
     range_seconds: tuple[float, float] | None = None,
+    strategy: Strategy = "even",
+    *,
+    max_edge: int = MAX_FRAME_EDGE,
     cancel: threading.Event | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SampledClip:
-    """Take `count` evenly spaced frames of a clip, fewer where it has fewer; `progress(done, count)` is called after each.
+    """Take `count` frames of a clip (a path or its bytes), fewer where it has fewer. Safe to call from several threads.
+
+    `range_seconds`: only frames on screen from the first to the second time. `max_edge`: px, frames are scaled to it while
+    they are decoded. `progress(done, of)` is called as the work goes on.
 
     Raises:
         MediaError: the clip cannot be read, or the range lies outside it.
+        SamplingCancelled: `cancel` was set.
+        ValueError: `count` under 1, or no such strategy.
     """
-    clip = open_clip(path)
-    try:
-        duration = max(clip.facts.duration_seconds, 1e-3)
-        start, end = range_seconds or (0.0, duration)
-        end = min(end, duration)
-        if not 0 <= start < end:
-            raise MediaError(
-                f"The range {start:.1f} to {end:.1f} s is not within the clip ({duration:.1f} s).",
-                "Choose another range.",
-            )
-        times = evenly_spaced_times(start, end, min(count, max(1, clip.facts.frame_count)))
-        frames: list[Frame] = []
-        for frame in clip.frames_at(times):
-            if cancel is not None and cancel.is_set():
-                break
-            frames.append(frame)
-            if progress is not None:
-                progress(len(frames), len(times))
-        different = _without_repeats(frames)
-        notes = _notes(count, len(different))
-    finally:
-        clip.close()
-    if not different:
-        raise MediaError(
-            f"No frame of {path.name} can be decoded.", "The file may be damaged: save or download it again."
+    return _sample(source, Wish(count, strategy, range_seconds), max_edge, cancel, progress)
+
+
+def take_frames(
+    source: Source,
+    times_seconds: Sequence[float],
+    *,
+    max_edge: int = MAX_FRAME_EDGE,
+    cancel: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> SampledClip:
+    """Take the frames on screen at the given times, in order, each once. Raises as `sample_clip`."""
+    wish = Wish(len(times_seconds), times_seconds=tuple(times_seconds))
+    return _sample(source, wish, max_edge, cancel, progress)
+
+
+def with_changes(
+    sampled: SampledClip, added: Sequence[Frame], removed_indices: frozenset[int] | set[int]
+) -> SampledClip:
+    """The same clip with frames added and removed by hand, in order of time, each once."""
+    by_index = {frame.frame_index: frame for frame in (*sampled.frames, *added)}
+    kept = [frame for index, frame in by_index.items() if index not in removed_indices]
+    return SampledClip(sampled.facts, tuple(sorted(kept, key=lambda f: f.timestamp_seconds)), sampled.notes)
+
+
+def _sample(
+    source: Source, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
+) -> SampledClip:
+    """With the first decoder that gives any frame."""
+    failed: list[str] = []
+    for clip in open_with_each(source):
+        try:
+            sampled = _sample_open(clip, wish, max_edge, cancel, progress)
+            if sampled.frames:
+                return SampledClip(sampled.facts, sampled.frames, (*failed, *sampled.notes))
+            failed.append(f"{clip.facts.decoder} could decode none of these frames")
+        except DecoderError as error:
+            failed.append(str(error))
+        finally:
+            clip.close()
+    raise AssertionError("open_with_each raises at its end")
+
+
+def _sample_open(
+    clip: Clip, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
+) -> SampledClip:
+    notes = list(clip.notes)
+    if wish.times_seconds is not None:
+        times = sorted(wish.times_seconds)
+    else:
+        start, end = _range_within(clip.facts, wish.range_seconds)
+        count = min(wish.count, max(1, clip.facts.frame_count))
+        if wish.strategy == "scenes":
+            times = _scene_times(clip, start, end, count, cancel, progress, notes)
+        else:
+            times = evenly_spaced_times(start, end, count)
+    frames, lost = _decode(clip, times, max_edge, cancel, progress)
+    if lost:
+        notes.append(f"{_told(lost)} left out: damaged beyond decoding")
+    damaged = [frame.timestamp_seconds for frame in frames if frame.damaged]
+    if damaged:
+        notes.append(f"{_told(damaged)} damaged: the decoder patched up parts")
+    got = len(frames) + len(lost)
+    if wish.times_seconds is None and got < wish.count:
+        why = (
+            "the clip has no more" if wish.count > clip.facts.frame_count else "the others would be the same ones again"
         )
-    return SampledClip(clip.facts, tuple(different), tuple(notes))
+        notes.append(f"{got} of {wish.count} frames: {why}")
+    return SampledClip(clip.facts, tuple(frames), tuple(notes))
 
 
-def _without_repeats(frames: Sequence[Frame]) -> list[Frame]:
-    seen: dict[int, Frame] = {}
-    for frame in frames:
-        seen.setdefault(frame.frame_index, frame)
-    return list(seen.values())
+def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple[float, float]:
+    """From and to which time frames are taken: to the moment the last frame comes on screen, at most."""
+    start, end = wanted or (0.0, facts.last_frame_seconds)
+    if not 0 <= start <= end or start >= max(facts.duration_seconds, 1e-3):
+        raise MediaError(
+            f"The range {start:.1f} to {end:.1f} s is not within the clip ({facts.duration_seconds:.1f} s).",
+            "Choose another range.",
+        )
+    start = min(start, facts.last_frame_seconds)
+    return start, max(start, min(end, facts.last_frame_seconds))
 
 
-def _notes(asked: int, got: int) -> list[str]:
-    return [] if got == asked else [f"{got} of {asked} frames: the range has no more, or they could not be decoded"]
+def _scene_times(
+    clip: Clip,
+    start: float,
+    end: float,
+    count: int,
+    cancel: threading.Event | None,
+    progress: Progress | None,
+    notes: list[str],
+) -> list[float]:
+    """Look at small pictures of the likely moments; keep those that differ most."""
+    packets = list(clip.packets(cancel))
+    if not packets:
+        notes.append(f"{clip.facts.decoder} does not tell where a clip changes: it was looked at in even steps")
+    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * count))
+    of = len(candidates) + count
+    found: list[Frame] = []
+    for frame in clip.frames_at(candidates, LOOK_EDGE, cancel):
+        if isinstance(frame, Frame):
+            found.append(frame)
+            if progress is not None:
+                progress(len(found), of)
+    looks = [np.asarray(f.image.resize((16, 16)), dtype=np.float64).ravel() for f in found]
+    return [found[i].timestamp_seconds for i in most_different(np.array(looks), count)]
+
+
+def _decode(
+    clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: Progress | None
+) -> tuple[list[Frame], list[float]]:
+    """Frames, each once, and the times of those that were lost."""
+    frames: dict[int, Frame] = {}
+    lost: dict[float, None] = {}
+    for done, result in enumerate(clip.frames_at(times, max_edge, cancel), start=1):
+        if isinstance(result, LostFrame):
+            lost[result.timestamp_seconds] = None
+        else:
+            frames.setdefault(result.frame_index, result)
+        if progress is not None:
+            progress(done, len(times))
+    return list(frames.values()), list(lost)
+
+
+def _told(times: Sequence[float]) -> str:
+    listed = ", ".join(f"{t:.2f} s" for t in times[:5]) + (" and more" if len(times) > 5 else "")
+    return f"the frame at {listed} is" if len(times) == 1 else f"{len(times)} frames (at {listed}) are"

@@ -1,0 +1,40 @@
+"""`python -m smolvlm_core`: answers on stdout, everything else on stderr. Each command is a module beside this one.
+
+Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong arguments, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from smolvlm_core.cli import ask, frames, models
+from smolvlm_core.cli.terminal import clear_line
+from smolvlm_core.errors import LensError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except LensError as error:
+        clear_line()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (ask, frames, models):
+        command.add(commands)
+    return parser

@@ -1,0 +1,105 @@
+"""`frames`: what a model would be shown of a clip."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from smolvlm_core.cli.terminal import clear_line, positive, status
+
+SMOLVLM2_FPS, SMOLVLM2_MOST = 1.0, 64  # its own rule: transformers 5.23.0, models/smolvlm/video_processing_smolvlm.py
+MOST_FRAMES = 512  # they are all in memory at once
+
+
+def add(commands: Any) -> None:
+    frames = commands.add_parser(
+        "frames",
+        help="take frames from a clip, as a model would be shown them",
+        description="Take frames from a clip. Without a choice: one a second, 64 at most, as SmolVLM2 does.",
+    )
+    frames.add_argument("clip", metavar="CLIP", type=Path)
+    how = frames.add_mutually_exclusive_group()
+    how.add_argument("--count", metavar="N", type=positive, help="evenly spaced frames; with --scenes, how many")
+    how.add_argument("--fps", metavar="F", type=_rate, help="frames for each second of the clip or range")
+    frames.add_argument("--scenes", action="store_true", help="frames that differ most, so that short events are seen")
+    frames.add_argument("--range", metavar="A-B", type=_range, help="only from second A to second B")
+    frames.add_argument("--max-edge", metavar="PX", type=positive, default=1024, help="larger frames are scaled down")
+    frames.add_argument("--out", metavar="DIR", type=Path, help="save one PNG a frame there, in order")
+    frames.add_argument("--json", action="store_true", help="one JSON object: frames, clip, notes")
+    frames.set_defaults(run=_frames, wrong=frames.error)
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1000:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1000")
+    return value
+
+
+def _range(text: str) -> tuple[float, float]:
+    start, dash, end = text.partition("-")
+    try:
+        value = float(start), float(end)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form A-B, in seconds: 12.5-30") from None
+    if not 0 <= value[0] <= value[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} does not go forward")
+    return value
+
+
+def _frames(args: argparse.Namespace) -> int:
+    from smolvlm_core.attach import save_frames
+    from smolvlm_core.video import default_frame_count, open_clip, sample_clip
+
+    count = args.count
+    if count is None:
+        clip = open_clip(args.clip)
+        clip.close()
+        start, end = args.range or (0.0, clip.facts.duration_seconds)
+        length = min(end, clip.facts.duration_seconds) - start
+        count = default_frame_count(
+            length, args.fps or SMOLVLM2_FPS, clip.facts.frame_count if args.fps else SMOLVLM2_MOST
+        )
+    if count > MOST_FRAMES:
+        args.wrong(f"that makes {count} frames; at most {MOST_FRAMES} at a time: use --range or a lower --fps")
+    sampled = sample_clip(
+        args.clip,
+        count,
+        args.range,
+        "scenes" if args.scenes else "even",
+        max_edge=args.max_edge,
+        progress=lambda done, of: status(f"Frame {done} of {of}"),
+    )
+    clear_line()
+    files = save_frames(sampled, args.out) if args.out else [None] * len(sampled.frames)
+    rows: list[dict[str, Any]] = [
+        {
+            "timestamp_seconds": round(frame.timestamp_seconds, 6),
+            "frame_index": frame.frame_index,
+            "width": frame.image.width,
+            "height": frame.image.height,
+            "decoder": frame.decoder,
+            **({"file": str(file)} if file else {}),
+        }
+        for frame, file in zip(sampled.frames, files)
+    ]
+    if args.json:
+        print(
+            json.dumps(
+                {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}, indent=1, ensure_ascii=False
+            )
+        )
+        return 0
+    print(sampled.facts.told(), file=sys.stderr)
+    for note in sampled.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for row in rows:
+        size = f"{row['width']} x {row['height']}"
+        print(
+            f"{row['timestamp_seconds']:10.3f} s  frame {row['frame_index']:<8}{size:12}{row.get('file', '')}".rstrip()
+        )
+    return 0

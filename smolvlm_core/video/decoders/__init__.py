@@ -1,0 +1,6 @@
+"""Decoders behind one small interface, best first."""
+
+from smolvlm_core.video.decoders.base import Clip, SamplingCancelled, Source
+from smolvlm_core.video.decoders.choice import VIDEO_EXTENSIONS, open_clip, open_with_each
+
+__all__ = ["VIDEO_EXTENSIONS", "Clip", "SamplingCancelled", "Source", "open_clip", "open_with_each"]

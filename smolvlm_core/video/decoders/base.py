@@ -1,0 +1,88 @@
+"""What every decoder offers, and how its pixels become pictures. Knows no decoder."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from smolvlm_core.errors import LensError, MediaError
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+
+Source = Path | bytes
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+MAX_FRAME_EDGE = 1024  # px: frames are kept at this size at most; the largest tile of any SmolVLM2 is 512
+MAX_PIXELS = 8192 * 4608  # a little over 8K: a damaged header can ask for far more memory than there is
+
+
+class DecoderError(MediaError):
+    """This decoder cannot read the file; another may."""
+
+
+class SamplingCancelled(LensError):
+    """The caller's cancel event was set."""
+
+    def __init__(self) -> None:
+        super().__init__("Taking frames was cancelled.")
+
+
+class Clip(Protocol):
+    """An open clip, for one thread at a time. `notes`: what is odd about the file, in words."""
+
+    facts: ClipFacts
+    notes: tuple[str, ...]
+
+    def frames_at(
+        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
+    ) -> Iterator[Frame | LostFrame]:
+        """For each time, the frame on screen then; `times_seconds` must ascend. Frames are at most `max_edge` px wide and
+        high. Raises SamplingCancelled."""
+
+    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
+        """Every compressed frame of the clip; none where the decoder does not tell. Raises SamplingCancelled."""
+
+    def close(self) -> None: ...
+
+
+def name_of(source: Source) -> str:
+    return source.name if isinstance(source, Path) else "The clip"
+
+
+def size_of(source: Source) -> int:
+    return source.stat().st_size if isinstance(source, Path) else len(source)
+
+
+def opened(source: Source) -> str | io.BytesIO:
+    """What decoders take: a path, or the bytes as a file (no temporary file is written)."""
+    return str(source) if isinstance(source, Path) else io.BytesIO(source)
+
+
+def check_pixels(source: Source, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{name_of(source)} says its frames are {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read.",
+            "The file may be damaged; otherwise make it smaller first.",
+        )
+
+
+def check_cancelled(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise SamplingCancelled
+
+
+def scaled_size(width: int, height: int, max_edge: int) -> tuple[int, int]:
+    """Never larger than it is, never under one pixel."""
+    scale = min(1.0, max_edge / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def to_image(pixels: Pixels, max_edge: int) -> Image.Image:
+    """(height, width, 3) → a picture of at most `max_edge` px a side."""
+    image = Image.fromarray(pixels)
+    size = scaled_size(*image.size, max_edge)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)

@@ -1,0 +1,85 @@
+"""Which decoder reads a file: the best that is installed and can. Knows what clips look like from outside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from smolvlm_core.errors import MediaError
+from smolvlm_core.video.decoders.base import Clip, DecoderError, Source, name_of, size_of
+from smolvlm_core.video.decoders.isolated import IsolatedClip
+from smolvlm_core.video.decoders.pyav import PyAvClip
+
+logger = logging.getLogger(__name__)
+
+VIDEO_EXTENSIONS = ("mp4", "mov", "m4v", "mkv", "webm", "avi", "gif")
+PACKAGE = "smolvlm_core.video.decoders"
+DECODERS: dict[str, Callable[[Source], Clip]] = {
+    "PyAV": PyAvClip,
+    "OpenCV": partial(IsolatedClip, "OpenCV", f"{PACKAGE}.opencv:OpenCvClip"),
+    "decord": partial(IsolatedClip, "decord", f"{PACKAGE}.decord:DecordClip"),
+}
+MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"moof", b"styp")
+
+
+def is_clip(head: bytes) -> bool:
+    """By the first 12 bytes. Playlists and the like, which make decoders open other files, are none."""
+    return (
+        head[4:8] in MP4_BOXES
+        or head[:4] == b"\x1aE\xdf\xa3"  # Matroska and WebM
+        or (head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"))
+        or head[:6] in (b"GIF87a", b"GIF89a")
+    )
+
+
+def open_clip(source: Source) -> Clip:
+    """Open a clip, from a path or its bytes, with the first decoder that can; its facts say which that was.
+
+    Raises:
+        MediaError: empty, not a clip, without pictures, or no installed decoder reads it.
+    """
+    return next(open_with_each(source))
+
+
+def open_with_each(source: Source) -> Iterator[Clip]:
+    """The clip as each installed decoder opens it, best first.
+
+    Raises:
+        MediaError: as `open_clip`; after the last decoder, too.
+    """
+    _check_head(source)
+    failures: list[str] = []
+    for name, decoder in DECODERS.items():
+        try:
+            clip = decoder(source)
+        except ImportError:
+            logger.info("%s is not installed", name)
+        except DecoderError as error:
+            failures.append(str(error))
+        else:
+            if failures:
+                clip.notes = (*clip.notes, f"read with {name}: {' '.join(failures)}")
+            yield clip
+    raise MediaError(
+        f"{name_of(source)} cannot be read as a clip: it is damaged, cut off, or of a kind that no installed decoder knows.",
+        f"Save or copy it again, or convert it, to one of: {', '.join(VIDEO_EXTENSIONS)}.",
+    )
+
+
+def _check_head(source: Source) -> None:
+    if isinstance(source, Path) and not source.is_file():
+        raise MediaError(f"{source} is not there.", "Check the path.")
+    if size_of(source) == 0:
+        raise MediaError(f"{name_of(source)} is empty.", "Choose a file that has something in it.")
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                head = file.read(12)
+        except OSError as error:
+            raise MediaError(f"{source} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    else:
+        head = source[:12]
+    if not is_clip(head):
+        raise MediaError(f"{name_of(source)} is not a clip.", f"Use one of: {', '.join(VIDEO_EXTENSIONS)}.")

@@ -1,0 +1,83 @@
+"""decord 0.6.0, unmaintained since 2022: reads the whole file before the first frame, and after a seek it is some frames off
+where frames at a keyframe need the ones before it (open groups of pictures, H.265)."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+from smolvlm_core.video.decoders.base import (
+    MAX_FRAME_EDGE,
+    DecoderError,
+    Source,
+    check_cancelled,
+    check_pixels,
+    name_of,
+    opened,
+    size_of,
+    to_image,
+)
+
+MOST_SECONDS = 1e7
+
+
+class DecordClip:
+    """decord 0.6.0 applies rotation metadata (measured on quarter turns) but does not tell the angle. It can give one frame
+    again in place of a damaged one, without a word."""
+
+    def __init__(self, source: Source) -> None:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)  # what it fails on is said by our own errors
+        self._errors = (decord.DECORDError, RuntimeError, IndexError)
+        try:
+            self._reader = decord.VideoReader(opened(source), num_threads=1)
+            count = len(self._reader)
+            if count == 0:
+                raise DecoderError(f"{name_of(source)} has no frames.")
+            self._starts = [float(t) for t in self._reader.get_frame_timestamp(list(range(count)))[:, 0]]
+            last_end = float(self._reader.get_frame_timestamp(count - 1)[1])
+            height, width = self._reader[0].shape[:2]
+        except self._errors as error:
+            raise DecoderError(f"decord cannot read {name_of(source)}.") from error
+        check_pixels(source, width, height)
+        first, last = self._starts[0], self._starts[-1]
+        if first < -MOST_SECONDS or not first <= last < MOST_SECONDS:
+            raise DecoderError(f"decord finds no times in {name_of(source)}.")  # AVI with reordered frames
+        self.notes: tuple[str, ...] = ()
+        self.facts = ClipFacts(
+            max(last_end, last) - first,
+            width,
+            height,
+            float(self._reader.get_avg_fps()),
+            count,
+            None,
+            "decord",
+            "",
+            size_of(source),
+            first,
+            last - first,
+        )
+
+    def frames_at(
+        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
+    ) -> Iterator[Frame | LostFrame]:
+        first = self._starts[0]
+        for time in times_seconds:
+            check_cancelled(cancel)
+            index = max(0, bisect_right(self._starts, first + time + 1e-6) - 1)
+            at = self._starts[index] - first
+            try:
+                pixels = self._reader[index].asnumpy()
+            except self._errors:
+                yield LostFrame(at)
+            else:
+                yield Frame(at, index, to_image(pixels, max_edge), "decord")
+
+    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
+        return iter(())
+
+    def close(self) -> None:
+        self._reader = None

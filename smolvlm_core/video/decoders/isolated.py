@@ -1,0 +1,130 @@
+"""Runs a decoder in a process of its own: OpenCV and decord crash on some damaged files, and would take the app with them.
+
+python -m smolvlm_core.video.decoders.isolated      (started by IsolatedClip; speaks pickles over its pipes)
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from smolvlm_core.errors import MediaError
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, Source, check_cancelled, name_of
+
+PATIENCE_SECONDS = 120.0  # without a word from the decoder
+END = None
+
+
+class IsolatedClip:
+    """`decoder`: "module:class". Raises as that class does; ImportError where it is not installed."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, title: str, decoder: str, source: Source) -> None:
+        self._title, self._source = title, source
+        root = str(Path(__file__).resolve().parents[3])
+        paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the decoders' own chatter; what matters comes as an error
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        self._answers: queue.Queue[Any] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        try:
+            self._ask((decoder, source.resolve() if isinstance(source, Path) else source))
+            self.facts: ClipFacts = self._answer(None)
+        except BaseException:
+            self.close()
+            raise
+
+    def frames_at(
+        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
+    ) -> Iterator[Frame | LostFrame]:
+        self._ask((list(times_seconds), max_edge))
+        while (frame := self._answer(cancel)) is not END:
+            yield frame
+
+    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
+        return iter(())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass  # what was still to be written is not wanted any more
+
+    def _ask(self, question: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(question, self._process.stdin)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._crashed() from error
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            while True:
+                self._answers.put(pickle.load(self._process.stdout))
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+            self._answers.put(self._crashed())
+
+    def _answer(self, cancel: threading.Event | None) -> Any:
+        for _ in range(int(PATIENCE_SECONDS * 10)):
+            check_cancelled(cancel)
+            try:
+                answer = self._answers.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        raise DecoderError(f"{self._title} does not come to an end with {name_of(self._source)}.")
+
+    def _crashed(self) -> DecoderError:
+        return DecoderError(f"{self._title} crashed on {name_of(self._source)}.")
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Open one clip; then, for each request, its frames and END."""
+    from importlib import import_module
+
+    def tell(answer: object) -> None:
+        pickle.dump(answer, answers)
+        answers.flush()
+
+    decoder, source = pickle.load(requests)
+    module, name = decoder.split(":")
+    try:
+        clip = getattr(import_module(module), name)(source)
+        tell(clip.facts)
+        while True:
+            times, max_edge = pickle.load(requests)
+            for frame in clip.frames_at(times, max_edge):
+                tell(frame)
+            tell(END)
+    except EOFError:
+        return
+    except (ImportError, MediaError) as error:
+        tell(error)
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "wb") as out:
+        os.dup2(2, 1)  # decoders print: that must not get between the pickles
+        serve(sys.stdin.buffer, out)

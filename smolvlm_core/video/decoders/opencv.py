@@ -1,0 +1,101 @@
+"""OpenCV: reads forward from the start, since its seeks are not exact. The last resort: slow on long clips."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from smolvlm_core.video.clip import ClipFacts, Frame, PacketFacts
+from smolvlm_core.video.decoders.base import (
+    MAX_FRAME_EDGE,
+    DecoderError,
+    Source,
+    check_cancelled,
+    check_pixels,
+    name_of,
+    opened,
+    size_of,
+    to_image,
+)
+
+
+class OpenCvClip:
+    """OpenCV applies rotation itself. Times are those it reports, which follow the container's timestamps. What it cannot
+    decode it skips without a word, so nothing is known of lost frames."""
+
+    def __init__(self, source: Source) -> None:
+        import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it fails on is said by our own errors
+        self._cv2: Any = cv2
+        self._source = source
+        self._rewind()
+        ok, pixels = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not ok or pixels is None:
+            self._capture.release()
+            raise DecoderError(f"OpenCV cannot read {name_of(source)}.")
+        height, width = pixels.shape[:2]
+        check_pixels(source, width, height)
+        self._start = self._seconds()
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or 25.0
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count <= 1:  # a recording written live has no length in its header
+            count = 1 + self._count_rest()
+        rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+        fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=False)
+        codec = fourcc.decode("ascii", "replace").strip("\0 ")
+        self.notes: tuple[str, ...] = ()
+        self.facts = ClipFacts(
+            count / fps,
+            width,
+            height,
+            fps,
+            count,
+            rotation,
+            "OpenCV",
+            codec,
+            size_of(source),
+            self._start,
+            (count - 1) / fps,
+        )
+
+    def _rewind(self) -> None:
+        """Opened anew: not every file can be wound back."""
+        self._input: Any = opened(self._source)  # kept: the capture does not hold it
+        self._capture: Any = self._cv2.VideoCapture(self._input, self._cv2.CAP_FFMPEG, [])
+
+    def _seconds(self) -> float:
+        return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+
+    def _count_rest(self) -> int:
+        count = 0
+        while self._capture.grab():
+            count += 1
+        return count
+
+    def frames_at(
+        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
+    ) -> Iterator[Frame]:
+        self._capture.release()
+        self._rewind()
+        index, held, upcoming = -1, None, self._next(-1.0)
+        for time in times_seconds:
+            while upcoming is not None and (held is None or upcoming[0] <= time + 1e-6):
+                check_cancelled(cancel)
+                held, index, upcoming = upcoming, index + 1, self._next(upcoming[0])
+            if held is not None:
+                pixels = self._cv2.cvtColor(held[1], self._cv2.COLOR_BGR2RGB)
+                yield Frame(held[0], index, to_image(pixels, max_edge), "OpenCV")
+
+    def _next(self, after_seconds: float) -> tuple[float, Any] | None:
+        """Some last frames come with no time: then it is the one before and a frame's length."""
+        ok, pixels = self._capture.read()
+        seconds = self._seconds() - self._start
+        return (max(seconds, after_seconds + min(0.001, 1 / self.facts.fps)), pixels) if ok else None
+
+    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
+        return iter(())
+
+    def close(self) -> None:
+        self._capture.release()
