@@ -1,13 +1,8 @@
-"""SmolVLM Lens: routes to the pages. Run with `streamlit run app.py`."""
+"""SmolVLM Lens. Run with `streamlit run app.py`: the pages of ui/router.py, and the clips that its player asks for."""
 
 import streamlit as st
+from starlette.routing import Route
 
-st.set_page_config(
-    page_title="SmolVLM Lens", page_icon=":material/visibility:", layout="centered", initial_sidebar_state="auto"
-)
-st.navigation(
-    [
-        st.Page("pages/image_chat.py", title="Image chat", icon=":material/image:", default=True),
-        st.Page("pages/video_chat.py", title="Video chat", icon=":material/movie:"),
-    ]
-).run()
+from ui.media_route import PATH, send_clip
+
+app = st.App("ui/router.py", routes=[Route(PATH, send_clip)])

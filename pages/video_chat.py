@@ -1,43 +1,43 @@
 """Chat about a clip: the frames the model is shown, their cost, and the questions."""
 
+from pathlib import Path
+from typing import BinaryIO
+
 import streamlit as st
 
-from smolvlm_core.attach import describe_clip, keep_frames
+from smolvlm_core.attach import keep_frames
 from smolvlm_core.chat import Attachment, active_turns
 from smolvlm_core.errors import LensError
-from smolvlm_core.video import VIDEO_EXTENSIONS, SampledClip, default_frame_count, open_clip, sample_clip
-from ui import cost, gallery, sidebar, state, transcript
-from ui.clips import Clip, Taken, clip_of_conversation, draw_strip, drop_earlier_frames
+from smolvlm_core.video import VIDEO_EXTENSIONS
+from ui import clip_controls, cost, gallery, sidebar, state, transcript
+from ui.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, take
 
 store = state.prepare()
 
 
-def take(data: bytes, name: str) -> None:
+def use(file: BinaryIO, name: str) -> None:
+    state.open_conversation("video", None)
     sha256 = ""
     try:
-        sha256 = store.add_media(data, name, "video/mp4")
-        opened = open_clip(store.media_path(sha256))
-        opened.close()
+        sha256 = store.add_file(file, name, "video/mp4")
+        st.session_state["clip"] = open_kept(store, sha256, name)
     except LensError as error:
         if sha256:
             store.discard({sha256})
         state.notify(error)
-        return
-    st.session_state["clip"], st.session_state["sampled"] = Clip(sha256, name, opened.facts), None
 
 
-def take_upload() -> None:
+def use_upload() -> None:
     upload = st.session_state[f"clip_inlet_{st.session_state['inlet_round']}"]
     st.session_state["inlet_round"] += 1
     if upload is not None:
-        state.open_conversation("video", None)
-        take(upload.getvalue(), upload.name)
+        use(upload, upload.name)
+        state.forget_upload(upload)
 
 
-def take_sample(index: int) -> None:
-    path = gallery.clips()[index]
-    state.open_conversation("video", None)
-    take(path.read_bytes(), path.name)
+def use_sample(path: Path) -> None:
+    with path.open("rb") as file:
+        use(file, path.name)
 
 
 def draw_inlet(opened: bool) -> None:
@@ -46,54 +46,50 @@ def draw_inlet(opened: bool) -> None:
             "Drop or choose a clip",
             type=list(VIDEO_EXTENSIONS),
             key=f"clip_inlet_{st.session_state['inlet_round']}",
-            on_change=take_upload,
+            on_change=use_upload,
         )
-        for index, path in enumerate(gallery.clips()):
+        for path in gallery.clips():
             st.button(
                 f"Use the sample: {path.stem.replace('-', ' ')}",
                 key=f"clip_{path.stem}",
                 icon=":material/movie:",
-                on_click=take_sample,
-                args=(index,),
+                on_click=use_sample,
+                args=(path,),
             )
 
 
-def choose_frames(clip: Clip, spec: sidebar.ModelSpec) -> SampledClip:
-    """Count and range, then the frames themselves; decoded again only when one of the two has changed."""
-    duration = max(clip.facts.duration_seconds, 0.1)
-    most = max(2, min(64, clip.facts.frame_count))
-    suggested = min(most, default_frame_count(duration, spec.video_fps, spec.video_max_frames))
-    chosen = st.session_state["clip_choice"].get(clip.sha256, (suggested, (0.0, duration)))
-    st.session_state.setdefault(f"count_{clip.sha256}", chosen[0])
-    st.session_state.setdefault(f"range_{clip.sha256}", chosen[1])
-    left, right = st.columns(2)
-    rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
-    count = left.slider("Frames", 1, most, key=f"count_{clip.sha256}", help=rule)
-    start, end = right.slider(
-        "Range (seconds)", 0.0, duration, step=duration / 100, format="%.1f", key=f"range_{clip.sha256}"
-    )
-    # Kept apart from the widgets, which streamlit forgets while another page is shown.
-    st.session_state["clip_choice"][clip.sha256] = (count, (start, end))
-    end = max(end, start + min(0.05, duration))
-    wanted = (clip.sha256, count, start, end)
+def taken_frames(clip: Clip) -> Taken:
+    """As chosen; decoded again only where the choice has changed. Raises MediaError."""
+    wanted = clip_controls.chosen(clip)
     held: Taken | None = st.session_state["sampled"]
-    if held is None or held.wanted != wanted:
+    if held is None or (held.sha256, held.choice) != (clip.sha256, wanted):
         bar = st.progress(0.0, text="Taking frames…")
-        sampled = sample_clip(
-            store.media_path(clip.sha256),
-            count,
-            (start, end),
-            progress=lambda done, of: bar.progress(done / of, text=f"Frame {done} of {of}"),
-        )
+        held = take(store, clip, wanted, held, lambda n, of: bar.progress(n / of, text=f"Frame {n} of {of}"))
         bar.empty()
-        held = Taken(wanted, sampled, describe_clip(clip.sha256, clip.name, sampled, (start, end)))
         st.session_state["sampled"] = held
-    return held.sampled
+    return held
 
 
 def is_shown_already(made: Attachment) -> bool:
     said = store.messages(conversation) if conversation else []
     return any(a.shown and a.frames == made.frames for q, _ in active_turns(said) for a in q.attachments)
+
+
+def draw_cost(clip: Clip, made: Attachment, spent: cost.Cost) -> None:
+    most = cost.most_frames(
+        store, choice.spec, conversation, made, choice.settings.system_prompt, clip_controls.most(clip)
+    )
+    if spent.fits:
+        st.caption(f"With the next question: {spent.told()}.")
+    else:
+        st.error(f"This does not fit: {spent.told()}.", icon=":material/error:")
+    if not spent.fits or most > len(made.frames):
+        st.button(
+            f"Use {most} frames" if not spent.fits else f"As many as fit: {most} frames",
+            type="primary" if not spent.fits else "tertiary",
+            on_click=clip_controls.set_count,
+            args=(clip, most),
+        )
 
 
 choice = sidebar.draw(store, "video")
@@ -107,38 +103,30 @@ if clip is None:
 state.show_notices()
 question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
 draw_inlet(opened=clip is None)
-sampled, spent = None, None
+taken: Taken | None = None
+spent: cost.Cost | None = None
+attachments: tuple[Attachment, ...] = ()
 if clip is not None:
-    st.video(str(store.media_path(clip.sha256)))
-    st.caption(clip.told())
+    st.caption(clip.facts.told())
     try:
-        sampled = choose_frames(clip, choice.spec)
+        clip_controls.draw(clip, choice.spec)
+        taken = taken_frames(clip)
     except LensError as error:
         st.error(str(error), icon=":material/error:")
-if clip is not None and sampled is not None:
-    made, pngs = st.session_state["sampled"].described
-    attachments = () if is_shown_already(made) else (made,)
-    draw_strip(sampled, replaced=bool(attachments) and conversation is not None)
+if clip is not None and taken is not None:
+    attachments = () if is_shown_already(taken.attachment) else (taken.attachment,)
+    clip_controls.draw_frames(clip, taken, replaced=bool(attachments) and conversation is not None)
     spent = cost.of_next_question(
         store, choice.spec, conversation, attachments, choice.settings.system_prompt, drop_clips=bool(attachments)
     )
-    if spent.fits:
-        st.caption(f"With the next question: {spent.told()}.")
-    else:
-        fewer = cost.frames_that_fit(spent, len(sampled.frames), choice.spec)
-        st.error(f"This does not fit: {spent.told()}.", icon=":material/error:")
-        st.button(
-            f"Use {fewer} frames",
-            type="primary",
-            on_click=st.session_state.__setitem__,
-            args=(f"count_{clip.sha256}", fewer),
-        )
+    draw_cost(clip, taken.attachment, spent)
 
 
 def prepare() -> None:
     if attachments and conversation:
         drop_earlier_frames(store, conversation)
-    keep_frames(store, pngs)
+    if taken is not None:
+        keep_frames(store, taken.pngs)
 
 
 if question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from smolvlm_core import media
@@ -19,12 +20,17 @@ def attach_image(store: Store, data: bytes, name: str) -> Attachment:
 
 
 def describe_clip(
-    sha256: str, name: str, sampled: SampledClip, range_seconds: tuple[float, float] | None = None
+    sha256: str,
+    name: str,
+    sampled: SampledClip,
+    range_seconds: tuple[float, float] | None = None,
+    known: Mapping[int, bytes] | None = None,
 ) -> tuple[Attachment, dict[str, bytes]]:
-    """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing."""
+    """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing.
+    `known`: PNGs by frame index that need not be made again."""
     frames, pngs = [], {}
     for frame in sampled.frames:
-        png = media.png_bytes(frame.image)
+        png = (known or {}).get(frame.frame_index) or media.png_bytes(frame.image)
         key = media.sha256_of(png)
         pngs[key] = png
         frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))

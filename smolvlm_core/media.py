@@ -122,6 +122,13 @@ def png_bytes(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
+def jpeg_bytes(image: Image.Image) -> bytes:
+    """Small, for the eyes only: what a model is shown is kept as PNG."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
 def thumbnail(image: Image.Image, edge: int = 256) -> Image.Image:
     """A copy whose longer side is at most `edge` px."""
     small = image.copy()

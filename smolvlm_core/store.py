@@ -6,6 +6,8 @@ processes may write at the same time: messages are only ever added or marked, ne
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import sqlite3
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import psutil
 from PIL import Image
@@ -203,19 +205,25 @@ class Store:
     # --- media ---
 
     def add_media(self, data: bytes, name: str, mime: str) -> str:
-        """Keep some bytes once, by content; returns their SHA-256."""
-        sha256 = media.sha256_of(data)
-        path = self.media_path(sha256, name)
-        if not path.exists():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-                    (Path(beside) / "partial").write_bytes(data)
-                    (Path(beside) / "partial").replace(path)
-            except OSError as error:
-                raise StoreError(f"{name} cannot be kept: {error}.", "Free some disk space.") from error
+        """Keep some bytes once, by content; returns their SHA-256. Raises StoreError."""
+        return self.add_file(io.BytesIO(data), name, mime)
+
+    def add_file(self, file: BinaryIO, name: str, mime: str) -> str:
+        """Keep what is in a file once, by content, a piece at a time; returns its SHA-256. Raises StoreError."""
+        folder = self.folder / "media"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as beside:
+                partial = Path(beside) / "partial"
+                sha256, size = _copied(file, partial)
+                path = self.media_path(sha256, name)
+                if not path.exists():
+                    path.parent.mkdir(exist_ok=True)
+                    partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"{name} cannot be kept: {error}.", "Free some disk space.") from error
         with self._write() as db:
-            db.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, path.name, mime, len(data)))
+            db.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, path.name, mime, size))
         return sha256
 
     def discard(self, sha256s: set[str]) -> None:
@@ -377,3 +385,14 @@ def _message(row: tuple[Any, ...]) -> Message:
 def open_store(folder: Path | None = None) -> Store:
     """The store of a folder (by default the user's), one object a process."""
     return Store(folder or data_folder())
+
+
+def _copied(source: BinaryIO, target: Path) -> tuple[str, int]:
+    """SHA-256 and bytes of what was copied."""
+    digest, size = hashlib.sha256(), 0
+    with target.open("wb") as out:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+            out.write(piece)
+    return digest.hexdigest(), size

@@ -8,6 +8,7 @@ from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.chat import Attachment, Message, active_turns, history_before
 from smolvlm_core.prompt import build_prompt, estimate_tokens
 from smolvlm_core.store import Store
+from smolvlm_core.video import count_that_fits
 
 ANSWER_ROOM = 64  # tokens kept free for the answer before a question is let through
 
@@ -52,8 +53,19 @@ def of_next_question(
     return Cost(images, text, spec.context_tokens)
 
 
-def frames_that_fit(spent: Cost, frames: int, spec: ModelSpec) -> int:
-    """How many of the frames leave room for the question and an answer."""
-    each = spec.geometry.tokens_per_tile + 9  # a little under the estimate, so that the result is on the safe side
-    over = spent.image_tokens + spent.text_tokens + ANSWER_ROOM - spent.context_tokens
-    return max(1, frames - -(-over // each))
+def most_frames(
+    store: Store,
+    spec: ModelSpec,
+    conversation: str | None,
+    clip: Attachment,
+    system_prompt: str,
+    most: int,
+) -> int:
+    """How many frames of the clip, at most `most`, leave room for a question and an answer."""
+
+    def tokens_for(count: int) -> int:
+        shown = (replace(clip, frames=clip.frames[:1] * count),) if count else ()
+        spent = of_next_question(store, spec, conversation, shown, system_prompt, drop_clips=True)
+        return spent.image_tokens + spent.text_tokens + ANSWER_ROOM
+
+    return max(1, count_that_fits(spec.context_tokens, tokens_for, most))

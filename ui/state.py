@@ -4,6 +4,8 @@ waits to be sent, and messages to show once."""
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from smolvlm_core.chat import Attachment
 from smolvlm_core.errors import LensError
@@ -72,6 +74,13 @@ def waiting_media() -> frozenset[str]:
     """What this session holds and has not sent yet."""
     clip = st.session_state["clip"]
     return frozenset(a.sha256 for a in pending()) | ({clip.sha256} if clip is not None else frozenset())
+
+
+def forget_upload(upload: UploadedFile) -> None:
+    """Streamlit holds an upload in memory until the session ends, and a clip can be hundreds of megabytes: give it back."""
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_file(context.session_id, upload.file_id)
 
 
 def notify(problem: str | LensError) -> None:

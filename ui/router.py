@@ -1,0 +1,20 @@
+"""The pages: what each session runs. Started by app.py.
+
+It does not stand beside `pages/`: there Streamlit would run a page that is opened by its address without coming here.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+st.set_page_config(
+    page_title="SmolVLM Lens", page_icon=":material/visibility:", layout="centered", initial_sidebar_state="auto"
+)
+st.navigation(
+    [
+        st.Page(PAGES / "image_chat.py", title="Image chat", icon=":material/image:", default=True),
+        st.Page(PAGES / "video_chat.py", title="Video chat", icon=":material/movie:"),
+    ]
+).run()
