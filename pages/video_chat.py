@@ -58,11 +58,16 @@ def draw_inlet(opened: bool) -> None:
             )
 
 
+def held_frames(clip: Clip) -> Taken | None:
+    """Those on the page before this run."""
+    held: Taken | None = st.session_state["sampled"]
+    return held if held is not None and held.sha256 == clip.sha256 else None
+
+
 def taken_frames(clip: Clip) -> Taken:
     """As chosen; decoded again only where the choice has changed. Raises MediaError."""
-    wanted = clip_controls.chosen(clip)
-    held: Taken | None = st.session_state["sampled"]
-    if held is None or (held.sha256, held.choice) != (clip.sha256, wanted):
+    wanted, held = clip_controls.chosen(clip), held_frames(clip)
+    if held is None or held.choice != wanted:
         bar = st.progress(0.0, text="Taking frames…")
         held = take(store, clip, wanted, held, lambda n, of: bar.progress(n / of, text=f"Frame {n} of {of}"))
         bar.empty()
@@ -109,7 +114,7 @@ attachments: tuple[Attachment, ...] = ()
 if clip is not None:
     st.caption(clip.facts.told())
     try:
-        clip_controls.draw(clip, choice.spec)
+        clip_controls.draw(clip, choice.spec, held_frames(clip))
         taken = taken_frames(clip)
     except LensError as error:
         st.error(str(error), icon=":material/error:")

@@ -24,6 +24,7 @@ def describe_clip(
     name: str,
     sampled: SampledClip,
     range_seconds: tuple[float, float] | None = None,
+    strategy: str = "even",
     known: Mapping[int, bytes] | None = None,
 ) -> tuple[Attachment, dict[str, bytes]]:
     """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing.
@@ -46,6 +47,7 @@ def describe_clip(
         range_seconds=range_seconds,
         frames=tuple(frames),
         decoder=sampled.facts.decoder,
+        strategy=strategy,
         notes=sampled.notes,
     )
     return attachment, pngs

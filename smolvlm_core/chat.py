@@ -33,6 +33,7 @@ class Attachment:
     range_seconds: tuple[float, float] | None = None  # the part of the clip that the frames were taken from
     frames: tuple[FrameRef, ...] = ()
     decoder: str = ""
+    strategy: str = ""  # how the frames were chosen: "even", "scenes" or "hand"
     notes: tuple[str, ...] = ()
 
 

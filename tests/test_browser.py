@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
 import socket
@@ -13,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.clips import number_in, remuxed, write_numbered
 from tests.conftest import drawn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +80,9 @@ def finished(page: playwright.Page, count: int = 1) -> None:
 
 
 def answers(page: playwright.Page) -> list[str]:
-    turns = page.get_by_test_id("stChatMessage").all()
-    return [turn.get_by_test_id("stMarkdownContainer").first.inner_text() for turn in turns[1::2]]
+    """Read at one moment: the page may be drawing itself again."""
+    script = "turns => turns.map(t => t.querySelector('[data-testid=stMarkdownContainer]')?.innerText ?? '')"
+    return list(page.get_by_test_id("stChatMessage").evaluate_all(script))[1::2]
 
 
 def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
@@ -112,6 +117,52 @@ def test_video_chat_with_a_clip(page: playwright.Page) -> None:
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Red.")
+
+
+def shown_number(page: playwright.Page) -> int | None:
+    """The number in the frame that the player shows."""
+    script = """v => new Promise(done => {
+        const draw = () => {
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [v.videoWidth, v.videoHeight];
+            canvas.getContext("2d").drawImage(v, 0, 0);
+            done(canvas.toDataURL("image/png"));
+        };
+        v.seeking ? v.addEventListener("seeked", draw, {once: true}) : draw();
+    })"""
+    return number_of(page.locator("video").evaluate(script))
+
+
+def number_of(data_url: str) -> int | None:
+    return number_in(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))))
+
+
+def test_the_strip_and_the_player_move_each_other(page: playwright.Page, tmp_path: Path) -> None:
+    """On a clip whose pictures start five seconds in: what the strip says is what the player shows."""
+    write_numbered(tmp_path / "whole.mp4")
+    remuxed(tmp_path / "whole.mp4", tmp_path / "late.mp4", 5.0)
+    page.get_by_role("link", name="Video chat").click()
+    page.get_by_role("heading", name="Video chat").wait_for()
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "late.mp4")
+    frames = page.locator(".strip li")
+    frames.nth(5).wait_for()
+    page.locator("video").evaluate(
+        "v => new Promise(done => v.readyState > 1 ? done() : v.onloadeddata = () => done())"
+    )
+    for at in (1, 4):
+        frames.nth(at).locator(".go").click()
+        number = number_of(str(frames.nth(at).locator("img").get_attribute("src")))
+        assert shown_number(page) == number and f"#{number}" in frames.nth(at).inner_text()
+    before = frames.count()
+    page.locator("video").evaluate("v => new Promise(done => { v.onseeked = () => done(); v.currentTime = 5 + 0.33; })")
+    page.locator(".add").click()
+    page.get_by_text("0.30 s · #3").wait_for()
+    assert frames.count() == before + 1
+    frames.first.locator(".out").click()
+    page.get_by_text("0.00 s · #0").wait_for(state="detached")
+    assert frames.count() == before
+    page.get_by_text("Evenly spaced").click()
+    page.get_by_text("0.00 s · #0").wait_for()
 
 
 def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from smolvlm_core.errors import MediaError
-from smolvlm_core.video import SampledClip, SamplingCancelled, open_clip, sample_clip, take_frames, with_changes
+from smolvlm_core.video import SampledClip, SamplingCancelled, open_clip, sample_clip, take_frames
 from smolvlm_core.video.decoders import choice
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError
 from smolvlm_core.video.decoders.pyav import PyAvClip
@@ -452,12 +452,12 @@ def test_a_short_event_in_a_long_clip_is_not_missed(tmp_path: Path) -> None:
     assert [f.frame_index for f in again.frames] == [f.frame_index for f in found.frames]
 
 
-def test_frames_added_and_removed_by_hand(tmp_path: Path) -> None:
+def test_frames_at_chosen_times_come_in_order_and_once(tmp_path: Path) -> None:
     write_numbered(tmp_path / "a.mp4")
-    sampled = sample_clip(tmp_path / "a.mp4", 3)
-    added = take_frames(tmp_path / "a.mp4", [1.23, 5.9])
-    assert numbers(added) == [12, 59]
-    assert numbers(with_changes(sampled, added.frames, {29})) == [0, 12, 59]
+    taken = take_frames(tmp_path / "a.mp4", [5.9, 1.23, 1.25, 99.0])
+    assert numbers(taken) == [12, 59] and taken.notes == ()
+    again = take_frames(tmp_path / "a.mp4", [frame.timestamp_seconds for frame in taken.frames])
+    assert numbers(again) == [12, 59]
 
 
 def test_cancel_and_progress(tmp_path: Path) -> None:

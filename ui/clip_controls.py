@@ -12,7 +12,7 @@ from ui import player
 from ui.clips import Clip, FrameChoice, Taken
 
 MOST_FRAMES = 64
-STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes"}
+STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes", "hand": "By hand"}
 FINE_STEPS_BELOW = 120.0  # seconds: in longer clips the range moves by whole seconds
 
 
@@ -24,73 +24,66 @@ def chosen(clip: Clip) -> FrameChoice:
     return st.session_state["clip_choice"][clip.sha256]  # type: ignore[no-any-return]
 
 
-def _choose(clip: Clip, choice: FrameChoice) -> None:
-    st.session_state["clip_choice"][clip.sha256] = choice
+def _key(name: str, clip: Clip) -> str:
+    return f"{name}_{clip.sha256}"
 
 
 def set_count(clip: Clip, count: int) -> None:
-    st.session_state[f"count_{clip.sha256}"] = count
+    if chosen(clip).strategy == "hand":
+        st.session_state[_key("strategy", clip)] = "even"
+    st.session_state[_key("count", clip)] = count
 
 
-def draw(clip: Clip, spec: ModelSpec) -> None:
+def set_times(clip: Clip, times_seconds: tuple[float, ...]) -> None:
+    st.session_state["clip_choice"][clip.sha256] = replace(chosen(clip), strategy="hand", times_seconds=times_seconds)
+    st.session_state[_key("strategy", clip)] = "hand"
+
+
+def draw(clip: Clip, spec: ModelSpec, shown: Taken | None) -> None:
     """Strategy, count and range. What is chosen is kept apart from the widgets, which Streamlit forgets while another page
-    is shown."""
+    is shown. `shown`: the frames on the page, which "By hand" begins with."""
     duration = max(clip.facts.duration_seconds, 0.1)
     suggested = min(most(clip), default_frame_count(duration, spec.video_fps, spec.video_max_frames))
-    before = st.session_state["clip_choice"].get(clip.sha256, FrameChoice(suggested, (0.0, duration)))
-    st.session_state.setdefault(f"strategy_{clip.sha256}", before.strategy)
-    st.session_state.setdefault(f"count_{clip.sha256}", before.count)
-    st.session_state.setdefault(f"range_{clip.sha256}", before.range_seconds)
+    choice = st.session_state["clip_choice"].get(clip.sha256, FrameChoice(suggested, (0.0, duration)))
+    for name, value in (("strategy", choice.strategy), ("count", choice.count), ("range", choice.range_seconds)):
+        st.session_state.setdefault(_key(name, clip), value)
     strategy = st.segmented_control(
         "Frames are chosen",
         list(STRATEGY_NAMES),
         format_func=STRATEGY_NAMES.__getitem__,
-        key=f"strategy_{clip.sha256}",
+        key=_key("strategy", clip),
         required=True,
-        help="Evenly spaced is what SmolVLM2 was trained with. Scene changes looks for frames that differ, so that a short "
-        "event in a long clip is not missed.",
+        help="Evenly spaced is how SmolVLM2 was trained. Scene changes takes the frames that differ most, so that a short "
+        "event in a long clip is not missed. By hand: leave frames out and add others below the player.",
     )
+    if strategy == "hand":
+        on_page = tuple(frame.timestamp_seconds for frame in shown.sampled.frames) if shown else (0.0,)
+        own = choice.times_seconds or on_page
+        st.session_state["clip_choice"][clip.sha256] = replace(choice, strategy="hand", times_seconds=own)
+        return
     left, right = st.columns(2)
     rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
-    count = left.slider("Frames", 1, most(clip), key=f"count_{clip.sha256}", help=rule)
+    count = left.slider("Frames", 1, most(clip), key=_key("count", clip), help=rule)
     step = 0.1 if duration < FINE_STEPS_BELOW else 1.0
-    span = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=f"range_{clip.sha256}")
-    after = replace(before, count=count, range_seconds=span, strategy=strategy)
-    if after != before:
-        after = replace(after, removed_indices=frozenset())
-    _choose(clip, after)
+    span = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
+    st.session_state["clip_choice"][clip.sha256] = FrameChoice(count, span, strategy)
 
 
 def draw_frames(clip: Clip, taken: Taken, *, replaced: bool) -> None:
-    """The player and the strip below it."""
-    choice = taken.choice
+    """The player and the strip below it: a change there makes the choice one by hand."""
     frames = taken.sampled.frames
+    times = tuple(frame.timestamp_seconds for frame in frames)
 
     def add(seconds: float) -> None:
-        _choose(clip, replace(choice, added_seconds=(*choice.added_seconds, seconds)))
+        set_times(clip, tuple(sorted({*times, seconds})))
 
     def remove(index: int) -> None:
-        if len(frames) == 1:
-            return  # the model is to be shown something
-        kept = tuple(t for t in choice.added_seconds if taken.by_hand[t].frame_index != index)
-        _choose(clip, replace(choice, added_seconds=kept, removed_indices=choice.removed_indices | {index}))
+        kept = tuple(frame.timestamp_seconds for frame in frames if frame.frame_index != index)
+        if kept:  # the model is to be shown something
+            set_times(clip, kept)
 
-    def reset() -> None:
-        _choose(clip, replace(choice, added_seconds=(), removed_indices=frozenset()))
-
-    st.caption(
-        f"The model is shown these {len(frames)} frames."
-        + (" They take the place of the earlier ones." if replaced else "")
-    )
-    player.draw(
-        clip.sha256,
-        clip.facts,
-        frames,
-        frozenset(frame.frame_index for frame in taken.by_hand.values()),
-        changed=bool(choice.added_seconds or choice.removed_indices),
-        on_add=add,
-        on_remove=remove,
-        on_reset=reset,
-    )
+    told = f"The model is shown these {len(frames)} frames, read with {taken.sampled.facts.decoder}."
+    st.caption(told + (" They take the place of the earlier ones." if replaced else ""))
+    player.draw(clip.sha256, clip.facts, frames, on_add=add, on_remove=remove)
     for note in taken.sampled.notes:
         st.warning(note[:1].upper() + note[1:] + ".", icon=":material/warning:")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -13,13 +15,11 @@ from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.store import Store
 from smolvlm_core.video import (
     ClipFacts,
-    Frame,
     SampledClip,
     Strategy,
     open_clip,
     sample_clip,
     take_frames,
-    with_changes,
 )
 from ui import state
 
@@ -34,13 +34,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class FrameChoice:
-    """What the person chose: `added_seconds` and `removed_indices` by hand, the rest by the controls."""
+    """How the frames are chosen: `count` of them by a strategy within the range, or those at `times_seconds` by hand."""
 
     count: int
     range_seconds: tuple[float, float]
-    strategy: Strategy = "even"
-    added_seconds: tuple[float, ...] = ()
-    removed_indices: frozenset[int] = frozenset()
+    strategy: Strategy | Literal["hand"] = "even"
+    times_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,9 @@ class Taken:
 
     sha256: str
     choice: FrameChoice
-    by_rule: SampledClip
-    by_hand: dict[float, Frame]
     sampled: SampledClip
     attachment: Attachment
     pngs: dict[str, bytes]
-
-    def png_by_index(self) -> dict[int, bytes]:
-        return {frame.frame_index: self.pngs[frame.sha256] for frame in self.attachment.frames}
 
 
 def open_kept(store: Store, sha256: str, name: str) -> Clip:
@@ -73,26 +67,25 @@ def open_kept(store: Store, sha256: str, name: str) -> Clip:
 def take(
     store: Store, clip: Clip, choice: FrameChoice, held: Taken | None, progress: Callable[[int, int], None]
 ) -> Taken:
-    """Only what `held` does not have is decoded. Raises MediaError."""
-    path = store.media_path(clip.sha256)
-    if held is not None and held.sha256 != clip.sha256:
-        held = None
-    if held is not None and _rule(held.choice) == _rule(choice):
-        by_rule = held.by_rule
+    """Frames as chosen. Of those chosen by hand, only what `held` does not have is decoded. Raises MediaError."""
+    path, known = store.media_path(clip.sha256), {}
+    if choice.strategy != "hand":
+        sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
+    elif held is not None and held.sha256 == clip.sha256:
+        sampled = _with_times(path, held.sampled, choice.times_seconds)
+        known = {ref.frame_index: held.pngs[ref.sha256] for ref in held.attachment.frames}
     else:
-        by_rule = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
-    by_hand = {t: f for t, f in held.by_hand.items() if t in choice.added_seconds} if held is not None else {}
-    for time in choice.added_seconds:
-        if time not in by_hand:
-            by_hand[time] = take_frames(path, [time]).frames[0]
-    sampled = with_changes(by_rule, list(by_hand.values()), choice.removed_indices)
-    known = held.png_by_index() if held is not None else {}
-    attachment, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, known)
-    return Taken(clip.sha256, choice, by_rule, by_hand, sampled, attachment, pngs)
+        sampled = take_frames(path, choice.times_seconds, progress=progress)
+    made, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, known)
+    return Taken(clip.sha256, choice, sampled, made, pngs)
 
 
-def _rule(choice: FrameChoice) -> tuple[int, tuple[float, float], Strategy]:
-    return choice.count, choice.range_seconds, choice.strategy
+def _with_times(path: Path, held: SampledClip, times_seconds: tuple[float, ...]) -> SampledClip:
+    have = {frame.timestamp_seconds: frame for frame in held.frames}
+    missing = [time for time in times_seconds if time not in have]
+    new = take_frames(path, missing).frames if missing else ()
+    frames = {frame.frame_index: frame for frame in (*(have[t] for t in times_seconds if t in have), *new)}
+    return SampledClip(held.facts, tuple(sorted(frames.values(), key=lambda f: f.timestamp_seconds)), held.notes)
 
 
 def clip_of_conversation(store: Store, conversation: str) -> Clip | None:
@@ -112,7 +105,9 @@ def clip_of_conversation(store: Store, conversation: str) -> Clip | None:
         state.notify(error)
         return None
     if last.range_seconds is not None:
-        choice = FrameChoice(len(last.frames), last.range_seconds)
+        times = tuple(frame.timestamp_seconds for frame in last.frames)
+        strategy: Any = last.strategy or "even"
+        choice = FrameChoice(len(last.frames), last.range_seconds, strategy, times if strategy == "hand" else ())
         st.session_state["clip_choice"].setdefault(last.sha256, choice)
     return clip
 

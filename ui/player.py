@@ -17,7 +17,6 @@ _HTML = """
 <p class="unplayable" hidden>This browser cannot play this clip. Its frames are read all the same.</p>
 <div class="row">
   <button class="add" type="button">Add the frame at <span class="now">0.00 s</span></button>
-  <button class="reset" type="button" hidden>Back to the chosen frames</button>
 </div>
 <ol class="strip" aria-label="Frames the model is shown"></ol>
 """
@@ -36,7 +35,6 @@ button { font: inherit; color: inherit; cursor: pointer; }
 .go img { display: block; width: 100%; border-radius: 4px; }
 .go:hover, .go:focus-visible, .shown .go { border-color: var(--st-primary-color); }
 .go span { display: block; font-size: 0.75rem; opacity: 0.75; text-align: left; padding: 2px 0; }
-.hand .go span::after { content: " · added"; }
 .out { position: absolute; top: 4px; right: 4px; width: 24px; height: 24px; padding: 0; border: 0; border-radius: 50%;
   background: rgba(0, 0, 0, 0.6); color: #fff; line-height: 24px; font-size: 14px; }
 .out:hover, .out:focus-visible { background: #b3261e; }
@@ -46,7 +44,7 @@ button { font: inherit; color: inherit; cursor: pointer; }
 _JS = """
 export default function ({ data, parentElement, setTriggerValue }) {
   const find = (name) => parentElement.querySelector(name);
-  const video = find("video"), now = find(".now"), strip = find(".strip"), reset = find(".reset");
+  const video = find("video"), now = find(".now"), strip = find(".strip");
   if (video.getAttribute("src") !== data.url) video.src = data.url;
   video.onerror = () => { find(".unplayable").hidden = false; find(".add").hidden = true; };
   video.onloadedmetadata = () => { find(".unplayable").hidden = true; find(".add").hidden = false; };
@@ -69,13 +67,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
   video.ontimeupdate = video.onseeked = tell;
   find(".add").onclick = () => setTriggerValue("add", at());
-  reset.hidden = !data.changed;
-  reset.onclick = () => setTriggerValue("reset", true);
   strip.replaceChildren(...data.frames.map((frame) => {
     const item = document.createElement("li"), go = document.createElement("button"), out = document.createElement("button");
     const image = document.createElement("img"), label = document.createElement("span");
     item.dataset.time = frame.time;
-    item.classList.toggle("hand", frame.byHand);
     go.className = "go"; go.type = out.type = "button"; out.className = "out"; out.textContent = "✕";
     go.title = `Frame ${frame.index} at ${frame.time.toFixed(3)} s, read with ${frame.decoder}: show it in the player`;
     out.title = out.ariaLabel = `Leave out frame ${frame.index}`;
@@ -99,14 +94,11 @@ def draw(
     sha256: str,
     facts: ClipFacts,
     frames: Sequence[Frame],
-    by_hand: frozenset[int],
     *,
-    changed: bool,
     on_add: Callable[[float], None],
     on_remove: Callable[[int], None],
-    on_reset: Callable[[], None],
 ) -> None:
-    """`by_hand`: indices of the frames that were added. The callbacks get a time in seconds, a frame index, nothing."""
+    """The callbacks get the player's time in seconds, and a frame's index."""
     key = f"player_{sha256}"
 
     def told(name: str) -> Any:
@@ -118,13 +110,11 @@ def draw(
             "url": url_of(sha256),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
-            "changed": changed,
             "frames": [
                 {
                     "time": frame.timestamp_seconds,
                     "index": frame.frame_index,
                     "decoder": frame.decoder,
-                    "byHand": frame.frame_index in by_hand,
                     "picture": _data_url(frame),
                 }
                 for frame in frames
@@ -132,7 +122,6 @@ def draw(
         },
         on_add_change=lambda: on_add(told("add")),
         on_remove_change=lambda: on_remove(told("remove")),
-        on_reset_change=on_reset,
     )
 
 

@@ -2,7 +2,7 @@
 
 from smolvlm_core.video.clip import ClipFacts, Frame, SampledClip
 from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, SamplingCancelled, open_clip
-from smolvlm_core.video.sampling import STRATEGIES, Strategy, sample_clip, take_frames, with_changes
+from smolvlm_core.video.sampling import STRATEGIES, Strategy, sample_clip, take_frames
 from smolvlm_core.video.strategies import count_that_fits, default_frame_count, evenly_spaced_times
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "open_clip",
     "sample_clip",
     "take_frames",
-    "with_changes",
 ]

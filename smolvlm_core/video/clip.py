@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,19 @@ class ClipFacts:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """`damaged`: the decoder patched up parts of it."""
+    """`pixels`: (height, width, 3), RGB. `damaged`: the decoder patched up parts of it."""
 
     timestamp_seconds: float
     frame_index: int
-    image: Image.Image
+    pixels: Pixels
     decoder: str = ""
     damaged: bool = False
+
+    @cached_property
+    def image(self) -> Image.Image:
+        return Image.fromarray(self.pixels)
 
 
 @dataclass(frozen=True)

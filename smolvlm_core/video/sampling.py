@@ -80,15 +80,6 @@ def take_frames(
     return _sample(source, wish, max_edge, cancel, progress)
 
 
-def with_changes(
-    sampled: SampledClip, added: Sequence[Frame], removed_indices: frozenset[int] | set[int]
-) -> SampledClip:
-    """The same clip with frames added and removed by hand, in order of time, each once."""
-    by_index = {frame.frame_index: frame for frame in (*sampled.frames, *added)}
-    kept = [frame for index, frame in by_index.items() if index not in removed_indices]
-    return SampledClip(sampled.facts, tuple(sorted(kept, key=lambda f: f.timestamp_seconds)), sampled.notes)
-
-
 def _sample(
     source: Source, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
 ) -> SampledClip:

@@ -6,16 +6,15 @@ import io
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from smolvlm_core.errors import LensError, MediaError
-from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts, Pixels
 
 Source = Path | bytes
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 MAX_FRAME_EDGE = 1024  # px: frames are kept at this size at most; the largest tile of any SmolVLM2 is 512
 MAX_PIXELS = 8192 * 4608  # a little over 8K: a damaged header can ask for far more memory than there is
 
@@ -81,8 +80,10 @@ def scaled_size(width: int, height: int, max_edge: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def to_image(pixels: Pixels, max_edge: int) -> Image.Image:
-    """(height, width, 3) → a picture of at most `max_edge` px a side."""
-    image = Image.fromarray(pixels)
-    size = scaled_size(*image.size, max_edge)
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+def scaled(pixels: Pixels, max_edge: int) -> Pixels:
+    """(height, width, 3) → at most `max_edge` px a side."""
+    height, width = pixels.shape[:2]
+    size = scaled_size(width, height, max_edge)
+    if size == (width, height):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

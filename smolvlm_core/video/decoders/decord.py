@@ -16,8 +16,8 @@ from smolvlm_core.video.decoders.base import (
     check_pixels,
     name_of,
     opened,
+    scaled,
     size_of,
-    to_image,
 )
 
 MOST_SECONDS = 1e7
@@ -74,7 +74,7 @@ class DecordClip:
             except self._errors:
                 yield LostFrame(at)
             else:
-                yield Frame(at, index, to_image(pixels, max_edge), "decord")
+                yield Frame(at, index, scaled(pixels, max_edge), "decord")
 
     def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
         return iter(())

@@ -15,8 +15,8 @@ from smolvlm_core.video.decoders.base import (
     check_pixels,
     name_of,
     opened,
+    scaled,
     size_of,
-    to_image,
 )
 
 
@@ -86,7 +86,7 @@ class OpenCvClip:
                 held, index, upcoming = upcoming, index + 1, self._next(upcoming[0])
             if held is not None:
                 pixels = self._cv2.cvtColor(held[1], self._cv2.COLOR_BGR2RGB)
-                yield Frame(held[0], index, to_image(pixels, max_edge), "OpenCV")
+                yield Frame(held[0], index, scaled(pixels, max_edge), "OpenCV")
 
     def _next(self, after_seconds: float) -> tuple[float, Any] | None:
         """Some last frames come with no time: then it is the one before and a frame's length."""

@@ -1,4 +1,4 @@
-"""A decoded frame → an upright RGB picture with square pixels, scaled while its colours are converted."""
+"""A decoded frame → upright RGB with square pixels, scaled while its colours are converted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from smolvlm_core.video.clip import Pixels
 from smolvlm_core.video.decoders.base import scaled_size
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
-def upright(pixels: np.ndarray[Any, Any], orientation: Orientation) -> np.ndarray[Any, Any]:
-    """(height, width, channels) as stored → as shown."""
+def upright(pixels: Pixels, orientation: Orientation) -> Pixels:
+    """(height, width, 3) as stored → as shown."""
     if orientation.transpose:
         pixels = pixels.swapaxes(0, 1)
     if orientation.flip_horizontally:
@@ -55,9 +56,9 @@ def upright(pixels: np.ndarray[Any, Any], orientation: Orientation) -> np.ndarra
     return np.ascontiguousarray(pixels)
 
 
-def picture_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: float, max_edge: int) -> Image.Image:
-    """At most `max_edge` px a side. Of an interlaced frame one field is shown: the other is of another moment. HDR is
-    brought to BT.709. What is transparent stands on white, as with pictures."""
+def pixels_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: float, max_edge: int) -> Pixels:
+    """(height, width, 3), at most `max_edge` px a side. Of an interlaced frame one field is shown: the other is of another
+    moment. HDR is brought to BT.709. What is transparent stands on white, as with pictures."""
     width, height = scaled_size(max(1, round(frame.width * pixel_aspect)), frame.height, max_edge)
     if frame.interlaced_frame:
         field = frame.reformat(format="rgb24").to_ndarray()[::2]
@@ -70,4 +71,4 @@ def picture_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: flo
         pixels = converted.to_ndarray()
     else:
         pixels = frame.reformat(width, height, "rgb24").to_ndarray()
-    return Image.fromarray(upright(pixels, orientation))
+    return upright(pixels, orientation)

@@ -28,7 +28,7 @@ from smolvlm_core.video.decoders.base import (
     opened,
     size_of,
 )
-from smolvlm_core.video.decoders.pixels import HDR_CURVES, orientation_of, picture_of
+from smolvlm_core.video.decoders.pixels import HDR_CURVES, orientation_of, pixels_of
 
 if TYPE_CHECKING:
     import av
@@ -393,7 +393,7 @@ class PyAvClip:
         return Frame(
             self._seconds(pts),
             self._frame_index(window, pts),
-            picture_of(frame, self._orientation, self._pixel_aspect, max_edge),
+            pixels_of(frame, self._orientation, self._pixel_aspect, max_edge),
             "PyAV",
             frame.is_corrupt or self._broken,
         )
