@@ -28,11 +28,11 @@ Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
 # tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.4, 0.2, 12, 8),
+    "frame": (0.4, 0.22, 12, 8),
     "one tile": (0.05, 0.06, 8, 8),
-    "tiles": (0.33, 0.34, 5, 9),
-    "clip": (0.15, 0.27, 4, 7),
-    "several": (0.04, 0.09, 4, 5),
+    "tiles": (0.33, 0.4, 5, 9),
+    "clip": (0.15, 0.2, 4, 7),
+    "several": (0.04, 0.08, 4, 5),
     "talk": (0.03, 0.04, 10, 3),
 }
 

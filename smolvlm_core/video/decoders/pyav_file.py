@@ -25,6 +25,7 @@ MAX_REORDER = 17  # H.264 and H.265 reorder over 16 frames at most
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 INDEXED = ("mov", "avi")  # containers that list every frame
 COUNT_UNINDEXED_BYTES = 64 << 20  # up to here other files are read through once, for exact frame numbers
+MOST_HIDDEN_APART = 64  # frames: hidden ones stand at the start, among some that are shown before them
 AVI_CHUNK_HEADER = 8  # bytes: the index points at it, a packet's position is behind it
 LAST = 1 << 62  # later than any frame
 NOTHING = (-LAST, 0)
@@ -208,9 +209,14 @@ class ClipFile:
         return low
 
     def count_frames(self) -> None:
-        """What `frame_index` needs: read from the container's list, or from the packets of a small file."""
-        entries = self.stream.index_entries if self._is_indexed else ()
-        self._hidden = [number for number, entry in enumerate(entries) if entry.is_discard]
+        """What `frame_index` needs: how many frames an edit list hides at the start, or every time of a small file that has
+        no list of its frames."""
+        self._hidden: list[int] = []
+        for number, entry in enumerate(self.stream.index_entries if self._is_indexed else ()):
+            if entry.is_discard:
+                self._hidden.append(number)
+            elif number > MOST_HIDDEN_APART + (self._hidden[-1] if self._hidden else 0):
+                break
         is_small = size_of(self._source) <= COUNT_UNINDEXED_BYTES
         self._all_pts = self.window(Group(None, [LAST])).pts if is_small and not self._is_indexed else None
 
