@@ -10,7 +10,7 @@ from smolvlm_core.chat import Attachment, active_turns
 from smolvlm_core.errors import LensError
 from smolvlm_core.video import VIDEO_EXTENSIONS
 from ui import clip_controls, cost, gallery, sidebar, state, transcript
-from ui.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, take
+from ui.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, restore_choice, take
 
 store = state.prepare()
 
@@ -69,7 +69,14 @@ def taken_frames(clip: Clip) -> Taken:
     wanted, held = clip_controls.chosen(clip), held_frames(clip)
     if held is None or held.choice != wanted:
         bar = st.progress(0.0, text="Taking frames…")
-        held = take(store, clip, wanted, held, lambda n, of: bar.progress(n / of, text=f"Frame {n} of {of}"))
+        try:
+            held = take(store, clip, wanted, held, lambda n, of: bar.progress(n / of, text=f"Frame {n} of {of}"))
+        except LensError as error:
+            if held is None:
+                raise
+            state.notify(error)  # and the frames from before are kept
+            restore_choice(clip.sha256, held.choice)
+            st.rerun()
         bar.empty()
         st.session_state["sampled"] = held
     return held
@@ -88,9 +95,12 @@ def draw_cost(clip: Clip, made: Attachment, spent: cost.Cost) -> None:
         st.caption(f"With the next question: {spent.told()}.")
     else:
         st.error(f"This does not fit: {spent.told()}.", icon=":material/error:")
-    if not spent.fits or most > len(made.frames):
+    by_hand = made.strategy == "hand"
+    if not spent.fits or (most > len(made.frames) and not by_hand):
         st.button(
-            f"Use {most} frames" if not spent.fits else f"As many as fit: {most} frames",
+            f"Use {most} frames{', evenly spaced' if by_hand else ''}"
+            if not spent.fits
+            else f"As many as fit: {most} frames",
             type="primary" if not spent.fits else "tertiary",
             on_click=clip_controls.set_count,
             args=(clip, most),

@@ -25,13 +25,13 @@ def describe_clip(
     sampled: SampledClip,
     range_seconds: tuple[float, float] | None = None,
     strategy: str = "even",
-    known: Mapping[int, bytes] | None = None,
+    known: Mapping[float, bytes] | None = None,
 ) -> tuple[Attachment, dict[str, bytes]]:
     """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing.
-    `known`: PNGs by frame index that need not be made again."""
+    `known`: PNGs by time that need not be made again."""
     frames, pngs = [], {}
     for frame in sampled.frames:
-        png = (known or {}).get(frame.frame_index) or media.png_bytes(frame.image)
+        png = (known or {}).get(frame.timestamp_seconds) or media.png_bytes(frame.image)
         key = media.sha256_of(png)
         pngs[key] = png
         frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from smolvlm_core.errors import StoreError
 from smolvlm_core.paths import data_folder
 
 Kind = Literal["image", "video"]
+HALF_COPIED = "partial-"
 ABANDONED_SECONDS = 24 * 3600
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -213,7 +215,7 @@ class Store:
         folder = self.folder / "media"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as beside:
+            with tempfile.TemporaryDirectory(prefix=HALF_COPIED, dir=folder) as beside:
                 partial = Path(beside) / "partial"
                 sha256, size = _copied(file, partial)
                 path = self.media_path(sha256, name)
@@ -293,9 +295,12 @@ class Store:
         return found
 
     def _discard_abandoned(self) -> None:
-        """What was added a day ago or earlier and never sent."""
+        """What was added a day ago or earlier and never sent, and what a crash left half copied."""
         kept = [row[0] for row in self._read().execute("SELECT sha256 FROM media")]
         limit = time.time() - ABANDONED_SECONDS
+        for half in (self.folder / "media").glob(f"{HALF_COPIED}*"):
+            if half.stat().st_mtime < limit:
+                shutil.rmtree(half, ignore_errors=True)
         self.discard({sha for sha in kept if (p := self.media_path(sha)).exists() and p.stat().st_mtime < limit})
 
 

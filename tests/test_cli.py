@@ -107,6 +107,7 @@ def test_frames_as_json_and_as_pictures(tmp_path: Path, capsys: pytest.CaptureFi
         "width": 160,
         "height": 96,
         "decoder": "PyAV",
+        "damaged": False,
         "file": "",
     }
     assert told["clip"]["codec"] == "h264" and told["clip"]["duration_seconds"] == 6.0

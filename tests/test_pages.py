@@ -176,6 +176,30 @@ def test_too_many_frames_offer_fewer(write_clip: Writer) -> None:
     assert app.slider[0].value == int(fewer.label.split()[1]) > 30
 
 
+def test_two_tabs_choose_frames_of_one_clip_apart() -> None:
+    clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
+    one, other = (upload(page("video_chat"), (clip.name, clip.read_bytes(), "video/mp4")) for _ in range(2))
+    one.slider[0].set_value(4).run()
+    other.run()
+    assert len(one.session_state["sampled"].sampled.frames) == 4
+    assert len(other.session_state["sampled"].sampled.frames) == 8
+
+
+def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> None:
+    app = page("video_chat")
+    clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
+    upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
+    app.slider[0].set_value(5).run()
+    asked(app, "What color is the circle?")
+    app.slider[0].set_value(9).run()
+    again = page("video_chat")
+    again.session_state["conversation_video"] = open_store().conversations("video")[0].id
+    again.run()
+    assert not again.exception and again.slider[0].value == 5
+    assert len(again.session_state["sampled"].sampled.frames) == 5
+    assert "take the place" not in texts(again), "the next question does not change what is shown"
+
+
 def test_what_is_no_clip_is_said() -> None:
     app = upload(page("video_chat"), ("a.mp4", b"no clip", "video/mp4"))
     assert "a.mp4 is not a clip" in texts(app)

@@ -16,7 +16,7 @@ import pytest
 
 from smolvlm_core.errors import MediaError
 from smolvlm_core.video import SampledClip, SamplingCancelled, open_clip, sample_clip, take_frames
-from smolvlm_core.video.decoders import choice
+from smolvlm_core.video.decoders import choice, hdr
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError
 from smolvlm_core.video.decoders.pyav import PyAvClip
 from tests.clips import number_in, numbered, remuxed, write_numbered
@@ -187,15 +187,18 @@ def test_one_field_of_interlaced_frames(tmp_path: Path) -> None:
     assert "interlaced" in sampled.notes[0] and numbers(sampled) == [0, 19, 39, 59]
 
 
-def nits_of_pq(code: float) -> float:
-    """cd/m2 of a PQ code value from 0 to 1 (SMPTE ST 2084)."""
-    power = code ** (1 / 78.84375)
-    return 10_000 * (max(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
+@pytest.mark.parametrize(
+    ("curve", "code", "nits"), [("pq", 0.58069, 203), ("pq", 0.7518, 1000), ("hlg", 0.75, 203), ("hlg", 1, 1000)]
+)
+def test_light_of_hdr_codes(curve: str, code: float, nits: float) -> None:
+    """Pairs that ITU-R BT.2408 lists."""
+    codes = np.full((1, 1, 3), code)
+    got = hdr.nits_of_pq(codes) if curve == "pq" else hdr.nits_of_hlg(codes)
+    assert np.allclose(got, nits, rtol=0.02)
 
 
 def test_hdr_is_brought_to_the_ordinary_range(tmp_path: Path) -> None:
-    """White of ordinary pictures is at 203 cd/m2 in PQ (ITU-R BT.2408): the grey beside the number, 128 of 255 as PQ, must
-    come out as light as it is meant, not as it is stored."""
+    """The grey beside the number, 128 of 255 as PQ, must come out as light as it is meant, not as it is stored."""
 
     def pq(stream: Any) -> None:
         stream.codec_context.color_trc, stream.codec_context.color_primaries = 16, 9
@@ -208,12 +211,12 @@ def test_hdr_is_brought_to_the_ordinary_range(tmp_path: Path) -> None:
     }
     write_numbered(tmp_path / "hdr.mp4", 3, "libx265", prepare=pq, **ten_bit)
     write_numbered(tmp_path / "plain.mp4", 3, "libx265", **ten_bit)
-    hdr, plain = (sample_clip(tmp_path / name, 1) for name in ("hdr.mp4", "plain.mp4"))
-    assert "HDR" in hdr.notes[0] and plain.notes == () and numbers(hdr) == [1]
+    bright, plain = (sample_clip(tmp_path / name, 1) for name in ("hdr.mp4", "plain.mp4"))
+    assert "HDR" in bright.notes[0] and plain.notes == () and numbers(bright) == [1]
     beside = (slice(40, 56), slice(183, 186))
-    meant = 255 * (nits_of_pq(128 / 255) / 203) ** (1 / 2.3)
+    meant = 255 * (float(hdr.nits_of_pq(np.array(128 / 255))) / 203) ** (1 / 2.3)
     assert abs(np.asarray(plain.frames[0].image)[beside].mean() - 128) < 4
-    assert abs(np.asarray(hdr.frames[0].image)[beside].mean() - meant) < 8 and meant > 160
+    assert abs(np.asarray(bright.frames[0].image)[beside].mean() - meant) < 8 and meant > 160
 
 
 def test_what_is_transparent_stands_on_white(tmp_path: Path) -> None:
@@ -261,6 +264,53 @@ def test_a_hole_loses_what_lay_in_it_and_says_so(tmp_path: Path) -> None:
         assert sampled.notes and len(sampled.frames) >= 5
         for frame in sampled.frames:
             assert frame.damaged or number_in(frame.image) == round(frame.timestamp_seconds * 10)
+
+
+def test_a_lost_frame_is_not_replaced_by_its_neighbour(tmp_path: Path) -> None:
+    """One packet overwritten: that frame is lost, those built on it are told as damaged, up to the next keyframe."""
+    import av
+
+    path = tmp_path / "a.mp4"
+    write_numbered(path, 60, options={"bf": "0"})
+    with av.open(str(path)) as container:
+        packet = next(p for p in container.demux(video=0) if p.pts == 5 * 1024)
+        at, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = b"\0" * size
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="None of these frames of a.mp4 can be decoded"):
+        take_frames(path, [0.501])
+    sampled = take_frames(path, [0.4, 0.501, 0.9, 1.6])
+    assert [(f.frame_index, f.damaged) for f in sampled.frames] == [(4, False), (9, True), (16, False)]
+    assert "the frame at 0.50 s is left out" in sampled.notes[0] and "0.90 s is damaged" in sampled.notes[1]
+
+
+def test_a_missing_part_is_told(tmp_path: Path) -> None:
+    """MKV packets that are gone leave no trace but the time between the others."""
+    path = tmp_path / "a.mkv"
+    write_numbered(path, 300)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + whole[len(whole) * 7 // 10 :])
+    sampled = sample_clip(path, 9)
+    assert any("no new frame is shown" in note for note in sampled.notes)
+
+
+def test_keyframes_that_do_not_stand_alone(tmp_path: Path) -> None:
+    """H.264 with intra refresh: what begins at a recovery point is whole only some frames later."""
+    write_numbered(tmp_path / "a.mkv", 60, options={"x264-params": "intra-refresh=1"})
+    assert numbers(seven(tmp_path / "a.mkv")) == [0, 9, 19, 29, 39, 49, 59]
+
+
+def test_fragments_with_an_index_are_counted(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "a.mp4", 120, container_options={"movflags": "dash+global_sidx+frag_keyframe"})
+    assert seven(tmp_path / "a.mp4").facts.frame_count == 120
+
+
+def test_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_numbered(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").rename(tmp_path / "12:30:05.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert seven(Path("12:30:05.mp4"))
 
 
 def test_asking_for_more_frames_than_there_are_is_said(tmp_path: Path) -> None:

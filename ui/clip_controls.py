@@ -45,8 +45,17 @@ def draw(clip: Clip, spec: ModelSpec, shown: Taken | None) -> None:
     duration = max(clip.facts.duration_seconds, 0.1)
     suggested = min(most(clip), default_frame_count(duration, spec.video_fps, spec.video_max_frames))
     choice = st.session_state["clip_choice"].get(clip.sha256, FrameChoice(suggested, (0.0, duration)))
-    for name, value in (("strategy", choice.strategy), ("count", choice.count), ("range", choice.range_seconds)):
+    start, end = choice.range_seconds
+    begun = {
+        "strategy": choice.strategy,
+        "count": min(choice.count, most(clip)),
+        "range": (min(start, duration), min(end, duration)),
+    }
+    for name, value in begun.items():
+        if clip.sha256 in st.session_state["clip_restored"]:
+            st.session_state[_key(name, clip)] = value
         st.session_state.setdefault(_key(name, clip), value)
+    st.session_state["clip_restored"].discard(clip.sha256)
     strategy = st.segmented_control(
         "Frames are chosen",
         list(STRATEGY_NAMES),
@@ -75,7 +84,8 @@ def draw_frames(clip: Clip, taken: Taken, *, replaced: bool) -> None:
     times = tuple(frame.timestamp_seconds for frame in frames)
 
     def add(seconds: float) -> None:
-        set_times(clip, tuple(sorted({*times, seconds})))
+        if len(times) < MOST_FRAMES:
+            set_times(clip, tuple(sorted({*times, seconds})))
 
     def remove(index: int) -> None:
         kept = tuple(frame.timestamp_seconds for frame in frames if frame.frame_index != index)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from smolvlm_core.video import (
     ClipFacts,
     SampledClip,
     Strategy,
+    damage_notes,
     open_clip,
     sample_clip,
     take_frames,
@@ -29,7 +31,6 @@ class Clip:
     sha256: str
     name: str
     facts: ClipFacts
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,18 @@ class Taken:
 def open_kept(store: Store, sha256: str, name: str) -> Clip:
     """Raises MediaError, which speaks of `name` and not of the file that it is kept in."""
     path = store.media_path(sha256)
-    try:
+    with _speaking_of(name, path):
         opened = open_clip(path)
+    opened.close()
+    return Clip(sha256, name, opened.facts)
+
+
+@contextmanager
+def _speaking_of(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
     except MediaError as error:
         raise MediaError(error.args[0].replace(path.name, name), error.hint) from error
-    opened.close()
-    return Clip(sha256, name, opened.facts, opened.notes)
 
 
 def take(
@@ -69,13 +76,14 @@ def take(
 ) -> Taken:
     """Frames as chosen. Of those chosen by hand, only what `held` does not have is decoded. Raises MediaError."""
     path, known = store.media_path(clip.sha256), {}
-    if choice.strategy != "hand":
-        sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
-    elif held is not None and held.sha256 == clip.sha256:
-        sampled = _with_times(path, held.sampled, choice.times_seconds)
-        known = {ref.frame_index: held.pngs[ref.sha256] for ref in held.attachment.frames}
-    else:
-        sampled = take_frames(path, choice.times_seconds, progress=progress)
+    with _speaking_of(clip.name, path):
+        if choice.strategy != "hand":
+            sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
+        elif held is not None and held.sha256 == clip.sha256:
+            sampled = _with_times(path, held.sampled, choice.times_seconds)
+            known = {ref.timestamp_seconds: held.pngs[ref.sha256] for ref in held.attachment.frames}
+        else:
+            sampled = take_frames(path, choice.times_seconds, progress=progress)
     made, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, known)
     return Taken(clip.sha256, choice, sampled, made, pngs)
 
@@ -84,8 +92,9 @@ def _with_times(path: Path, held: SampledClip, times_seconds: tuple[float, ...])
     have = {frame.timestamp_seconds: frame for frame in held.frames}
     missing = [time for time in times_seconds if time not in have]
     new = take_frames(path, missing).frames if missing else ()
-    frames = {frame.frame_index: frame for frame in (*(have[t] for t in times_seconds if t in have), *new)}
-    return SampledClip(held.facts, tuple(sorted(frames.values(), key=lambda f: f.timestamp_seconds)), held.notes)
+    by_time = {frame.timestamp_seconds: frame for frame in (*(have[t] for t in times_seconds if t in have), *new)}
+    frames = tuple(by_time[time] for time in sorted(by_time))
+    return SampledClip(held.facts, frames, (*held.file_notes, *damage_notes(frames)), held.file_notes)
 
 
 def clip_of_conversation(store: Store, conversation: str) -> Clip | None:
@@ -108,8 +117,14 @@ def clip_of_conversation(store: Store, conversation: str) -> Clip | None:
         times = tuple(frame.timestamp_seconds for frame in last.frames)
         strategy: Any = last.strategy or "even"
         choice = FrameChoice(len(last.frames), last.range_seconds, strategy, times if strategy == "hand" else ())
-        st.session_state["clip_choice"].setdefault(last.sha256, choice)
+        restore_choice(last.sha256, choice)
     return clip
+
+
+def restore_choice(sha256: str, choice: FrameChoice) -> None:
+    """In the controls too, from the next run of the page."""
+    st.session_state["clip_choice"][sha256] = choice
+    st.session_state["clip_restored"].add(sha256)
 
 
 def drop_earlier_frames(store: Store, conversation: str) -> None:

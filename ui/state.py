@@ -3,6 +3,8 @@ waits to be sent, and messages to show once."""
 
 from __future__ import annotations
 
+import copy
+
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -23,6 +25,7 @@ _DEFAULTS: dict[str, object] = {
     "deleting": None,
     "preloaded": frozenset(),
     "clip_choice": {},
+    "clip_restored": set(),
     "folders": (),
 }
 # Widgets of the sidebar: set again on every run, since Streamlit forgets a widget's value when another page is opened.
@@ -41,7 +44,7 @@ _KEPT: dict[str, object] = {
 def prepare() -> Store:
     """Set what is not set yet; call first on every page."""
     for key, value in _DEFAULTS.items():
-        st.session_state.setdefault(key, value)
+        st.session_state.setdefault(key, copy.copy(value))  # a session's own, where it can be changed
     for key, value in _KEPT.items():
         st.session_state[key] = st.session_state.get(key, value)
     return open_store()

@@ -83,6 +83,7 @@ def _frames(args: argparse.Namespace) -> int:
             "width": frame.image.width,
             "height": frame.image.height,
             "decoder": frame.decoder,
+            "damaged": frame.damaged,
             **({"file": str(file)} if file else {}),
         }
         for frame, file in zip(sampled.frames, files)

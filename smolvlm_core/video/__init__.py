@@ -1,8 +1,8 @@
 """Clips: facts, decoders, choice of times, frames. Knows no models and no chats."""
 
 from smolvlm_core.video.clip import ClipFacts, Frame, SampledClip
-from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, SamplingCancelled, open_clip
-from smolvlm_core.video.sampling import STRATEGIES, Strategy, sample_clip, take_frames
+from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, SamplingCancelled, is_clip_file, open_clip
+from smolvlm_core.video.sampling import STRATEGIES, Strategy, damage_notes, sample_clip, take_frames
 from smolvlm_core.video.strategies import count_that_fits, default_frame_count, evenly_spaced_times
 
 __all__ = [
@@ -14,8 +14,10 @@ __all__ = [
     "SamplingCancelled",
     "Strategy",
     "count_that_fits",
+    "damage_notes",
     "default_frame_count",
     "evenly_spaced_times",
+    "is_clip_file",
     "open_clip",
     "sample_clip",
     "take_frames",

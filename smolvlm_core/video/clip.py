@@ -80,8 +80,10 @@ class PacketFacts:
 
 @dataclass(frozen=True)
 class SampledClip:
-    """The frames taken from a clip, in order. `notes` tell in words what was lost or odd."""
+    """The frames taken from a clip, in order. `notes` tell in words what was lost or odd: `file_notes` first, which hold
+    whatever frames are taken."""
 
     facts: ClipFacts
     frames: tuple[Frame, ...]
     notes: tuple[str, ...] = ()
+    file_notes: tuple[str, ...] = ()

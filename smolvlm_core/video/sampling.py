@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,7 +13,7 @@ import numpy as np
 from smolvlm_core.errors import MediaError
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, SampledClip
 from smolvlm_core.video.decoders import Clip, Source, open_with_each
-from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError
+from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, name_of
 from smolvlm_core.video.strategies import candidate_times, evenly_spaced_times, most_different
 
 Progress = Callable[[int, int], None]
@@ -80,50 +81,80 @@ def take_frames(
     return _sample(source, wish, max_edge, cancel, progress)
 
 
+def damage_notes(frames: Sequence[Frame], lost_seconds: Sequence[float] = ()) -> list[str]:
+    """What became of damaged frames, in words."""
+    notes = [f"{_told(lost_seconds)} left out: damaged beyond decoding"] if lost_seconds else []
+    damaged = [frame.timestamp_seconds for frame in frames if frame.damaged]
+    return [*notes, f"{_told(damaged)} damaged: the decoder patched up parts"] if damaged else notes
+
+
 def _sample(
     source: Source, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
 ) -> SampledClip:
-    """With the first decoder that gives any frame."""
+    """With the first decoder that reads the file. A frame that it finds damaged is not looked for with another: that one may
+    give a neighbour in its place."""
     failed: list[str] = []
     for clip in open_with_each(source):
         try:
-            sampled = _sample_open(clip, wish, max_edge, cancel, progress)
-            if sampled.frames:
-                return SampledClip(sampled.facts, sampled.frames, (*failed, *sampled.notes))
-            failed.append(f"{clip.facts.decoder} could decode none of these frames")
+            sampled = _sample_open(clip, wish, max_edge, cancel, progress, failed)
         except DecoderError as error:
             failed.append(str(error))
+        else:
+            if not sampled.frames:
+                told = "; ".join(sampled.notes)
+                raise MediaError(
+                    f"None of these frames of {name_of(source)} can be decoded ({told}).", "Choose others."
+                )
+            return sampled
         finally:
             clip.close()
     raise AssertionError("open_with_each raises at its end")
 
 
 def _sample_open(
-    clip: Clip, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
+    clip: Clip,
+    wish: Wish,
+    max_edge: int,
+    cancel: threading.Event | None,
+    progress: Progress | None,
+    failed: Sequence[str],
 ) -> SampledClip:
-    notes = list(clip.notes)
+    file_notes = (*failed, *clip.notes)
+    notes: list[str] = []
+    looked_at = 0
     if wish.times_seconds is not None:
         times = sorted(wish.times_seconds)
+    elif wish.strategy == "scenes":
+        times, looked_at = _scene_times(clip, wish, cancel, progress, notes)
     else:
-        start, end = _range_within(clip.facts, wish.range_seconds)
-        count = min(wish.count, max(1, clip.facts.frame_count))
-        if wish.strategy == "scenes":
-            times = _scene_times(clip, start, end, count, cancel, progress, notes)
-        else:
-            times = evenly_spaced_times(start, end, count)
-    frames, lost = _decode(clip, times, max_edge, cancel, progress)
-    if lost:
-        notes.append(f"{_told(lost)} left out: damaged beyond decoding")
-    damaged = [frame.timestamp_seconds for frame in frames if frame.damaged]
-    if damaged:
-        notes.append(f"{_told(damaged)} damaged: the decoder patched up parts")
+        times = evenly_spaced_times(*_range_within(clip.facts, wish.range_seconds), wish.count)
+
+    def step(done: int, of: int) -> None:
+        if progress is not None:
+            progress(looked_at + done, looked_at + of)
+
+    frames, lost = _decode(clip, times, max_edge, cancel, step)
+    notes += damage_notes(frames, lost)
+    notes += _standstills([min(t, clip.facts.last_frame_seconds) for t in times], frames, clip.facts.fps)
     got = len(frames) + len(lost)
     if wish.times_seconds is None and got < wish.count:
-        why = (
-            "the clip has no more" if wish.count > clip.facts.frame_count else "the others would be the same ones again"
-        )
-        notes.append(f"{got} of {wish.count} frames: {why}")
-    return SampledClip(clip.facts, tuple(frames), tuple(notes))
+        notes.append(f"{len(frames)} of {wish.count} frames: the others would be the same ones again")
+    return SampledClip(clip.facts, tuple(frames), (*file_notes, *notes), file_notes)
+
+
+def _standstills(times: Sequence[float], frames: Sequence[Frame], fps: float) -> list[str]:
+    """Where the frame on screen is much older than the time it was asked for."""
+    shown = [frame.timestamp_seconds for frame in frames]
+    found: dict[float, float] = {}
+    for time in times:
+        at = shown[max(0, bisect_right(shown, time + 1e-3) - 1)] if shown else time
+        if time - at > max(1.0, 5 / fps):
+            found[at] = time
+    return [
+        f"between {at:.2f} and at least {time:.2f} s no new frame is shown: the picture stands still there, or a part of "
+        "the file is missing"
+        for at, time in found.items()
+    ]
 
 
 def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple[float, float]:
@@ -139,44 +170,38 @@ def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple
 
 
 def _scene_times(
-    clip: Clip,
-    start: float,
-    end: float,
-    count: int,
-    cancel: threading.Event | None,
-    progress: Progress | None,
-    notes: list[str],
-) -> list[float]:
-    """Look at small pictures of the likely moments; keep those that differ most."""
+    clip: Clip, wish: Wish, cancel: threading.Event | None, progress: Progress | None, notes: list[str]
+) -> tuple[list[float], int]:
+    """Look at small pictures of the likely moments; keep those that differ most. Returns the times, and how many were
+    looked at."""
+    start, end = _range_within(clip.facts, wish.range_seconds)
     packets = list(clip.packets(cancel))
     if not packets:
         notes.append(f"{clip.facts.decoder} does not tell where a clip changes: it was looked at in even steps")
-    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * count))
-    of = len(candidates) + count
-    found: list[Frame] = []
-    for frame in clip.frames_at(candidates, LOOK_EDGE, cancel):
-        if isinstance(frame, Frame):
-            found.append(frame)
-            if progress is not None:
-                progress(len(found), of)
+    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * wish.count))
+    of = len(candidates) + wish.count
+    found, lost = _decode(clip, candidates, LOOK_EDGE, cancel, lambda n, _: progress(n, of) if progress else None)
+    if lost:
+        notes.append(f"{len(lost)} of {len(candidates)} moments that were looked at are damaged beyond decoding")
+    found = [frame for frame in found if not frame.damaged] or found
     looks = [np.asarray(f.image.resize((16, 16)), dtype=np.float64).ravel() for f in found]
-    return [found[i].timestamp_seconds for i in most_different(np.array(looks), count)]
+    chosen = most_different(np.array(looks), wish.count)
+    return [found[i].timestamp_seconds for i in chosen] or candidates[:1], len(candidates)
 
 
 def _decode(
-    clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: Progress | None
+    clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: Progress
 ) -> tuple[list[Frame], list[float]]:
-    """Frames, each once, and the times of those that were lost."""
-    frames: dict[int, Frame] = {}
+    """Frames in order, each once, and the times of those that were lost."""
+    frames: dict[float, Frame] = {}
     lost: dict[float, None] = {}
     for done, result in enumerate(clip.frames_at(times, max_edge, cancel), start=1):
         if isinstance(result, LostFrame):
             lost[result.timestamp_seconds] = None
         else:
-            frames.setdefault(result.frame_index, result)
-        if progress is not None:
-            progress(done, len(times))
-    return list(frames.values()), list(lost)
+            frames.setdefault(result.timestamp_seconds, result)
+        progress(done, len(times))
+    return [frames[time] for time in sorted(frames)], sorted(lost)
 
 
 def _told(times: Sequence[float]) -> str:

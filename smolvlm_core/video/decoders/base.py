@@ -39,7 +39,8 @@ class Clip(Protocol):
     def frames_at(
         self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
     ) -> Iterator[Frame | LostFrame]:
-        """For each time, the frame on screen then; `times_seconds` must ascend. Frames are at most `max_edge` px wide and
+        """For each time, the frame on screen then; `times_seconds` must ascend. One that needed a second try may come after
+        later ones. Frames are at most `max_edge` px wide and
         high. Raises SamplingCancelled."""
 
     def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
@@ -58,7 +59,9 @@ def size_of(source: Source) -> int:
 
 def opened(source: Source) -> str | io.BytesIO:
     """What decoders take: a path, or the bytes as a file (no temporary file is written)."""
-    return str(source) if isinstance(source, Path) else io.BytesIO(source)
+    return (
+        str(source.resolve()) if isinstance(source, Path) else io.BytesIO(source)
+    )  # "12:30.mp4" alone would be a protocol
 
 
 def check_pixels(source: Source, width: int, height: int) -> None:

@@ -34,6 +34,11 @@ def is_clip(head: bytes) -> bool:
     )
 
 
+def is_clip_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_clip(file.read(12))
+
+
 def open_clip(source: Source) -> Clip:
     """Open a clip, from a path or its bytes, with the first decoder that can; its facts say which that was.
 

@@ -19,7 +19,7 @@ from smolvlm_core.errors import MediaError
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, Source, check_cancelled, name_of
 
-PATIENCE_SECONDS = 120.0  # without a word from the decoder
+PATIENCE_SECONDS = 600.0  # without a word from the decoder
 END = None
 
 

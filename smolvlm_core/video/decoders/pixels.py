@@ -9,13 +9,11 @@ import numpy as np
 from PIL import Image
 
 from smolvlm_core.video.clip import Pixels
+from smolvlm_core.video.decoders import hdr
 from smolvlm_core.video.decoders.base import scaled_size
 
 if TYPE_CHECKING:
     import av
-
-HDR_CURVES = (16, 18)  # PQ and HLG: transfer characteristics of ITU-T H.273
-BT709 = 1  # the same table's number for BT.709 primaries and transfer
 
 
 class Orientation(NamedTuple):
@@ -58,7 +56,7 @@ def upright(pixels: Pixels, orientation: Orientation) -> Pixels:
 
 def pixels_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: float, max_edge: int) -> Pixels:
     """(height, width, 3), at most `max_edge` px a side. Of an interlaced frame one field is shown: the other is of another
-    moment. HDR is brought to BT.709. What is transparent stands on white, as with pictures."""
+    moment. HDR is brought to the ordinary range. What is transparent stands on white, as with pictures."""
     width, height = scaled_size(max(1, round(frame.width * pixel_aspect)), frame.height, max_edge)
     if frame.interlaced_frame:
         field = frame.reformat(format="rgb24").to_ndarray()[::2]
@@ -66,9 +64,9 @@ def pixels_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: floa
     elif frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
         rgba = Image.fromarray(frame.reformat(width, height, "rgba").to_ndarray(), "RGBA")
         pixels = np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
-    elif frame.color_trc in HDR_CURVES:
-        converted = frame.reformat(width, height, "rgb24", dst_color_trc=BT709, dst_color_primaries=BT709)
-        pixels = converted.to_ndarray()
+    elif frame.color_trc in (hdr.PQ, hdr.HLG):
+        deep: Any = frame.reformat(width, height, "rgb48le").to_ndarray()
+        pixels = hdr.to_ordinary(deep, int(frame.color_trc), int(frame.color_primaries))
     else:
         pixels = frame.reformat(width, height, "rgb24").to_ndarray()
     return upright(pixels, orientation)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+from smolvlm_core.video.decoders import hdr
 from smolvlm_core.video.decoders.base import (
     MAX_FRAME_EDGE,
     DecoderError,
@@ -22,7 +23,7 @@ from smolvlm_core.video.decoders.base import (
     name_of,
     size_of,
 )
-from smolvlm_core.video.decoders.pixels import HDR_CURVES, orientation_of, pixels_of
+from smolvlm_core.video.decoders.pixels import orientation_of, pixels_of
 from smolvlm_core.video.decoders.pyav_file import MAX_REORDER, ClipFile, Group, Window
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Codecs whose frames say for certain that no other needs them. (In H.265 a frame of a higher temporal layer may.)
 SKIPPABLE = ("h264", "mpeg4")
+LONGEST_REORDER_SECONDS = 0.7  # the first packet may be shown a little before or after others
+RETRIES = 2  # from earlier keyframes
 
 
 class PyAvClip:
@@ -57,12 +60,15 @@ class PyAvClip:
             raise DecoderError(f"PyAV finds no frame in {name_of(source)}.")
         self._orientation = orientation_of(first)
         file.first_pts = first.pts
+        lost = (first.pts - (first.pts if file.first_packet_pts is None else file.first_packet_pts)) * file.tick
+        if lost > LONGEST_REORDER_SECONDS:
+            file.notes += (f"its first {lost:.1f} s are damaged beyond decoding: times count from what follows",)
         last_pts, last_ticks = file.find_end()
         file.fps = file.fps or (1 / (last_ticks * file.tick) if last_ticks > 0 else 25.0)
-        file.count_frames()
+        file.count_frames(last_pts, last_ticks)
         if first.interlaced_frame:
             file.notes += ("it is interlaced: of each frame one field is shown",)
-        if first.color_trc in HDR_CURVES:
+        if first.color_trc in (hdr.PQ, hdr.HLG):
             file.notes += ("it is HDR: its colours are brought to the ordinary range",)
         width, height = max(1, round(first.width * self._pixel_aspect)), first.height
         if self._orientation.transpose:
@@ -107,18 +113,30 @@ class PyAvClip:
         if not self._file.is_timed:
             yield from self._decode_untimed(group, window, max_edge, cancel)
             return
-        wanted = [window.shown_at(target) for target in group.targets]
-        done = 0
-        for frame in self._decoded(self._file.packets(group.key), set(wanted), cancel):
-            while done < len(wanted) and (frame.pts or 0) > wanted[done]:
-                yield LostFrame(self._file.seconds(wanted[done]))
-                done += 1
-            if done < len(wanted) and frame.pts == wanted[done]:
-                made = self._frame(frame, wanted[done], window, max_edge)
-                while done < len(wanted) and frame.pts == wanted[done]:
+        key, missing = group.key, [window.shown_at(target) for target in group.targets]
+        for _ in range(1 + RETRIES):
+            missing = yield from self._decode_wanted(key, missing, window, max_edge, cancel)
+            if not missing or key is None:
+                break
+            # Not every keyframe stands alone (H.264 with intra refresh, splices): begin one earlier.
+            key = self._file.keyframe_before(key - 1)
+        yield from (LostFrame(self._file.seconds(pts)) for pts in missing)
+
+    def _decode_wanted(
+        self, key: int | None, wanted: list[int], window: Window, max_edge: int, cancel: threading.Event | None
+    ) -> Generator[Frame, None, list[int]]:
+        """Yields the frames shown at the wanted times; returns those times whose frame did not come."""
+        lost: list[int] = []
+        left = deque(wanted)
+        for frame in self._decoded(self._file.packets(key), set(wanted), cancel):
+            while left and (frame.pts or 0) > left[0]:
+                lost.append(left.popleft())
+            if left and frame.pts == left[0]:
+                made = self._frame(frame, left[0], window, max_edge)
+                while left and frame.pts == left[0]:
+                    left.popleft()
                     yield made
-                    done += 1
-        yield from (LostFrame(self._file.seconds(pts)) for pts in wanted[done:])
+        return [*lost, *left]
 
     def _decode_untimed(
         self, group: Group, window: Window, max_edge: int, cancel: threading.Event | None
@@ -151,8 +169,8 @@ class PyAvClip:
         self, packets: Iterator[Packet], wanted: set[int] | None, cancel: threading.Event | None = None
     ) -> Iterator[av.VideoFrame]:
         """Frames in the order they are shown. With `wanted` (their times), others may be left out. Frames that come after
-        one that failed are built on it: `_broken` tells from there on."""
-        self._broken = False
+        one that failed or is damaged are built on it: `_is_damaged` tells, up to the next keyframe."""
+        self._broken_since: int | None = None
         context = self._file.stream.codec_context
         can_skip = wanted is not None and context.codec.canonical_name in SKIPPABLE
         missing = set(wanted or ())
@@ -161,20 +179,21 @@ class PyAvClip:
                 check_cancelled(cancel)
                 if can_skip:
                     context.skip_frame = "DEFAULT" if packet.pts in missing else "NONREF"
-                yield from self._outputs(packet)
+                yield from self._outputs(packet, self._file.time_of(packet))
                 missing.discard(packet.pts)
                 if wanted and not missing:
                     break
-            yield from self._outputs(None)
+            yield from self._outputs(None, None)
         finally:
             context.skip_frame = "DEFAULT"
             context.flush_buffers()
 
-    def _outputs(self, packet: Packet | None) -> list[av.VideoFrame]:
+    def _outputs(self, packet: Packet | None, pts: int | None) -> list[av.VideoFrame]:
         try:
             return [frame for frame in self._file.stream.codec_context.decode(packet) if frame.pts is not None]
         except self._errors:
-            self._broken = True
+            if self._broken_since is None:
+                self._broken_since = pts if pts is not None else 0
             return []  # its frame is missing, which is seen by its time
 
     def _frame(self, frame: av.VideoFrame, pts: int, window: Window, max_edge: int) -> Frame:
@@ -183,8 +202,15 @@ class PyAvClip:
             self._file.frame_index(window, pts),
             pixels_of(frame, self._orientation, self._pixel_aspect, max_edge),
             "PyAV",
-            frame.is_corrupt or self._broken,
+            self._is_damaged(frame, pts),
         )
+
+    def _is_damaged(self, frame: av.VideoFrame, pts: int) -> bool:
+        if frame.is_corrupt:
+            self._broken_since = pts
+        elif frame.key_frame and self._broken_since is not None and pts > self._broken_since:
+            self._broken_since = None
+        return self._broken_since is not None
 
     def close(self) -> None:
         self._file.close()

@@ -25,7 +25,6 @@ MAX_REORDER = 17  # H.264 and H.265 reorder over 16 frames at most
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 INDEXED = ("mov", "avi")  # containers that list every frame
 COUNT_UNINDEXED_BYTES = 64 << 20  # up to here other files are read through once, for exact frame numbers
-MOST_HIDDEN_APART = 64  # frames: hidden ones stand at the start, among some that are shown before them
 AVI_CHUNK_HEADER = 8  # bytes: the index points at it, a packet's position is behind it
 LAST = 1 << 62  # later than any frame
 NOTHING = (-LAST, 0)
@@ -61,13 +60,15 @@ class ClipFile:
         self._av, self._source = av, source
         self._seekable = True
         self.first_pts = 0
+        self.first_packet_pts: int | None = None
         self.notes: tuple[str, ...] = ()
         self._open()
         self.tick = float(self.stream.time_base or Fraction(1, 1000))  # seconds a unit of time
         rate = float(self.stream.average_rate or self.stream.guessed_rate or 0)
         self.fps = rate if 0.001 < rate < 1001 else 0.0
         self.is_avi = str(self._container.format.name) == "avi"
-        self._is_indexed = str(self._container.format.name).startswith(INDEXED)
+        # Fragmented MP4 has no count of its frames, and its list grows as it is read.
+        self._is_indexed = str(self._container.format.name).startswith(INDEXED) and self.stream.frames > 0
         # AVI has no presentation times. Where frames are reordered, what is made up in their place may be out of order; only
         # the order in which the decoder gives the frames is right.
         self.is_timed = not self.is_avi or not self.stream.codec_context.reorder_depth
@@ -114,6 +115,7 @@ class ClipFile:
         return self._read_on(started=key is None)
 
     def _read_on(self, started: bool) -> Iterator[Packet]:
+        at_start = started
         packets = self._container.demux(self.stream)
         while True:
             try:
@@ -122,6 +124,8 @@ class ClipFile:
                 return
             started = started or packet.is_keyframe
             if packet.size and started and not self._is_misplaced(packet):
+                if at_start and not packet.is_discard:
+                    self.first_packet_pts, at_start = self.time_of(packet), False
                 yield packet
 
     def time_of(self, packet: Packet) -> int | None:
@@ -133,7 +137,8 @@ class ClipFile:
             return False
         entries = self.stream.index_entries
         found = entries.search_timestamp(packet.dts, backward=True, any_frame=True)
-        return bool(found >= 0 and packet.pos != entries[found].pos + AVI_CHUNK_HEADER)
+        entry = entries[found] if found >= 0 else None
+        return bool(entry and entry.timestamp == packet.dts and packet.pos != entry.pos + AVI_CHUNK_HEADER)
 
     def _go_to(self, key: int | None) -> None:
         """Opened again where the start is wanted or the file cannot be wound back."""
@@ -208,15 +213,12 @@ class ClipFile:
             low, high = (middle, high) if next(self.packets(middle), None) is not None else (low, middle)
         return low
 
-    def count_frames(self) -> None:
-        """What `frame_index` needs: how many frames an edit list hides at the start, or every time of a small file that has
-        no list of its frames."""
-        self._hidden: list[int] = []
-        for number, entry in enumerate(self.stream.index_entries if self._is_indexed else ()):
-            if entry.is_discard:
-                self._hidden.append(number)
-            elif number > MOST_HIDDEN_APART + (self._hidden[-1] if self._hidden else 0):
-                break
+    def count_frames(self, last_pts: int, last_ticks: int) -> None:
+        """What `frame_index` needs: which frames an edit list hides, or every time of a small file that has no list."""
+        entries = self.stream.index_entries if self._is_indexed else ()
+        if last_ticks > 0 and (last_pts - self.first_pts) / last_ticks + 1 == len(entries):
+            entries = ()  # as many frames of equal length as it lists: none is hidden
+        self._hidden = [number for number, entry in enumerate(entries) if entry.is_discard]
         is_small = size_of(self._source) <= COUNT_UNINDEXED_BYTES
         self._all_pts = self.window(Group(None, [LAST])).pts if is_small and not self._is_indexed else None
 
