@@ -246,6 +246,18 @@ def test_a_clip_is_one_tile_a_frame_and_its_answer_depends_on_it(backend: Transf
         assert stats.image_tokens == 4 * 36 and text == answer
 
 
+def test_the_order_of_a_clips_frames_decides_where_it_goes(backend: TransformersBackend) -> None:
+    """The same pictures forwards and backwards: what tells them apart is their order alone."""
+    frames = {f"f{i}": Image.new("RGB", (160, 90), "white") for i in range(6)}
+    for i, frame in enumerate(frames.values()):
+        ImageDraw.Draw(frame).ellipse((5 + 20 * i, 25, 45 + 20 * i, 65), fill="red")
+    for names, answer in ((list(frames), "To the right."), (list(frames)[::-1], "To the left.")):
+        refs = tuple(FrameRef(i * 0.5, i, name) for i, name in enumerate(names))
+        clip = Attachment("video", "v", "clip.mp4", "video/mp4", 160, 90, duration_seconds=3, frames=refs)
+        asked = Message("user", "In which direction does the circle move?", (clip,))
+        assert run(backend, build_prompt([asked], frames.__getitem__))[0] == answer
+
+
 def test_without_a_picture_it_says_that_it_sees_none(backend: TransformersBackend) -> None:
     assert run(backend, prompt_of(("What color is the circle?", ())))[0].startswith("I see no image.")
     assert run(backend, prompt_of(("hello", ())))[0].startswith("Hello!")

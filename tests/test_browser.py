@@ -114,9 +114,9 @@ def test_video_chat_with_a_clip(page: playwright.Page) -> None:
         )
         > 3.9
     )
-    ask(page, "What color is the circle?")
+    ask(page, "In which direction does the circle move?")
     finished(page)
-    assert answers(page)[0].startswith("Red.")
+    assert answers(page)[0].startswith("To the right.")
 
 
 def shown_number(page: playwright.Page) -> int | None:

@@ -142,8 +142,8 @@ def test_a_clip_its_frames_its_cost_and_its_answer(write_clip: Writer) -> None:
     assert not app.exception
     assert "60 frames" in texts(app) and "288 image tokens" in texts(app) and "these 8 frames" in texts(app)
     assert [f.frame_index for f in app.session_state["sampled"].sampled.frames] == [0, 8, 16, 25, 33, 42, 50, 59]
-    asked(app, "What color is the circle?")
-    assert "Red." in texts(app)
+    asked(app, "In which direction does the circle move?")
+    assert "To the right." in texts(app)
     asked(app, "What shape is in the video?")
     assert "Circle." in texts(app)
     store = open_store()
