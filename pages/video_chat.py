@@ -102,6 +102,7 @@ def draw_cost(clip: Clip, made: Attachment, spent: cost.Cost) -> None:
             if not spent.fits
             else f"As many as fit: {most} frames",
             type="primary" if not spent.fits else "tertiary",
+            icon=":material/playlist_add:" if spent.fits else None,
             on_click=clip_controls.set_count,
             args=(clip, most),
         )

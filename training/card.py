@@ -45,14 +45,14 @@ blind guessing.
 
 `describe`, `several` and `motion` count whole sentences: one wrong word in a list of five shapes is a wrong answer.
 {agreement}
-Where a figure is under its goal, the model is short of it and needs more training: it had under two hours on two CPU cores.
+Where a figure is under its goal, the model is short of it and needs more training: it had about four hours on two CPU cores.
 
 ## Trained
 
 `training/eyes.py` (vision encoder and projector on dense labels), then
 `training/language.py` (the whole model on questions; loss on the answers only), with easy-VQA's train split in it. These weights:
-2,400 steps of the first stage, 6,600 of the second, in which batch sizes, the mix of questions and the learning rate were
-changed on the way; the scripts hold the last state of that recipe. The commands are in the project's README.
+2,400 steps of the first stage, 17,300 of the second, in which batch sizes, the mix of questions and the learning rate were
+changed on the way (the last 10,700 from an exported checkpoint with `--early-steps 0 --peak 5e-4 --eyes-every 4`); the scripts hold the last state of that recipe. The commands are in the project's README.
 """
 
 

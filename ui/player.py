@@ -22,7 +22,7 @@ _HTML = """
 """
 _CSS = """
 :host, div { font-family: var(--st-font); color: var(--st-text-color); }
-video { width: 100%; max-height: 60vh; background: #000; border-radius: var(--st-base-radius); display: block; }
+video { width: 100%; max-height: 45vh; background: #000; border-radius: var(--st-base-radius); display: block; }
 .unplayable { font-size: 0.875rem; margin: 0.5rem 0 0; }
 .row { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0.5rem 0; }
 button { font: inherit; color: inherit; cursor: pointer; }
