@@ -166,20 +166,21 @@ def test_the_strip_and_the_player_move_each_other(page: playwright.Page, tmp_pat
 
 
 def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: Path) -> None:
-    """A hot temperature and a long limit make the answer long enough to be stopped."""
+    """The answer is over in less than a second: the page itself clicks as soon as the first words are there."""
     names = []
     for i, color in enumerate(("red", "blue", "green")):
         names.append(tmp_path / f"{i}.png")
         drawn(color).save(names[-1])
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
     page.get_by_text("540 image tokens").wait_for()
+    page.evaluate("""() => new MutationObserver((_, observer) => {
+        const stop = document.querySelector("[data-testid=stChatInputStopButton]");
+        if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
+    }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
     ask(page, "Describe each image.")
-    stop = page.get_by_test_id("stChatInputStopButton")
-    page.get_by_text("▍").wait_for()
-    stop.click()
     page.get_by_text("Stopped.").wait_for()
     said = answers(page)[0]
-    assert said.startswith("Image 1") and "▍" not in said
+    assert "Image 1".startswith(said[:7]) and "Image 3" not in said and "▍" not in said
     page.get_by_role("button", name="Answer again").click()
     page.get_by_text("Stopped.").wait_for(state="detached")
     page.get_by_text("Image 3").wait_for()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -56,7 +57,7 @@ def draw(clip: Clip, spec: ModelSpec, shown: Taken | None) -> None:
             st.session_state[_key(name, clip)] = value
         st.session_state.setdefault(_key(name, clip), value)
     st.session_state["clip_restored"].discard(clip.sha256)
-    strategy = st.segmented_control(
+    strategy: Any = st.segmented_control(
         "Frames are chosen",
         list(STRATEGY_NAMES),
         format_func=STRATEGY_NAMES.__getitem__,
@@ -74,7 +75,7 @@ def draw(clip: Clip, spec: ModelSpec, shown: Taken | None) -> None:
     rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
     count = left.slider("Frames", 1, most(clip), key=_key("count", clip), help=rule)
     step = 0.1 if duration < FINE_STEPS_BELOW else 1.0
-    span = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
+    span: Any = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
     st.session_state["clip_choice"][clip.sha256] = FrameChoice(count, span, strategy)
 
 

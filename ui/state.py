@@ -4,6 +4,7 @@ waits to be sent, and messages to show once."""
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -83,7 +84,8 @@ def forget_upload(upload: UploadedFile) -> None:
     """Streamlit holds an upload in memory until the session ends, and a clip can be hundreds of megabytes: give it back."""
     context = get_script_run_ctx()
     if context is not None:
-        context.uploaded_file_mgr.remove_file(context.session_id, upload.file_id)
+        manager: Any = context.uploaded_file_mgr  # its interface does not promise what the one that is used can
+        manager.remove_file(context.session_id, upload.file_id)
 
 
 def notify(problem: str | LensError) -> None:
