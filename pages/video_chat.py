@@ -139,10 +139,11 @@ if clip is not None and taken is not None:
 
 
 def prepare() -> None:
-    if attachments and conversation:
+    if taken is None or not attachments:
+        return
+    if conversation:
         drop_earlier_frames(store, conversation)
-    if taken is not None:
-        keep_frames(store, taken.pngs)
+    keep_frames(store, taken.pngs)
 
 
 if question:

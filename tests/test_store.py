@@ -203,3 +203,17 @@ def test_a_database_that_cannot_be_written_is_an_error_in_words(store: Store) ->
     store._read().execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         store.add_question(conversation, "What?")
+
+
+def test_what_is_kept_already_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames of a clip come again with every question."""
+    sha256 = store.add_media(b"a frame", "a.png", "image/png")
+
+    def fail(*_: object) -> None:
+        raise AssertionError("written again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "add_file", fail)
+        assert store.add_media(b"a frame", "b.png", "image/png") == sha256
+    store.media_path(sha256).unlink()
+    assert store.add_media(b"a frame", "a.png", "image/png") == sha256 and store.media_bytes(sha256) == b"a frame"

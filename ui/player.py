@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -125,6 +126,12 @@ def draw(
     )
 
 
+_data_urls: WeakKeyDictionary[Frame, str] = WeakKeyDictionary()
+
+
 def _data_url(frame: Frame) -> str:
-    jpeg = media.jpeg_bytes(media.thumbnail(frame.image, THUMBNAIL_EDGE))
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    """Made once a frame: the page is drawn again with every click."""
+    if frame not in _data_urls:
+        jpeg = media.jpeg_bytes(media.thumbnail(frame.image, THUMBNAIL_EDGE))
+        _data_urls[frame] = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return _data_urls[frame]

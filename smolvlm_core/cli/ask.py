@@ -139,13 +139,12 @@ def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
 
 def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
     from smolvlm_core.attach import describe_clip
-    from smolvlm_core.video import default_frame_count, open_clip, sample_clip
+    from smolvlm_core.video import ClipFacts, default_frame_count, sample_clip
 
-    if count is None:
-        clip = open_clip(path)
-        count = default_frame_count(clip.facts.duration_seconds, spec.video_fps, spec.video_max_frames)
-        clip.close()
-    sampled = sample_clip(path, count, progress=lambda done, of: status(f"Frame {done} of {of}"))
+    def by_rule(facts: ClipFacts) -> int:
+        return default_frame_count(facts.duration_seconds, spec.video_fps, spec.video_max_frames)
+
+    sampled = sample_clip(path, count or by_rule, progress=lambda done, of: status(f"Frame {done} of {of}"))
     attachment, _ = describe_clip("", path.name, sampled)
     shown.update((ref.sha256, frame.image) for ref, frame in zip(attachment.frames, sampled.frames))
     return attachment

@@ -6,10 +6,14 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.terminal import clear_line, positive, status
+
+if TYPE_CHECKING:
+    from smolvlm_core.video import ClipFacts, Frame
 
 SMOLVLM2_FPS, SMOLVLM2_MOST = 1.0, 64  # its own rule: transformers 5.23.0, models/smolvlm/video_processing_smolvlm.py
 MOST_FRAMES = 512  # they are all in memory at once
@@ -53,22 +57,11 @@ def _range(text: str) -> tuple[float, float]:
 
 def _frames(args: argparse.Namespace) -> int:
     from smolvlm_core.attach import save_frames
-    from smolvlm_core.video import default_frame_count, open_clip, sample_clip
+    from smolvlm_core.video import sample_clip
 
-    count = args.count
-    if count is None:
-        clip = open_clip(args.clip)
-        clip.close()
-        start, end = args.range or (0.0, clip.facts.duration_seconds)
-        length = min(end, clip.facts.duration_seconds) - start
-        count = default_frame_count(
-            length, args.fps or SMOLVLM2_FPS, clip.facts.frame_count if args.fps else SMOLVLM2_MOST
-        )
-    if count > MOST_FRAMES:
-        args.wrong(f"that makes {count} frames; at most {MOST_FRAMES} at a time: use --range or a lower --fps")
     sampled = sample_clip(
         args.clip,
-        count,
+        partial(_count, args),
         args.range,
         "scenes" if args.scenes else "even",
         max_edge=args.max_edge,
@@ -76,31 +69,41 @@ def _frames(args: argparse.Namespace) -> int:
     )
     clear_line()
     files = save_frames(sampled, args.out) if args.out else [None] * len(sampled.frames)
-    rows: list[dict[str, Any]] = [
-        {
-            "timestamp_seconds": round(frame.timestamp_seconds, 6),
-            "frame_index": frame.frame_index,
-            "width": frame.image.width,
-            "height": frame.image.height,
-            "decoder": frame.decoder,
-            "damaged": frame.damaged,
-            **({"file": str(file)} if file else {}),
-        }
-        for frame, file in zip(sampled.frames, files)
-    ]
+    rows = [_row(frame, file) for frame, file in zip(sampled.frames, files)]
     if args.json:
-        print(
-            json.dumps(
-                {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}, indent=1, ensure_ascii=False
-            )
-        )
+        told = {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
         return 0
     print(sampled.facts.told(), file=sys.stderr)
     for note in sampled.notes:
         print(f"note: {note}", file=sys.stderr)
     for row in rows:
         size = f"{row['width']} x {row['height']}"
-        print(
-            f"{row['timestamp_seconds']:10.3f} s  frame {row['frame_index']:<8}{size:12}{row.get('file', '')}".rstrip()
-        )
+        line = f"{row['timestamp_seconds']:10.3f} s  frame {row['frame_index']:<8}{size:12}{row.get('file', '')}"
+        print(line.rstrip())
     return 0
+
+
+def _count(args: argparse.Namespace, facts: ClipFacts) -> int:
+    """As asked, or by SmolVLM2's rule; stops the command where that is too many."""
+    from smolvlm_core.video import default_frame_count
+
+    start, end = args.range or (0.0, facts.duration_seconds)
+    length = min(end, facts.duration_seconds) - start
+    most = facts.frame_count if args.fps else SMOLVLM2_MOST
+    count = int(args.count or default_frame_count(length, args.fps or SMOLVLM2_FPS, most))
+    if count > MOST_FRAMES:
+        args.wrong(f"that makes {count} frames; at most {MOST_FRAMES} at a time: use --range or a lower --fps")
+    return count
+
+
+def _row(frame: Frame, file: Path | None) -> dict[str, Any]:
+    return {
+        "timestamp_seconds": round(frame.timestamp_seconds, 6),
+        "frame_index": frame.frame_index,
+        "width": frame.pixels.shape[1],
+        "height": frame.pixels.shape[0],
+        "decoder": frame.decoder,
+        "damaged": frame.damaged,
+        **({"file": str(file)} if file else {}),
+    }

@@ -16,9 +16,9 @@ Pixels = NDArray[np.uint8]
 class ClipFacts:
     """Read from the file.
 
-    `width` and `height` are px as shown, after `rotation_degrees` (clockwise; None: the decoder does not tell) and with square pixels. Times count from
-    the first frame, which stands at `start_seconds` in the file. `fps` is the average. `last_frame_seconds` is when the
-    last frame comes on screen, `duration_seconds` when it leaves.
+    `width` and `height` are px as shown, after `rotation_degrees` (clockwise; None: the decoder does not tell) and with
+    square pixels. Times count from the first frame, which stands at `start_seconds` in the file. `fps` is the average.
+    `last_frame_seconds` is when the last frame comes on screen, `duration_seconds` when it leaves.
     """
 
     duration_seconds: float

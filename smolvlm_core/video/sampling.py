@@ -17,6 +17,7 @@ from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, name_
 from smolvlm_core.video.strategies import candidate_times, evenly_spaced_times, most_different
 
 Progress = Callable[[int, int], None]
+Count = int | Callable[[ClipFacts], int]  # so many, or as many as the clip's facts make it
 Strategy = Literal["even", "scenes"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 LOOK_EDGE = 64  # px: candidates are compared at this size
@@ -31,13 +32,13 @@ class Wish:
         ValueError: `count` under 1, an unknown strategy, or times below zero.
     """
 
-    count: int = 1
+    count: Count = 1
     strategy: Strategy = "even"
     range_seconds: tuple[float, float] | None = None
     times_seconds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
+        if not callable(self.count) and self.count < 1:
             raise ValueError(f"count is {self.count}; at least 1 is needed")
         if self.strategy not in STRATEGIES:
             raise ValueError(f"strategy is {self.strategy!r}; it is one of {', '.join(STRATEGIES)}")
@@ -47,7 +48,7 @@ class Wish:
 
 def sample_clip(
     source: Source,
-    count: int,
+    count: Count,
     range_seconds: tuple[float, float] | None = None,
     strategy: Strategy = "even",
     *,
@@ -56,6 +57,7 @@ def sample_clip(
     progress: Progress | None = None,
 ) -> SampledClip:
     """Take `count` frames of a clip (a path or its bytes), fewer where it has fewer. Safe to call from several threads.
+    `count` may be a function of the clip's facts.
 
     `range_seconds`: only frames on screen from the first to the second time. `max_edge`: px, frames are scaled to it while
     they are decoded. `progress(done, of)` is called as the work goes on.
@@ -122,12 +124,13 @@ def _sample_open(
     file_notes = (*failed, *clip.notes)
     notes: list[str] = []
     looked_at = 0
+    count = wish.count(clip.facts) if callable(wish.count) else wish.count
     if wish.times_seconds is not None:
         times = sorted(wish.times_seconds)
     elif wish.strategy == "scenes":
-        times, looked_at = _scene_times(clip, wish, cancel, progress, notes)
+        times, looked_at = _scene_times(clip, wish.range_seconds, count, cancel, progress, notes)
     else:
-        times = evenly_spaced_times(*_range_within(clip.facts, wish.range_seconds), wish.count)
+        times = evenly_spaced_times(*_range_within(clip.facts, wish.range_seconds), count)
 
     def step(done: int, of: int) -> None:
         if progress is not None:
@@ -137,8 +140,8 @@ def _sample_open(
     notes += damage_notes(frames, lost)
     notes += _standstills([min(t, clip.facts.last_frame_seconds) for t in times], frames, clip.facts.fps)
     got = len(frames) + len(lost)
-    if wish.times_seconds is None and got < wish.count:
-        notes.append(f"{len(frames)} of {wish.count} frames: the others would be the same ones again")
+    if wish.times_seconds is None and got < count:
+        notes.append(f"{len(frames)} of {count} frames: the others would be the same ones again")
     return SampledClip(clip.facts, tuple(frames), (*file_notes, *notes), file_notes)
 
 
@@ -170,22 +173,27 @@ def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple
 
 
 def _scene_times(
-    clip: Clip, wish: Wish, cancel: threading.Event | None, progress: Progress | None, notes: list[str]
+    clip: Clip,
+    range_seconds: tuple[float, float] | None,
+    count: int,
+    cancel: threading.Event | None,
+    progress: Progress | None,
+    notes: list[str],
 ) -> tuple[list[float], int]:
     """Look at small pictures of the likely moments; keep those that differ most. Returns the times, and how many were
     looked at."""
-    start, end = _range_within(clip.facts, wish.range_seconds)
+    start, end = _range_within(clip.facts, range_seconds)
     packets = list(clip.packets(cancel))
     if not packets:
         notes.append(f"{clip.facts.decoder} does not tell where a clip changes: it was looked at in even steps")
-    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * wish.count))
-    of = len(candidates) + wish.count
+    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * count))
+    of = len(candidates) + count
     found, lost = _decode(clip, candidates, LOOK_EDGE, cancel, lambda n, _: progress(n, of) if progress else None)
     if lost:
         notes.append(f"{len(lost)} of {len(candidates)} moments that were looked at are damaged beyond decoding")
     found = [frame for frame in found if not frame.damaged] or found
     looks = [np.asarray(f.image.resize((16, 16)), dtype=np.float64).ravel() for f in found]
-    chosen = most_different(np.array(looks), wish.count)
+    chosen = most_different(np.array(looks), count)
     return [found[i].timestamp_seconds for i in chosen] or candidates[:1], len(candidates)
 
 

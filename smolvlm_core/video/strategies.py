@@ -23,8 +23,9 @@ def default_frame_count(duration_seconds: float, fps: float, max_frames: int) ->
 def evenly_spaced_times(start_seconds: float, end_seconds: float, count: int) -> list[float]:
     """`count` times from the start to the end, both included; for one, the middle.
 
-    Over a whole clip, with the time of its last frame as the end, this is SmolVLM2's own choice (source: as above), which
-    takes the first frame where only one is wanted.
+    Over a whole clip, with the time of its last frame as the end, this is SmolVLM2's own choice (source: as above) but for
+    two things: it takes the first frame where only one is wanted, and leaves out the first and last second of a clip that is
+    over two seconds longer than the frames would need at its rate. Here a person sees the ends of what was chosen.
 
     Raises:
         ValueError: `count` is under 1 or the range is not in order.

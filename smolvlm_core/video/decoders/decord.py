@@ -3,16 +3,13 @@ where frames at a keyframe need the ones before it (open groups of pictures, H.2
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
+from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame
 from smolvlm_core.video.decoders.base import (
-    MAX_FRAME_EDGE,
     DecoderError,
     Source,
-    check_cancelled,
     check_pixels,
     name_of,
     opened,
@@ -46,7 +43,6 @@ class DecordClip:
         first, last = self._starts[0], self._starts[-1]
         if first < -MOST_SECONDS or not first <= last < MOST_SECONDS:
             raise DecoderError(f"decord finds no times in {name_of(source)}.")  # AVI with reordered frames
-        self.notes: tuple[str, ...] = ()
         self.facts = ClipFacts(
             max(last_end, last) - first,
             width,
@@ -61,12 +57,9 @@ class DecordClip:
             last - first,
         )
 
-    def frames_at(
-        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
-    ) -> Iterator[Frame | LostFrame]:
+    def frames_at(self, times_seconds: Sequence[float], max_edge: int) -> Iterator[Frame | LostFrame]:
         first = self._starts[0]
         for time in times_seconds:
-            check_cancelled(cancel)
             index = max(0, bisect_right(self._starts, first + time + 1e-6) - 1)
             at = self._starts[index] - first
             try:
@@ -75,9 +68,6 @@ class DecordClip:
                 yield LostFrame(at)
             else:
                 yield Frame(at, index, scaled(pixels, max_edge), "decord")
-
-    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
-        return iter(())
 
     def close(self) -> None:
         self._reader = None

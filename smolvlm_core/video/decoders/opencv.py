@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from smolvlm_core.video.clip import ClipFacts, Frame, PacketFacts
+from smolvlm_core.video.clip import ClipFacts, Frame
 from smolvlm_core.video.decoders.base import (
-    MAX_FRAME_EDGE,
     DecoderError,
     Source,
-    check_cancelled,
     check_pixels,
     name_of,
     opened,
@@ -21,7 +18,7 @@ from smolvlm_core.video.decoders.base import (
 
 
 class OpenCvClip:
-    """OpenCV applies rotation itself. Times are those it reports, which follow the container's timestamps. What it cannot
+    """OpenCV applies rotation itself. Runs apart (`isolated`). Times are those it reports, which follow the container's timestamps. What it cannot
     decode it skips without a word, so nothing is known of lost frames."""
 
     def __init__(self, source: Source) -> None:
@@ -45,7 +42,6 @@ class OpenCvClip:
         rotation = int(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=False)
         codec = fourcc.decode("ascii", "replace").strip("\0 ")
-        self.notes: tuple[str, ...] = ()
         self.facts = ClipFacts(
             count / fps,
             width,
@@ -74,15 +70,12 @@ class OpenCvClip:
             count += 1
         return count
 
-    def frames_at(
-        self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
-    ) -> Iterator[Frame]:
+    def frames_at(self, times_seconds: Sequence[float], max_edge: int) -> Iterator[Frame]:
         self._capture.release()
         self._rewind()
         index, held, upcoming = -1, None, self._next(-1.0)
         for time in times_seconds:
             while upcoming is not None and (held is None or upcoming[0] <= time + 1e-6):
-                check_cancelled(cancel)
                 held, index, upcoming = upcoming, index + 1, self._next(upcoming[0])
             if held is not None:
                 pixels = self._cv2.cvtColor(held[1], self._cv2.COLOR_BGR2RGB)
@@ -93,9 +86,6 @@ class OpenCvClip:
         ok, pixels = self._capture.read()
         seconds = self._seconds() - self._start
         return (max(seconds, after_seconds + min(0.001, 1 / self.facts.fps)), pixels) if ok else None
-
-    def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
-        return iter(())
 
     def close(self) -> None:
         self._capture.release()
