@@ -333,6 +333,9 @@ def test_a_recording_without_a_length_in_its_header(tmp_path: Path) -> None:
 
 
 def no_clips(tmp_path: Path) -> dict[str, bytes]:
+    whole = io.BytesIO()
+    write_numbered(whole, 2, container_format="matroska", options={"bf": "0"})
+    header_only = whole.getvalue()[: whole.getvalue().index(b"\x1f\x43\xb6\x75")]  # up to the first cluster: no frame
     write_numbered(tmp_path / "sound.mp4", 0, sound_seconds=1)
     write_numbered(tmp_path / "cut.mp4", 30)
     return {
@@ -340,6 +343,7 @@ def no_clips(tmp_path: Path) -> dict[str, bytes]:
         "is not a clip": b"no clip at all",
         "is not a clip.": encoded(drawn())[:300],
         "cannot be read": b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 200,
+        "cannot be read as a clip": header_only,
         "no pictures": (tmp_path / "sound.mp4").read_bytes(),
         "cut off": (tmp_path / "cut.mp4").read_bytes()[:-900],
         "not a clip": b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n",

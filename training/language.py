@@ -92,7 +92,7 @@ def tokenizer_of(state: dict[str, Any] | None, checkpoint: Path | None) -> Token
     return Tokenizer.from_file(str(checkpoint / "tokenizer.json")) if checkpoint else bpe.train()
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--eyes", type=Path, help="start from the first stage's result")
     parser.add_argument("--checkpoint", type=Path, help="start from an exported checkpoint: train it further")
@@ -111,16 +111,43 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
+    if args.export and not args.out.exists():
+        parser.error(f"--export: {args.out} is not there; train first")
+    if not (args.export or args.out.exists() or args.eyes or args.checkpoint):
+        parser.error("a new run needs --eyes or --checkpoint")
+    return args
 
+
+def begin(
+    model: SmolVLMForConditionalGeneration,
+    head: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any] | None,
+    args: argparse.Namespace,
+) -> int:
+    """Load what the run goes on from; returns the steps it has behind it."""
+    if state:
+        model.load_state_dict(state["model"])
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    if args.eyes:
+        eyes = torch.load(args.eyes, weights_only=True)
+        for module, weights in zip((model.model.vision_model, model.model.connector), eyes["modules"]):
+            module.load_state_dict(weights)
+    else:
+        model.load_state_dict(load_file(args.checkpoint / "model.safetensors"))
+    return 0
+
+
+def main() -> None:
+    args = arguments()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
     state = load_state(args.out)
     tokenizer = tokenizer_of(state, args.checkpoint)
     model = build_model(config_for(tokenizer)).to(device)
-    core = model.model
-    if args.export:
-        if state is None:
-            parser.error(f"--export: {args.out} is not there; train first")
+    if args.export and state:
         model.load_state_dict(state["model"])
         export(model, tokenizer, args.export)
         print(f"wrote {args.export} after {state['step']} steps")
@@ -129,21 +156,7 @@ def main() -> None:
     model.set_attn_implementation("plain" if device == "cpu" and dtype == torch.bfloat16 else "sdpa")
     head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
     optimizer = build_optimizer(model, head, args.peak, args.eyes_peak)
-    start = 0
-    if state:
-        model.load_state_dict(state["model"])
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
-    elif args.eyes:
-        eyes = torch.load(args.eyes, weights_only=True)
-        for module, weights in zip((core.vision_model, core.connector), eyes["modules"]):
-            module.load_state_dict(weights)
-    elif args.checkpoint:
-        model.load_state_dict(load_file(args.checkpoint / "model.safetensors"))
-    else:
-        parser.error("a new run needs --eyes or --checkpoint")
-
+    start = begin(model, head, optimizer, state, args)
     data = Conversations(tokenizer.to_str(), args.seed * 100_003 + start, easy_vqa_train(), start, args.early_steps)
     loader = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6))
     began, losses = time.time(), defaultdict(list)
@@ -151,7 +164,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps, group["peak"], 150)
         batch = next(loader)
-        core.vision_model.requires_grad_(step % args.eyes_every == 0)
+        model.model.vision_model.requires_grad_(step % args.eyes_every == 0)
         loss, places = forward_loss(model, head, batch, device, dtype)
         (loss + 0.15 * places).backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)

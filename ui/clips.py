@@ -89,12 +89,16 @@ def take(
 
 
 def _with_times(path: Path, held: SampledClip, times_seconds: tuple[float, ...]) -> SampledClip:
+    """What is told of kept frames is told again of those that stay; of new ones, all that was found."""
     have = {frame.timestamp_seconds: frame for frame in held.frames}
-    missing = [time for time in times_seconds if time not in have]
-    new = take_frames(path, missing).frames if missing else ()
-    by_time = {frame.timestamp_seconds: frame for frame in (*(have[t] for t in times_seconds if t in have), *new)}
-    frames = tuple(by_time[time] for time in sorted(by_time))
-    return SampledClip(held.facts, frames, (*held.file_notes, *damage_notes(frames)), held.file_notes)
+    kept = [have[time] for time in times_seconds if time in have]
+    notes = (*held.file_notes, *damage_notes(kept))
+    by_time = {frame.timestamp_seconds: frame for frame in kept}
+    if missing := [time for time in times_seconds if time not in have]:
+        new = take_frames(path, missing)
+        notes += new.notes[len(new.file_notes) :]
+        by_time |= {frame.timestamp_seconds: frame for frame in new.frames}
+    return SampledClip(held.facts, tuple(by_time[time] for time in sorted(by_time)), notes, held.file_notes)
 
 
 def clip_of_conversation(store: Store, conversation: str) -> Clip | None:

@@ -27,7 +27,6 @@ class DecordClip:
     def __init__(self, source: Source) -> None:
         import decord
 
-        decord.logging.set_level(decord.logging.QUIET)  # what it fails on is said by our own errors
         self._errors = (decord.DECORDError, RuntimeError, IndexError)
         try:
             self._reader = decord.VideoReader(opened(source), num_threads=1)

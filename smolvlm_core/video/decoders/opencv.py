@@ -24,7 +24,6 @@ class OpenCvClip:
     def __init__(self, source: Source) -> None:
         import cv2
 
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it fails on is said by our own errors
         self._cv2: Any = cv2
         self._source = source
         self._rewind()
