@@ -54,7 +54,7 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
         ModelError: it cannot be fetched, is incomplete, or is of another kind.
         OutOfMemoryError: the weights do not fit.
     """
-    folder = spec.folder or _download(spec, report)
+    folder = local_folder(spec, report)
     report("Loading weights", None)
     began = time.perf_counter()
     import torch
@@ -92,6 +92,11 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
         time.perf_counter() - began,
         int(model.get_memory_footprint()),
     )
+
+
+def local_folder(spec: ModelSpec, report: Report = lambda text, share: None) -> Path:
+    """Where a model's files lie on this machine, fetched first where needed. Raises ModelError."""
+    return spec.folder or _download(spec, report)
 
 
 def best_device() -> str:

@@ -43,11 +43,25 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """`text` holds one `<image>` for each slot, in the same order."""
+class Turn:
+    """`role`: system, user or assistant. `content` holds one `<image>` for each picture, where it stands."""
 
-    text: str
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The turns so far, the last of them a question; `slots` are their pictures, in the order of their `<image>`."""
+
+    turns: tuple[Turn, ...]
     slots: tuple[Slot, ...]
+
+    @property
+    def text(self) -> str:
+        """The exact text, up to where the answer begins."""
+        said = (turn_text(t.role, t.content, image_first=t.content.startswith(IMAGE_SLOT)) for t in self.turns)
+        return START + "".join(said) + ASSISTANT_CUE
 
     @property
     def fingerprint(self) -> str:
@@ -58,11 +72,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class VisionGeometry:
-    """How a model cuts pictures up: sizes in px, `tokens_per_tile` image tokens for each tile."""
+    """How a model cuts pictures up: sizes in px, `tokens_per_tile` image tokens for each tile.
+
+    `always_overview`: llama.cpp's way. Even a single tile comes with an overview, so a video frame is two tiles; and
+    frames beside pictures are cut up as pictures are.
+    """
 
     tile: int
     longest_edge: int
     tokens_per_tile: int
+    always_overview: bool = False
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of tiles of a picture, (0, 0) where it is a single tile.
@@ -86,12 +105,18 @@ class VisionGeometry:
             columns = math.ceil(int(rows * self.tile * (w / h)) / self.tile)
         return (rows, columns) if rows > 1 or columns > 1 else (0, 0)
 
-    def image_tokens(self, slot: Slot) -> int:
-        """Image tokens of one slot, without the marks around them."""
-        if not slot.tiled:
-            return self.tokens_per_tile
-        rows, columns = self.grid(slot.width, slot.height)
-        return (rows * columns + 1) * self.tokens_per_tile
+    def image_tokens(self, slots: Sequence[Slot]) -> int:
+        """Image tokens of the pictures of one prompt, without the marks around them."""
+        cut_frames = self.always_overview and any(slot.tiled for slot in slots)
+        return sum(self._tiles(slot, cut_frames) for slot in slots) * self.tokens_per_tile
+
+    def _tiles(self, slot: Slot, cut_frames: bool) -> int:
+        rows, columns = 0, 0
+        if slot.tiled:
+            rows, columns = self.grid(slot.width, slot.height)
+        elif cut_frames:
+            rows, columns = self.grid(self.tile, self.tile)
+        return max(rows * columns, int(self.always_overview)) + 1
 
 
 OpenMedia = Callable[[str], Image.Image]  # sha256 → the picture
@@ -107,16 +132,16 @@ def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prom
     """
     if not messages or messages[-1].role != "user":
         raise PromptError("There is no question to answer.", "Type one.")
-    text, slots = START, []
+    turns, slots = [], []
     if system_prompt.strip():
         check_text(system_prompt)
-        text += turn_text("system", system_prompt.strip(), image_first=False)
+        turns.append(Turn("system", system_prompt.strip()))
     for message in messages:
         check_text(message.text)
-        content, found, image_first = _content(message, open_media)
-        text += turn_text(message.role, content, image_first=image_first)
+        content, found = _content(message, open_media)
+        turns.append(Turn(message.role, content))
         slots += found
-    return Prompt(text + ASSISTANT_CUE, tuple(slots))
+    return Prompt(tuple(turns), tuple(slots))
 
 
 def check_text(text: str) -> None:
@@ -129,8 +154,8 @@ def check_text(text: str) -> None:
             )
 
 
-def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot], bool]:
-    """A turn's text (pictures first, then the clip, then the words), its slots, and whether a picture comes first."""
+def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
+    """A turn's text (pictures first, then the clip, then the words) and its slots."""
     shown = [a for a in message.attachments if a.shown]
     images = [a for a in shown if a.kind == "image"]
     videos = [a for a in shown if a.kind == "video"]
@@ -140,13 +165,13 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot], 
         raise PromptError("A turn may hold pictures or a clip, not both.", "Ask about them in two turns.")
     slots = [Slot(a.sha256, a.width, a.height, True, a.name, partial(open_media, a.sha256)) for a in images]
     if not videos:
-        return IMAGE_SLOT * len(images) + message.text.strip(), slots, bool(images)
+        return IMAGE_SLOT * len(images) + message.text.strip(), slots
     clip = videos[0]
     if not clip.frames:
         raise PromptError(f"No frames were taken from {clip.name}.", "Choose a range that has frames in it.")
     slots += _frame_slots(clip, open_media)
     intro = video_text([f.timestamp_seconds for f in clip.frames], clip.duration_seconds)
-    return intro + message.text.strip(), slots, False
+    return intro + message.text.strip(), slots
 
 
 def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
@@ -165,7 +190,7 @@ def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
 
 def estimate_tokens(prompt: Prompt, geometry: VisionGeometry) -> tuple[int, int]:
     """(image tokens, exact; text tokens and marks, estimated at 3.5 characters a token) without a tokenizer."""
-    images = sum(geometry.image_tokens(slot) for slot in prompt.slots)
+    images = geometry.image_tokens(prompt.slots)
     tiles = images // geometry.tokens_per_tile
     marks = tiles * 2 + len(prompt.slots) * 3
     return images, marks + math.ceil(len(prompt.text.replace(IMAGE_SLOT, "")) / 3.5)

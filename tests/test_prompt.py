@@ -177,8 +177,8 @@ def test_encoded_prompt_holds_what_the_estimate_says(backend: TransformersBacken
 def test_published_models_cost_what_facts_say() -> None:
     large, middle, small = catalog.PUBLISHED
     wide = build_prompt([user("x", replace(IMAGE, width=1920, height=1080))], never).slots[0]
-    assert small.geometry.image_tokens(wide) == middle.geometry.image_tokens(wide) == 832
-    assert large.geometry.image_tokens(wide) == 1053
+    assert small.geometry.image_tokens([wide]) == middle.geometry.image_tokens([wide]) == 832
+    assert large.geometry.image_tokens([wide]) == 1053
 
 
 def test_fixture_tokenizer_reads_the_same_prompt(backend: TransformersBackend) -> None:

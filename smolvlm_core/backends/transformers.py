@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
 from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.backends.generation import sampling, stop_when, streamer
+from smolvlm_core.backends.queued import follow
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError, OutOfMemoryError, PromptError
 from smolvlm_core.loader import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
 from smolvlm_core.prompt import Prompt
-from smolvlm_core.worker import Job
 
 if TYPE_CHECKING:
     import torch
@@ -65,49 +65,13 @@ class TransformersBackend:
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. A consumer that stops listening cancels the run."""
         self._refuse_if_too_long(prompt)
-        handle, run, job = self._submit(prompt, settings, cancel)
-        done = False
-        try:
-            place = -1
-            while not done:
-                try:
-                    item = run.events.get(timeout=0.1)
-                except queue.Empty:
-                    ahead = handle.worker.ahead_of(job)
-                    if handle.state == "loading":
-                        yield Progress(handle.status_text, handle.status_fraction)
-                    elif ahead and ahead != place:
-                        place = ahead
-                        yield Progress(f"Waiting: {ahead} before you")
-                    if cancel.is_set() and handle.worker.drop(job):
-                        done = True
-                        yield Stats("cancelled", total_seconds=time.perf_counter() - run.asked)
-                    continue
-                if isinstance(item, BaseException):
-                    done = True
-                    raise item
-                done = isinstance(item, Stats) and item.stop_reason != "failed"
-                yield item
-        finally:
-            if not done:  # nobody listens any more
-                cancel.set()
-
-    def _submit(
-        self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event
-    ) -> tuple[ModelHandle, _Run, Job]:
-        while True:
-            handle = self.handle
-            run = _Run(handle, prompt, settings, cancel)
-            try:
-                return handle, run, handle.worker.submit(run.work, cancel)
-            except RuntimeError:
-                continue  # released between the two lines: the pool has a new handle by now
+        return follow(lambda: self.handle, lambda handle: _Run(handle, prompt, settings, cancel), cancel)
 
     def close(self) -> None:
         POOL.release(self.handle)
 
     def _refuse_if_too_long(self, prompt: Prompt) -> None:
-        images = sum(self.spec.geometry.image_tokens(slot) for slot in prompt.slots)
+        images = self.spec.geometry.image_tokens(prompt.slots)
         if images >= self.spec.context_tokens:
             raise PromptError(
                 f"The pictures alone take {images} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",

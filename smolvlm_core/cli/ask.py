@@ -14,7 +14,7 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.backends.base import Delta, GenerationSettings, Progress, Stats
-from smolvlm_core.catalog import ModelSpec, default_model, find
+from smolvlm_core.catalog import ModelSpec, default_model
 from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.machine import this_machine
@@ -29,7 +29,10 @@ def add(commands: Any) -> None:
     )
     ask.add_argument("question")
     ask.add_argument(
-        "--model", metavar="M", help="a model's key, hub id or checkpoint folder (default: what suits this machine)"
+        "--model",
+        metavar="M",
+        help="a model's key, hub id or checkpoint folder, a .gguf file, a server's address, or a backend added in the "
+        "app, by its name (default: what suits this machine)",
     )
     ask.add_argument(
         "--image", metavar="F", type=Path, action="append", default=[], help="a picture; may be given several times"
@@ -59,9 +62,15 @@ def _ask(args: argparse.Namespace) -> int:
         settings = GenerationSettings(args.max_new_tokens, args.temperature, seed=args.seed)
     except ValueError as error:
         args.wrong(str(error))
-    spec, why = (find(args.model), "") if args.model else default_model(this_machine())
-    if why:
-        print(f"{spec.title}: {why}", file=sys.stderr)
+    from smolvlm_core.backends.registry import choose
+
+    key = args.model
+    if key is None:
+        default, why = default_model(this_machine())
+        print(f"{default.title}: {why}", file=sys.stderr)
+        key = default.key
+    choice = choose(key, args.dtype)
+    spec, backend = choice.spec, choice.backend
     shown: dict[str, Image.Image] = {}
     attachments = [_image(path, shown) for path in args.image] + (
         [_clip(args.video, args.frames, spec, shown)] if args.video else []
@@ -71,9 +80,6 @@ def _ask(args: argparse.Namespace) -> int:
             print(f"{attachment.name}: {note}", file=sys.stderr)
     prompt = build_prompt([Message("user", args.question, tuple(attachments))], shown.__getitem__)
 
-    from smolvlm_core.backends.transformers import TransformersBackend
-
-    backend = TransformersBackend(spec, args.dtype)
     answer, stats = _stream(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
     if args.json:
         frames = [

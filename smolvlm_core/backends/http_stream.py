@@ -1,0 +1,149 @@
+"""A request whose answer comes in pieces (server-sent events of JSON), and which can be stopped at any moment.
+
+Knows HTTP. Does not know what is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from smolvlm_core.errors import BackendError
+
+CONNECT_SECONDS = 10
+SILENCE_SECONDS = 600  # a long prompt on a slow machine; a server that is gone closes the connection at once
+
+
+class Cancelled(Exception):
+    """The caller's event was set."""
+
+
+class ServerGone(BackendError):
+    """The connection broke in the middle of an answer."""
+
+
+def post_stream(
+    url: str, body: dict[str, Any], cancel: threading.Event, headers: dict[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The events of the answer, as they come.
+
+    Raises:
+        Cancelled: `cancel` was set; the connection is closed, which is how the server learns of it.
+        BackendError: nothing answers there, or the server refused.
+        ServerGone: it stopped answering in the middle.
+    """
+    connection = _Connection()
+    done = threading.Event()
+    threading.Thread(target=_hang_up_on, args=(cancel, done, connection), daemon=True).start()
+    timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    try:
+        with (
+            httpx.Client(timeout=timeout, trust_env=False) as client,
+            client.stream("POST", url, json=body, headers=headers, extensions={"trace": connection.noticed}) as answer,
+        ):
+            if answer.status_code != 200:
+                answer.read()
+                raise refused(url, answer)
+            yield from _events(answer)
+    except httpx.ConnectError as error:
+        raise BackendError(
+            f"Nothing answers at {url}: {error}.", "Start the server, or correct the address."
+        ) from error
+    except (httpx.TransportError, OSError) as error:
+        if cancel.is_set():
+            raise Cancelled from None
+        raise ServerGone(
+            f"The server stopped answering ({type(error).__name__}).", "What it had said is kept; ask again."
+        ) from error
+    finally:
+        done.set()
+
+
+class _Connection:
+    """Holds on to the socket, to close it from another thread while a read waits on it."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._closed = False
+
+    def noticed(self, event: str, info: dict[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._closed:
+                self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _hang_up_on(cancel: threading.Event, done: threading.Event, connection: _Connection) -> None:
+    while not done.is_set():
+        if cancel.wait(0.2):
+            connection.close()
+            return
+
+
+def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in answer.iter_lines():
+        kind, _, data = line.partition(":")
+        data = data.strip()
+        if kind == "error" or (kind == "data" and data.startswith('{"error"')):
+            raise worded(_message(data))
+        if kind == "data" and data and data != "[DONE]":
+            yield json.loads(data)
+
+
+def refused(url: str, answer: httpx.Response) -> BackendError:
+    """An error answer in words a user can act on."""
+    if answer.status_code in (401, 403):
+        return BackendError(f"{url} refused the API key ({answer.status_code}).", "Give the right one.")
+    if answer.status_code == 404:
+        return BackendError(
+            f"{url} is not there (404).", "Check the address (it often ends in /v1) and the model's name."
+        )
+    return worded(_message(answer.text) or f"HTTP {answer.status_code}")
+
+
+def _message(text: str) -> str:
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return text.strip()[:300]
+    error = said.get("error", said) if isinstance(said, dict) else said
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return str(message)[:300]
+
+
+# What servers say → what to do about it. The words are llama-server's (b11434), vLLM's and Ollama's.
+_HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("image input is not supported", "not a multimodal", "does not support image", "mmproj", "image_url"),
+        "It serves the model without its vision projector: start it with one (llama-server: --mmproj FILE).",
+    ),
+    (
+        ("context size", "context length", "exceed_context_size", "maximum context"),
+        "Show fewer pictures or frames, start a new conversation, or give the server a larger context.",
+    ),
+    (("invalid token",), "The model's vocabulary lacks the marks around pictures: convert the checkpoint again."),
+    (("api key", "api_key", "unauthorized"), "Give the right API key."),
+    (("model", "not found"), "Check the model's name: the server's /v1/models lists what it has."),
+)
+
+
+def worded(message: str) -> BackendError:
+    lower = message.lower()
+    for words, hint in _HINTS[:-1]:
+        if any(word in lower for word in words):
+            return BackendError(f"The server refused: {message.rstrip('.')}.", hint)
+    words, hint = _HINTS[-1]
+    known = all(word in lower for word in words)
+    return BackendError(f"The server refused: {message.rstrip('.')}.", hint if known else "Its log may say more.")

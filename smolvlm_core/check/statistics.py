@@ -1,0 +1,48 @@
+"""When enough has been asked, and what it says. Pure.
+
+Three suppositions about how often a question is answered rightly: by chance (one in as many as there are options), at
+DEGRADED, at SEES. One is accepted once the answers are 1 / ERROR times likelier under it than under each of the
+others; for a true supposition another is then accepted with a probability of at most ERROR each (Wald's inequality, as
+in Armitage's sequential test of several hypotheses, J. R. Statist. Soc. B 12, 1950). A model between DEGRADED and
+SEES may be called either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Standing = Literal["sees", "degraded", "blind"]
+ERROR = 0.001
+DEGRADED, SEES = 0.55, 0.95
+MOST_QUESTIONS = 80
+
+
+def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
+    """What (right or not, number of options) of each question says so far; None: ask on."""
+    likelihoods = _log_likelihoods(outcomes)
+    best = max(likelihoods, key=lambda name: likelihoods[name])
+    others = max(value for name, value in likelihoods.items() if name != best)
+    return best if likelihoods[best] - others >= math.log(1 / ERROR) else None
+
+
+def confidence(outcomes: Sequence[tuple[bool, int]], of: Standing) -> float:
+    """How sure that one is among the three, all held equally likely before: 0 to 1."""
+    likelihoods = _log_likelihoods(outcomes)
+    top = max(likelihoods.values())
+    return math.exp(likelihoods[of] - top) / sum(math.exp(value - top) for value in likelihoods.values())
+
+
+def chance_of_as_many(right: int, asked: int, options: int) -> float:
+    """The exact binomial probability of at least `right` of `asked` by guessing among `options`."""
+    p = 1 / options
+    return math.fsum(math.comb(asked, n) * p**n * (1 - p) ** (asked - n) for n in range(right, asked + 1))
+
+
+def _log_likelihoods(outcomes: Sequence[tuple[bool, int]]) -> dict[Standing, float]:
+    def of(rate: float | None) -> float:
+        rates = [rate if rate is not None else 1 / options for _, options in outcomes]
+        return sum(math.log(p if right else 1 - p) for (right, _), p in zip(outcomes, rates))
+
+    return {"sees": of(SEES), "degraded": of(DEGRADED), "blind": of(None)}

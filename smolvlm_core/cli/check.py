@@ -1,0 +1,101 @@
+"""`check`: does a backend see? Exit codes: 0 it sees, 1 blind, 2 degraded, 3 could not be checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from smolvlm_core.cli.terminal import clear_line, status
+
+if TYPE_CHECKING:
+    from smolvlm_core.check import Verdict
+
+EXIT_CODES = {"sees": 0, "blind": 1, "degraded": 2, "unchecked": 3}
+CONDITIONS = ("its picture", "no picture", "a blank one", "another's")
+
+
+def add(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="prove by questions with known answers whether a backend sees",
+        description="Draws coloured shapes and asks about them until it is plain. "
+        "Exit codes: 0 it sees, 1 blind, 2 degraded, 3 could not be checked.",
+    )
+    which = check.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--backend", metavar="B", help="a model's key, a checkpoint folder, a .gguf file or an added backend's name"
+    )
+    which.add_argument("--url", metavar="U", help="an OpenAI-compatible server, asked as any chat program asks it")
+    check.add_argument("--model", metavar="M", default="", help="the model's name on that server")
+    check.add_argument("--key", metavar="K", default="", help="that server's API key")
+    check.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for transformers")
+    check.add_argument("--json", action="store_true", help="one JSON object: verdict, figures, every question asked")
+    check.set_defaults(run=_check)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from smolvlm_core.backends.openai_api import OpenAIBackend
+    from smolvlm_core.backends.registry import choose
+    from smolvlm_core.check import check
+    from smolvlm_core.check.run import Verdict
+    from smolvlm_core.errors import LensError
+
+    name = args.backend or args.url
+    try:
+        backend = (
+            OpenAIBackend(args.url, args.model, args.key) if args.url else choose(args.backend, args.dtype).backend
+        )
+        verdict = check(backend, report=lambda done, text: status(text))
+    except LensError as error:
+        verdict = Verdict("unchecked", cause=Exception.__str__(error), mend=error.hint)
+    clear_line()
+    if args.json:
+        print(json.dumps(as_json(name, verdict), indent=1, ensure_ascii=False))
+    else:
+        tell_verdict(name, verdict, sys.stdout)
+    return EXIT_CODES[verdict.verdict]
+
+
+def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
+    """On stderr, unless told otherwise."""
+    out = to or sys.stderr
+    print(f"{name}: {verdict.verdict.upper()}", file=out)
+    for condition in CONDITIONS:
+        right, asked = verdict.accuracy(condition)  # type: ignore[arg-type]
+        if asked:
+            print(f"  with {condition}: {right} of {asked} right", file=out)
+    if verdict.asked:
+        print(
+            f"  confidence {verdict.confidence:.4f}; by guessing, as many right once in {1 / verdict.chance:,.0f}; "
+            f"{len(verdict.asked)} questions, {verdict.seconds:.1f} s",
+            file=out,
+        )
+    for line in filter(None, (verdict.cause, verdict.mend)):
+        print(f"  {line}", file=out)
+
+
+def as_json(name: str, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "backend": name,
+        "verdict": verdict.verdict,
+        "confidence": verdict.confidence,
+        "probability_by_chance": verdict.chance,
+        "accuracy": {c: list(verdict.accuracy(c)) for c in CONDITIONS},  # type: ignore[arg-type]
+        "questions": len(verdict.asked),
+        "seconds": verdict.seconds,
+        "cause": verdict.cause,
+        "mend": verdict.mend,
+        "asked": [
+            {
+                "condition": a.condition,
+                "question": a.canary.question,
+                "expected": a.canary.right,
+                "answer": a.answer,
+                "right": a.right,
+                "prompt_tokens": a.prompt_tokens,
+            }
+            for a in verdict.asked
+        ],
+    }

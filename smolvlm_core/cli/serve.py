@@ -1,0 +1,110 @@
+"""`serve`: from a checkpoint folder or a GGUF file to a running, checked llama.cpp server, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from smolvlm_core.cli.check import tell_verdict
+from smolvlm_core.cli.convert import checkpoint_folder
+from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.errors import BackendError, LensError
+
+
+def add(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run a checked llama.cpp server of a checkpoint or a GGUF file",
+        description="Convert where needed, start llama-server with the projector, prove that it sees, and keep it "
+        "running until Ctrl-C. Its address is printed on stdout.",
+    )
+    serve.add_argument(
+        "model", metavar="MODEL", help="a checkpoint folder, a model's key, or a text model's .gguf file"
+    )
+    serve.add_argument("--projector", metavar="F", type=Path, help="the mmproj file (default: the one beside it)")
+    serve.add_argument("--quantize", metavar="Q", help="serve this quantization of a checkpoint (default: F16)")
+    serve.add_argument("--out", metavar="DIR", type=Path, help="where converted files are kept")
+    serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one only)")
+    serve.add_argument("--port", type=positive, default=8080)
+    serve.add_argument("--ctx-size", metavar="N", type=positive, help="context in tokens (default: the model's own)")
+    serve.add_argument("--gpu-layers", metavar="N", type=int, help="layers on the GPU (default: llama-server decides)")
+    serve.add_argument("--threads", metavar="N", type=positive)
+    serve.add_argument("--llama-server", metavar="F", default="", help="the program to use")
+    serve.add_argument("--no-check", action="store_true", help="do not prove first that it sees")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from smolvlm_core.backends.registry import gguf_entry
+    from smolvlm_core.gguf_file import read_gguf
+    from smolvlm_core.servers import LlamaServer, ServerOptions
+
+    text = _text_model(args)
+    entry = gguf_entry(text, args.projector)
+    if not entry.projector:
+        raise LensError(
+            f"{text.name} has no projector beside it: it would answer about pictures that it never saw.",
+            "Give its mmproj file with --projector, or convert the checkpoint: `python -m smolvlm_core convert`.",
+        )
+    facts = read_gguf(text)
+    context = min(args.ctx_size or facts.context_tokens, facts.context_tokens)
+    options = ServerOptions(
+        text,
+        Path(entry.projector),
+        context,
+        args.gpu_layers,
+        args.threads,
+        program=args.llama_server,
+        host=args.host,
+        port=args.port,
+    )
+    server = LlamaServer.start(options, lambda line, _: status(line))
+    try:
+        clear_line()
+        if server.program.warning:
+            print(f"warning: {server.program.warning}", file=sys.stderr)
+        if not args.no_check and not _sees(server.url, text.name):
+            return 1
+        print(f"{server.url}/v1", flush=True)
+        print(f"OpenAI-compatible; log: {server.log}; Ctrl-C stops it.", file=sys.stderr)
+        while server.alive:
+            time.sleep(0.5)
+        raise BackendError(f"llama-server ended: {server.why_it_ended()}", f"Its log is {server.log}.")
+    finally:
+        server.stop()
+
+
+def _sees(url: str, name: str) -> bool:
+    from smolvlm_core.backends.openai_api import OpenAIBackend
+    from smolvlm_core.check import check
+
+    verdict = check(OpenAIBackend(url), report=lambda done, text: status(text), cancel=threading.Event())
+    clear_line()
+    tell_verdict(name, verdict)
+    if verdict.verdict == "blind":
+        print("error: it does not see; not served. --no-check serves it all the same.", file=sys.stderr)
+    return verdict.verdict != "blind"
+
+
+def _text_model(args: argparse.Namespace) -> Path:
+    """The .gguf given, or the one converted from a checkpoint."""
+    if args.model.endswith(".gguf"):
+        return Path(args.model)
+    from smolvlm_core.convert import convert
+    from smolvlm_core.paths import data_folder
+
+    checkpoint = checkpoint_folder(args.model)
+    made = convert(
+        checkpoint,
+        args.out or data_folder() / "gguf" / checkpoint.name,
+        [args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
+        report=lambda text, share: status(text if share is None else f"{text}: {share:.0%}"),
+    )
+    clear_line()
+    assert made.projector is not None
+    args.projector = args.projector or made.projector.path
+    return made.texts[-1].path

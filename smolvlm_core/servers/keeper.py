@@ -1,0 +1,51 @@
+"""Runs a program and ends it when whoever started this is gone, killed or not: the other end of stdin closes then.
+
+    python keeper.py PROGRAM ARGUMENTS…
+
+Uses the standard library only, so that it starts at once and depends on nothing of this project.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+SECONDS_TO_END = 5
+
+
+def _die_with_me() -> Callable[[], None] | None:
+    """On Linux the kernel ends the program when this process is killed; elsewhere nothing more can be done."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    set_parent_death_signal = 1
+    return lambda: libc.prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def main() -> int:
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=_die_with_me())
+
+    def end() -> None:
+        process.terminate()
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            sys.stdin.buffer.read()
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, daemon=True).start())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; who started this decides
+    return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
