@@ -95,6 +95,7 @@ def send(text: str) -> None:
 choice = sidebar.draw(store, "image")
 conversation = state.conversation("image")
 st.title("Image chat")
+sidebar.warn_if_blind(choice)
 if conversation is None:
     st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
 question = st.chat_input(

@@ -114,6 +114,7 @@ if conversation and st.session_state["clip"] is None:
     st.session_state["clip"] = clip_of_conversation(store, conversation)
 clip: Clip | None = st.session_state["clip"]
 st.title("Video chat")
+sidebar.warn_if_blind(choice)
 if clip is None:
     st.caption("Choose a clip. The model is shown some of its frames: you see which, and decide.")
 state.show_notices()

@@ -5,7 +5,9 @@ import math
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av  # before decord, whose own copy of FFmpeg keeps it from opening libvpx
 import numpy as np
@@ -13,7 +15,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from smolvlm_core import catalog
+from smolvlm_core.backends.llama_cpp import SERVERS, LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.convert import convert
+from smolvlm_core.gguf_file import read_gguf, spec_of
+from smolvlm_core.servers import ServerOptions
 from smolvlm_core.store import Store, open_store
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,6 +44,33 @@ def store(own_data_folder: Path) -> Store:
 def backend() -> TransformersBackend:
     """The bundled model, for real."""
     return TransformersBackend(catalog.bundled())
+
+
+@dataclass(frozen=True)
+class Ggufs:
+    """The bundled model, converted. `quantized` is Q4_K_M."""
+
+    text: Path
+    projector: Path
+    quantized: Path
+
+    def options(self, **more: Any) -> ServerOptions:
+        return ServerOptions(self.text, self.projector, 2048, **more)
+
+    def backend(self, **more: Any) -> LlamaCppBackend:
+        return LlamaCppBackend(spec_of(read_gguf(self.text), read_gguf(self.projector)), self.options(**more))
+
+
+@pytest.fixture(scope="session")
+def ggufs(tmp_path_factory: pytest.TempPathFactory) -> Ggufs:
+    made = convert(catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M"])
+    return Ggufs(made.texts[0].path, made.projector.path, made.texts[1].path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_server_is_left() -> Iterator[None]:
+    yield
+    SERVERS.close()
 
 
 def drawn(color: str = "red", shape: str = "ellipse", size: int = 300, background: str = "white") -> Image.Image:

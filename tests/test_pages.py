@@ -1,4 +1,4 @@
-"""Both pages by AppTest, with the bundled model."""
+"""The pages by AppTest, with the bundled model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from smolvlm_core.backends.registry import added
 from smolvlm_core.chat import active_turns
 from smolvlm_core.store import Store, open_store
-from tests.conftest import Writer, drawn, encoded
+from tests.conftest import Ggufs, Writer, drawn, encoded
+from tests.llama import needs_llama_cpp
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -210,3 +212,52 @@ def test_settings_are_used(name: str) -> None:
     app = page(name)
     app.slider(key="max_new_tokens").set_value(32).run()
     assert not app.exception and app.slider(key="max_new_tokens").value == 32
+
+
+def test_the_backends_page_lists_what_there_is_and_refuses_what_is_not() -> None:
+    app = page("backends")
+    assert "SmolVLM Shapes (bundled)" in texts(app)
+    app.text_input(key="gguf_text").set_value("/nowhere/model.gguf")
+    next(b for b in app.button if b.label == "Add").click()
+    app.run()
+    assert "There is no file /nowhere/model.gguf" in texts(app)
+    app.text_input(key="server_url").set_value("http://127.0.0.1:9")
+    [b for b in app.button if b.label == "Add"][-1].click()
+    app.run()
+    assert "Nothing answers at http://127.0.0.1:9" in texts(app)
+    assert app.text_input(key="server_url").value == "http://127.0.0.1:9"  # nothing typed is lost
+
+
+def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.gguf"
+    alone.write_bytes(ggufs.text.read_bytes())
+    app = page("backends")
+    app.text_input(key="gguf_text").set_value(str(alone))
+    next(b for b in app.button if b.label == "Add").click()
+    app.run()
+    assert not app.error
+    entry = added()[0]
+    assert entry.projector == ""
+    chat = page("image_chat")
+    chat.selectbox(key="model").set_value(entry.key).run()
+    assert "has no vision projector" in texts(chat)
+    upload(chat, RED)
+    asked(chat, "What color is the circle?")
+    assert "cannot be shown pictures" in texts(chat)
+
+
+@needs_llama_cpp
+def test_a_pair_of_ggufs_is_added_and_answers(ggufs: Ggufs) -> None:
+    app = page("backends")
+    app.text_input(key="gguf_text").set_value(str(ggufs.quantized))
+    next(b for b in app.button if b.label == "Add").click()
+    app.run()
+    entry = added()[0]
+    assert entry.projector == str(ggufs.projector.resolve())
+    chat = page("image_chat")
+    chat.selectbox(key="model").set_value(entry.key).run()
+    upload(chat, RED)
+    asked(chat, "What color is the circle?")
+    assert "Red." in texts(chat) and not chat.error
+    kept = open_store().messages(open_store().conversations("image")[0].id)[-1]
+    assert "llama.cpp" in kept.model and "Q4_K_M" in kept.revision and kept.stats["image_tokens"] == 180

@@ -16,5 +16,6 @@ st.navigation(
     [
         st.Page(PAGES / "image_chat.py", title="Image chat", icon=":material/image:", default=True),
         st.Page(PAGES / "video_chat.py", title="Video chat", icon=":material/movie:"),
+        st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),
     ]
 ).run()

@@ -11,7 +11,9 @@ import streamlit as st
 
 from smolvlm_core import catalog, export
 from smolvlm_core.answering import running_answer
-from smolvlm_core.backends.base import GenerationSettings
+from smolvlm_core.backends import registry
+from smolvlm_core.backends.base import Backend, GenerationSettings
+from smolvlm_core.backends.llama_cpp import SERVERS, LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError
@@ -19,7 +21,8 @@ from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB, this_machine
 from smolvlm_core.prompt import check_text
 from smolvlm_core.store import ConversationInfo, Kind, Store
-from ui import state
+from ui import backend_list, state
+from ui.backend_list import told_size
 
 
 @dataclass(frozen=True)
@@ -27,35 +30,78 @@ class Choice:
     """What the sidebar says the next question is answered with."""
 
     spec: ModelSpec
-    backend: TransformersBackend
+    backend: Backend
     settings: GenerationSettings
+    note: str = ""
 
 
 def draw(store: Store, kind: Kind) -> Choice:
     with st.sidebar:
-        spec = _model()
+        chosen = _model()
         status = st.container()
-        settings, dtype = _settings()
-        backend = TransformersBackend(spec, dtype)  # type: ignore[arg-type]
+        settings, dtype = _settings(is_transformers=isinstance(chosen.backend, TransformersBackend))
+        backend = chosen.backend
+        if isinstance(backend, TransformersBackend):
+            backend = TransformersBackend(chosen.spec, dtype)  # type: ignore[arg-type]
         with status:
             _status(backend)
         _conversations(store, kind)
-    return Choice(spec, backend, settings)
+    return Choice(chosen.spec, backend, settings, chosen.note)
 
 
-def _model() -> ModelSpec:
+def warn_if_blind(choice: Choice) -> None:
+    """Above the chat, before anything is asked: a model that cannot be shown pictures."""
+    if isinstance(choice.backend, LlamaCppBackend) and choice.backend.options.projector is None:
+        st.error(
+            f"**{choice.spec.title} has no vision projector.** Served like this, it would answer fluently about pictures "
+            "that it never saw. Pictures are therefore refused here. On the Backends page, add it again with its `mmproj` "
+            "file, or convert the checkpoint: that makes both.",
+            icon=":material/visibility_off:",
+        )
+
+
+def _model() -> registry.Choice:
     default, why = catalog.default_model(this_machine())
     folders = [name for name in st.session_state["folders"] if Path(name).is_dir()]
-    names = [spec.key for spec in catalog.models()] + folders
+    titles = backend_list.titles()
+    names = [spec.key for spec in catalog.models()] + folders + list(titles)
     if st.session_state["model"] not in names:
         st.session_state["model"] = default.key
-    st.selectbox("Model", names, key="model", format_func=lambda name: catalog.find(name).title)
-    spec = catalog.find(st.session_state["model"])
-    here = "on this machine" if catalog.is_cached(spec) else f"{spec.weights_bytes / GIB:.1f} GiB to download"
-    facts = f"{spec.parameters / 1e6:,.0f} M parameters, {here}. {spec.tokens_per_square_image} tokens a picture, {spec.geometry.tokens_per_tile} a frame."
-    lines = [spec.note and f":orange[:material/info: **{spec.note}**]", why if spec.key == default.key else "", facts]
+    st.selectbox(
+        "Model",
+        names,
+        key="model",
+        format_func=lambda name: titles.get(name) or catalog.find(name).title,
+        help="More can be added on the Backends page: GGUF files for llama.cpp, and servers.",
+    )
+    try:
+        chosen = registry.choose(st.session_state["model"])
+    except LensError as error:
+        st.error(f"{error} The default model is used instead.", icon=":material/error:")
+        chosen = registry.choose(default.key)
+    spec = chosen.spec
+    lines = [
+        chosen.note and f":orange[:material/info: **{chosen.note}**]",
+        why if spec.key == default.key else "",
+        _facts(chosen),
+    ]
     st.caption("  \n".join(filter(None, lines)))
-    return spec
+    return chosen
+
+
+def _facts(chosen: registry.Choice) -> str:
+    spec = chosen.spec
+    picture = spec.tokens_per_square_image
+    frame = spec.geometry.tokens_per_tile * (2 if spec.geometry.always_overview else 1)
+    costs = f"{picture} tokens a picture, {frame} a frame."
+    if isinstance(chosen.backend, TransformersBackend):
+        here = "on this machine" if catalog.is_cached(spec) else f"{spec.weights_bytes / GIB:.1f} GiB to download"
+        return f"{spec.parameters / 1e6:,.0f} M parameters, {here}. {costs}"
+    if isinstance(chosen.backend, LlamaCppBackend):
+        if chosen.backend.options.projector is None:
+            return f"{spec.parameters / 1e6:,.0f} M parameters."
+        return f"{spec.parameters / 1e6:,.0f} M parameters, with its projector. {costs}"
+    return f"About {costs}"
 
 
 def _add_folder() -> None:
@@ -69,7 +115,7 @@ def _add_folder() -> None:
     st.session_state["folder"] = ""
 
 
-def _settings() -> tuple[GenerationSettings, str]:
+def _settings(*, is_transformers: bool) -> tuple[GenerationSettings, str]:
     with st.expander("Settings", icon=":material/tune:"):
         tokens = st.slider("Longest answer (tokens)", 16, 1024, step=16, key="max_new_tokens")
         temperature = st.slider(
@@ -84,7 +130,13 @@ def _settings() -> tuple[GenerationSettings, str]:
         )
         penalty = st.slider("Repetition penalty", 1.0, 2.0, step=0.05, key="repetition_penalty")
         system = st.text_area("System prompt", key="system_prompt", placeholder="None", height=70)
-        dtype = st.selectbox("Precision", ["bfloat16", "float32"], key="dtype", help="float32 takes twice the memory.")
+        dtype = st.selectbox(
+            "Precision",
+            ["bfloat16", "float32"],
+            key="dtype",
+            disabled=not is_transformers,
+            help="Of models run by transformers. float32 takes twice the memory.",
+        )
         st.text_input(
             "Checkpoint folder",
             key="folder",
@@ -101,30 +153,36 @@ def _settings() -> tuple[GenerationSettings, str]:
 
 
 @st.fragment(run_every=1.0)
-def _status(backend: TransformersBackend) -> None:
+def _status(backend: Backend) -> None:
     """Where the model stands. Once the page has been drawn, starts loading what is on this machine."""
+    if isinstance(backend, TransformersBackend | LlamaCppBackend):
+        _handle_status(backend)
+    else:
+        st.caption(":material/cloud: Runs elsewhere: asked when you ask")
+    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    loaded = f"models loaded: {len(POOL.loaded())}"
+    if servers := SERVERS.running():
+        loaded += f" · llama-server: {len(servers)}"
+    st.caption(f"App memory {told_size(used)} of {told_size(total)} · {loaded}")
+
+
+def _handle_status(backend: TransformersBackend | LlamaCppBackend) -> None:
     handle = backend.handle
     if handle.state == "loading":
         st.progress(handle.status_fraction or 0.0, text=f":material/hourglass_top: {handle.status_text}…")
     elif handle.state == "failed":
         st.error(str(handle.error), icon=":material/error:")
         st.button("Try again", on_click=_load_again, args=(handle,), key="retry_load")
-    elif handle.state == "ready" and (loaded := handle.loaded) is not None:
-        device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
-        st.caption(
-            f":green[:material/check_circle: **Ready on {device}**], {_size(loaded.memory_bytes)} of weights, "
-            f"loaded in {loaded.load_seconds:.1f} s"
-        )
-    elif not catalog.is_cached(backend.spec):
+    elif handle.state == "ready":
+        st.caption(f":green[:material/check_circle: **Ready**] {backend_list.ready_told(backend)}")
+    elif isinstance(backend, TransformersBackend) and not catalog.is_cached(backend.spec):
         st.caption(":material/download: Downloaded with the first question")
     else:
         st.caption(":material/hourglass_empty: Not loaded: the next question loads it")
         _preload_once(backend)
-    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
-    st.caption(f"App memory {_size(used)} of {_size(total)} · models loaded: {len(POOL.loaded())}")
 
 
-def _preload_once(backend: TransformersBackend) -> None:
+def _preload_once(backend: TransformersBackend | LlamaCppBackend) -> None:
     """Once a session for each model, and not in the first drawing: torch would slow that down. Two tabs with two models
     that do not fit together must not push each other out for ever."""
     if st.session_state.get("painted") and backend.name not in st.session_state["preloaded"]:
@@ -133,13 +191,9 @@ def _preload_once(backend: TransformersBackend) -> None:
     st.session_state["painted"] = True
 
 
-def _load_again(handle: ModelHandle) -> None:
+def _load_again(handle: ModelHandle | ServerHandle) -> None:
     handle.reset()
     handle.preload()
-
-
-def _size(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
 
 
 def _conversations(store: Store, kind: Kind) -> None:

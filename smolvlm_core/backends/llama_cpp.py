@@ -198,7 +198,7 @@ class _Run:
         except BaseException as error:
             failure = error
         server = self.handle.server
-        if isinstance(failure, ServerGone) and server is not None and not server.alive:
+        if isinstance(failure, ServerGone) and server is not None and server.ends_within(3):
             failure = self._died(server, failure)
         memory = server.memory_bytes if server is not None else 0
         stats = tally.stats(reason, queued_seconds=queued, peak_memory_bytes=memory)

@@ -20,6 +20,7 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.prompt import build_prompt
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]
+CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank one", "another's")
 CONTROLLED = 4  # canaries that are also asked without their picture
 ANSWER = GenerationSettings(max_new_tokens=24)
 Report = Callable[[int, str], None]
@@ -103,6 +104,8 @@ class _Check:
             self._decide(outcomes, "blind" if by_chance else "degraded")
 
     def _ask(self, canary: Canary, condition: Condition, picture: Image.Image | None) -> bool:
+        if self.cancel.is_set():
+            return False
         self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}: {canary.question}")
         shown: dict[str, Image.Image] = {}
         attachments: tuple[Attachment, ...] = ()
@@ -117,6 +120,8 @@ class _Check:
                 answer += event.text
             elif isinstance(event, Stats):
                 tokens = event.prompt_tokens
+        if self.cancel.is_set():
+            return False  # half an answer is none
         right = chosen(answer, canary.options) == canary.right
         self.found.asked.append(Asked(condition, canary, answer.strip(), right, tokens))
         return right

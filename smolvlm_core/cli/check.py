@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from smolvlm_core.check import Verdict
 
 EXIT_CODES = {"sees": 0, "blind": 1, "degraded": 2, "unchecked": 3}
-CONDITIONS = ("its picture", "no picture", "a blank one", "another's")
 
 
 def add(commands: Any) -> None:
@@ -62,8 +61,10 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     """On stderr, unless told otherwise."""
     out = to or sys.stderr
     print(f"{name}: {verdict.verdict.upper()}", file=out)
+    from smolvlm_core.check import CONDITIONS
+
     for condition in CONDITIONS:
-        right, asked = verdict.accuracy(condition)  # type: ignore[arg-type]
+        right, asked = verdict.accuracy(condition)
         if asked:
             print(f"  with {condition}: {right} of {asked} right", file=out)
     if verdict.asked:
@@ -77,12 +78,14 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
 
 
 def as_json(name: str, verdict: Verdict) -> dict[str, Any]:
+    from smolvlm_core.check import CONDITIONS
+
     return {
         "backend": name,
         "verdict": verdict.verdict,
         "confidence": verdict.confidence,
         "probability_by_chance": verdict.chance,
-        "accuracy": {c: list(verdict.accuracy(c)) for c in CONDITIONS},  # type: ignore[arg-type]
+        "accuracy": {c: list(verdict.accuracy(c)) for c in CONDITIONS},
         "questions": len(verdict.asked),
         "seconds": verdict.seconds,
         "cause": verdict.cause,

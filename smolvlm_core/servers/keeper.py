@@ -6,6 +6,7 @@ Uses the standard library only, so that it starts at once and depends on nothing
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def main() -> int:
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            sys.stdin.buffer.read()
+            while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin: its lock is in the way at exit
+                pass
         end()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -92,7 +93,11 @@ class LlamaServer:
             template = Path(log.name).with_suffix(".jinja")
             template.write_text(TEMPLATE)
             command = [sys.executable, str(KEEPER), str(program.path), *arguments(options, port, template)]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT)
+            # Unless told otherwise llama-server lets any web page that the user has open read its answers.
+            environment = {"LLAMA_ARG_CORS_ORIGINS": "localhost", **os.environ}
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
         server = cls(options, program, process, f"http://{options.host}:{port}", Path(log.name))
         try:
             server._wait_until_ready(report, cancel or threading.Event())
@@ -113,6 +118,14 @@ class LlamaServer:
             return sum(int(child.memory_info().rss) for child in children)
         except psutil.Error:
             return 0
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it is gone, or goes in that time: a connection breaks a moment before its process ends."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def stop(self) -> None:
         if self._process.stdin is not None:
@@ -164,7 +177,7 @@ def telling_line(lines: Sequence[str]) -> str:
     """An error of a log, the first: later ones follow from it. Without one, the last line."""
     said = [re.sub(r"^[\d.]+ [A-Z] ", "", line).strip() for line in lines]
     marked = [s for line, s in zip(lines, said) if re.match(r"^[\d.]+ E ", line) and s]
-    worded = [s for s in said if re.search(r"\berror\b|failed|unable|out of memory|not enough", s, re.IGNORECASE)]
+    worded = [s for s in said if re.search(r"\berror\b|\bfailed\b|unable|out of memory|not enough", s, re.IGNORECASE)]
     plain = [s for s in said if s]
     return (marked or worded or plain[-1:] or ["its log is empty"])[0][:300]
 

@@ -1,0 +1,84 @@
+"""Long work in the background that any page can find again: what it says of itself, its result or its error.
+
+Knows nothing of what the work is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from smolvlm_core.errors import LensError
+
+Report = Callable[[str, float | None], None]
+
+
+class Job:
+    """One piece of work on its own thread. `error` is what a user can act on; a bug is raised by `result`."""
+
+    def __init__(self, name: str, work: Callable[[Report], Any]) -> None:
+        self.name = name
+        self.text = "Starting"
+        self.fraction: float | None = None
+        self.error: LensError | None = None
+        self._bug: BaseException | None = None
+        self._result: Any = None
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name=f"job-{name}", daemon=True)
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    @property
+    def result(self) -> Any:
+        if self._bug is not None:
+            raise self._bug
+        return self._result
+
+    def wait(self, timeout_seconds: float | None = None) -> None:
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work(self._report)
+        except LensError as error:
+            self.error = error
+        except BaseException as error:
+            self._bug = error
+
+    def _report(self, text: str, fraction: float | None) -> None:
+        self.text, self.fraction = text, fraction
+
+
+_jobs: dict[str, Job] = {}
+_lock = threading.Lock()
+
+
+def start(name: str, work: Callable[[Report], Any]) -> Job:
+    """Start some work under a name; where work of that name still runs, that is returned instead."""
+    with _lock:
+        job = _jobs.get(name)
+        if job is None or job.done:
+            job = _jobs[name] = Job(name, work)
+            job._thread.start()
+        return job
+
+
+def find(name: str) -> Job | None:
+    with _lock:
+        return _jobs.get(name)
+
+
+def named(prefix: str) -> list[Job]:
+    with _lock:
+        return [job for name, job in _jobs.items() if name.startswith(prefix)]
+
+
+def drop(name: str) -> None:
+    """Forget finished work."""
+    with _lock:
+        job = _jobs.get(name)
+        if job is not None and job.done:
+            del _jobs[name]

@@ -1,0 +1,180 @@
+"""The vision check: its statistics, its drawings, and its verdict on deployments that see and that do not."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from smolvlm_core import catalog
+from smolvlm_core.backends.base import Event, GenerationSettings
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.check import check
+from smolvlm_core.check.canaries import COLORS, SHAPES, chosen, draw_canary
+from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
+from smolvlm_core.cli import main
+from smolvlm_core.gguf_file import read_gguf, spec_of
+from smolvlm_core.prompt import Prompt, Turn
+from smolvlm_core.servers import ServerOptions
+from smolvlm_core.template import IMAGE
+from tests.conftest import Ggufs
+from tests.llama import needs_llama_cpp
+
+
+def simulated(rate: float, rng: random.Random) -> str | None:
+    outcomes: list[tuple[bool, int]] = []
+    while len(outcomes) < MOST_QUESTIONS:
+        outcomes.append((rng.random() < rate, 4))
+        if (said := standing(outcomes)) is not None:
+            return said
+    return None
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(0.25, "blind"), (0.1, "blind"), (0.95, "sees"), (1.0, "sees")])
+def test_errors_are_as_rare_as_stated(rate: float, verdict: str) -> None:
+    rng = random.Random(1)
+    found = [simulated(rate, rng) for _ in range(4000)]
+    assert sum(f not in (verdict, None) for f in found) <= 12  # 4 expected at most; 12 is beyond 1 in 1,000 of luck
+    opposite = {"sees": "blind", "blind": "sees"}[verdict]
+    assert found.count(opposite) == 0
+
+
+def test_a_model_that_sees_half_of_it_is_called_degraded() -> None:
+    rng = random.Random(2)
+    found = [simulated(0.55, rng) for _ in range(500)]
+    assert found.count("degraded") > 400 and found.count("sees") + found.count("blind") <= 4
+
+
+@given(st.lists(st.booleans(), max_size=80))
+def test_confidences_are_shares_of_one(answers: list[bool]) -> None:
+    outcomes = [(right, 4) for right in answers]
+    shares = [confidence(outcomes, of) for of in ("sees", "degraded", "blind")]
+    assert abs(sum(shares) - 1) < 1e-9
+    said = standing(outcomes)
+    assert said is None or confidence(outcomes, said) > 0.99
+
+
+def test_the_exact_binomial_probability() -> None:
+    assert chance_of_as_many(0, 10, 4) == pytest.approx(1)
+    assert chance_of_as_many(10, 10, 4) == pytest.approx(0.25**10)
+    assert chance_of_as_many(2, 2, 2) == pytest.approx(0.25)
+
+
+def test_canaries_are_fresh_and_their_answers_even() -> None:
+    drawn = [draw_canary(random.Random(seed)) for seed in range(400)]
+    assert len({c.picture.tobytes() for c in drawn}) == 400
+    for options in (tuple(COLORS), SHAPES):
+        mine = [c.right for c in drawn if c.options == options]
+        assert all(0.15 < mine.count(option) / len(mine) < 0.35 for option in options)
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ("Red.", "red"),
+        ("The circle appears to be RED!", "red"),
+        ("red or blue", None),
+        ("I cannot see any image.", None),
+        ("reddish", None),
+        ("", None),
+    ],
+)
+def test_answers_may_be_phrased_freely(answer: str, named: str | None) -> None:
+    assert chosen(answer, tuple(COLORS)) == named
+
+
+class Blinded:
+    """A real deployment whose pictures never arrive: the prompt goes on without them."""
+
+    def __init__(self, inner: TransformersBackend, show: Image.Image | None = None) -> None:
+        self.inner, self.show = inner, show
+        self.name, self.revision = "blinded", ""
+
+    def capabilities(self) -> object:
+        return self.inner.capabilities()
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        if self.show is None:
+            turns = tuple(Turn(t.role, t.content.replace(IMAGE, "")) for t in prompt.turns)
+            return self.inner.generate(Prompt(turns, ()), settings, cancel)
+        shown = self.show
+        slots = tuple(replace(s, sha256="same", open=lambda: shown) for s in prompt.slots)
+        return self.inner.generate(Prompt(prompt.turns, slots), settings, cancel)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
+    found = check(backend, seed=1)
+    assert found.verdict == "sees" and found.confidence > 0.99 and found.chance < 0.001
+    assert found.accuracy("its picture")[1] >= 12
+    for condition in ("no picture", "a blank one"):
+        right, asked = found.accuracy(condition)
+        assert asked == 4 and right <= 2
+
+
+def test_dropped_pictures_are_found_out(backend: TransformersBackend) -> None:
+    found = check(Blinded(backend), seed=1)
+    assert found.verdict == "blind"
+    assert "dropped on the way" in found.cause and found.mend
+
+
+def test_a_picture_of_something_else_each_time_is_found_out(backend: TransformersBackend) -> None:
+    noise = Image.effect_noise((384, 384), 90).convert("RGB")
+    found = check(Blinded(backend, noise), seed=1)
+    assert found.verdict == "blind" and "dropped" not in found.cause
+
+
+def test_a_check_can_be_stopped(backend: TransformersBackend) -> None:
+    stop = threading.Event()
+    found = check(backend, report=lambda done, text: stop.set() if done == 5 else None, cancel=stop)
+    assert found.verdict == "unchecked" and len(found.asked) == 5
+
+
+@needs_llama_cpp
+@pytest.mark.parametrize("which", ["text", "quantized"])
+def test_llama_cpp_with_the_projector_sees(ggufs: Ggufs, which: str) -> None:
+    text = getattr(ggufs, which)
+    spec = spec_of(read_gguf(text), read_gguf(ggufs.projector))
+    backend = LlamaCppBackend(spec, ServerOptions(text, ggufs.projector, 2048))
+    assert check(backend, seed=3).verdict == "sees"
+    backend.close()
+
+
+@needs_llama_cpp
+def test_a_text_model_alone_is_blind_with_its_cause_and_mend(ggufs: Ggufs) -> None:
+    backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048))
+    found = check(backend)
+    assert found.verdict == "blind" and "projector" in found.cause and "convert" in found.mend
+
+
+def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--backend", catalog.BUNDLED, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "sees" and told["questions"] == len(told["asked"]) >= 16
+    assert main(["check", "--url", "http://127.0.0.1:9"]) == 3
+    assert "UNCHECKED" in capsys.readouterr().out
+    assert main(["check", "--backend", "no such thing"]) == 3
+
+
+@needs_llama_cpp
+def test_convert_and_ask_by_command(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path_factory.mktemp("converted")
+    assert main(["convert", catalog.BUNDLED, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "smolvlm-shapes-F16.gguf: SEES" in said.err and "mmproj-smolvlm-shapes-F16.gguf" in said.out
+    picture = str(catalog.bundled().folder.parent.parent / "assets/gallery/1-red-circle.png")
+    asked = ["ask", "--model", str(out / "smolvlm-shapes-F16.gguf"), "--image", picture, "What color is the circle?"]
+    assert main(asked) == 0
+    assert capsys.readouterr().out.strip() == "Red."

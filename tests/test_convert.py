@@ -1,0 +1,205 @@
+"""Checkpoint → GGUF files: mends, names, what is kept, what is refused. Quantizing needs llama.cpp; converting does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smolvlm_core import catalog
+from smolvlm_core.convert import convert, verify_pair
+from smolvlm_core.convert.mends import pre_tokenizer_of, stage
+from smolvlm_core.errors import ModelError
+from smolvlm_core.gguf_file import find_projector, read_gguf, spec_of, why_not_a_pair
+from tests.conftest import Ggufs
+from tests.llama import needs_llama_cpp
+
+BUNDLED = catalog.bundled().folder
+assert BUNDLED is not None
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "my checkpoint (new)"
+    shutil.copytree(BUNDLED, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundled model's F16 pair."""
+    folder = tmp_path_factory.mktemp("made")
+    convert(BUNDLED, folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_both_files_are_made_and_verified(made: Path) -> None:
+    text, projector = made / "smolvlm-shapes-F16.gguf", made / "mmproj-smolvlm-shapes-F16.gguf"
+    findings = verify_pair(text, projector, BUNDLED, catalog.bundled())
+    assert len(findings) >= 9 and all(f.ok for f in findings), findings
+    facts, eyes = read_gguf(text), read_gguf(projector)
+    assert (facts.kind, facts.hidden_size, facts.vocab_size, facts.context_tokens) == ("text", 256, 1024, 2048)
+    assert (eyes.kind, eyes.projector_type, eyes.tile, eyes.longest_edge) == ("projector", "idefics3", 96, 192)
+    spec = spec_of(facts, eyes)
+    assert spec.geometry.tokens_per_tile == 36
+    assert spec.kv_bytes_per_token == catalog.bundled().kv_bytes_per_token
+    assert find_projector(facts) == projector
+
+
+def test_a_text_model_alone_is_no_success(made: Path) -> None:
+    findings = verify_pair(made / "smolvlm-shapes-F16.gguf", None, BUNDLED, catalog.bundled())
+    assert any(not f.ok and "no projector" in f.what for f in findings)
+
+
+def test_what_breaks_the_converter_is_mended_in_a_copy(checkpoint: Path, tmp_path: Path) -> None:
+    """A checkpoint saved again by transformers loses the text architecture; some name no preprocessor size."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["text_config"]["architectures"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    preprocessor = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    preprocessor["size"] = {}
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    before = files(checkpoint)
+    staged = stage(checkpoint, tmp_path / "staged")
+    assert [("architecture" in t, "longest edge" in t) for t in staged.told] == [(True, False), (False, True)]
+    assert json.loads((staged.folder / "preprocessor_config.json").read_text())["size"] == {"longest_edge": 384}
+    assert staged.pre_tokenizer == "smollm"
+    assert files(checkpoint) == before
+
+
+def test_a_lost_architecture_key_converts_all_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["text_config"]["architectures"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    done = convert(checkpoint, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.gguf")) == [
+        "mmproj-my-checkpoint-new-F16.gguf",
+        "my-checkpoint-new-F16.gguf",
+    ]
+    assert any("architecture" in line for line in done.told)
+
+
+def test_settings_of_the_processor_are_taken_where_the_preprocessors_file_is_missing(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    inner = json.loads((checkpoint / "preprocessor_config.json").read_text())
+    (checkpoint / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match="neither"):
+        stage(checkpoint, tmp_path / "a")
+    rewrite(checkpoint / "processor_config.json", image_processor=inner)
+    staged = stage(checkpoint, tmp_path / "b")
+    assert json.loads((staged.folder / "preprocessor_config.json").read_text()) == inner
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "name"),
+    [
+        (None, ""),
+        ({"type": "ByteLevel", "add_prefix_space": False}, ""),
+        ({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": False}, {"type": "ByteLevel"}]}, ""),
+        ({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel"}]}, "smollm"),
+    ],
+)  # fmt: skip
+def test_only_a_tokenizer_like_smollms_is_called_that(pre_tokenizer: object, name: str) -> None:
+    assert pre_tokenizer_of({"pre_tokenizer": pre_tokenizer}) == name
+
+
+def test_finished_files_are_kept_and_half_written_ones_are_not(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    (out / "smolvlm-shapes-F16.gguf").unlink()
+    (out / "smolvlm-shapes-F16.gguf.part").write_bytes(b"half")
+    again = convert(BUNDLED, out)
+    assert [again.texts[0].kept, again.projector.kept] == [False, True]
+    assert not list(out.glob("*.part")) and not list(out.glob(".convert-*"))
+    assert (out / "smolvlm-shapes-F16.gguf").read_bytes() == (made / "smolvlm-shapes-F16.gguf").read_bytes()
+
+
+def test_files_of_a_changed_checkpoint_are_made_anew(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    convert(checkpoint, out)
+    rewrite(checkpoint / "chat_template.json", chat_template="{{ messages }}")
+    done = convert(checkpoint, out)
+    assert not done.texts[0].kept and not done.projector.kept
+    assert any("made anew" in line for line in done.told)
+
+
+def test_a_failed_run_leaves_no_file_and_says_why(checkpoint: Path, tmp_path: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(ModelError, match="failed: ") as failed:
+        convert(checkpoint, tmp_path / "out")
+    assert "safetensors" in str(failed.value).lower() or "error" in str(failed.value).lower()
+    assert not list((tmp_path / "out").glob("*.gguf*"))
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(ModelError, match=r"need about .* GiB"):
+        convert(checkpoint, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.gguf"))
+
+
+@pytest.mark.parametrize(("what", "options"), [("Q9_X", {"quantizations": ["Q9_X"]}), ("q4_k", {"projector": "q4_k"})])
+def test_unknown_types_are_refused(what: str, options: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=what):
+        convert(BUNDLED, tmp_path, **options)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        convert(tmp_path, tmp_path / "out")
+
+
+def test_damaged_files_are_told_apart(made: Path, tmp_path: Path) -> None:
+    whole = (made / "mmproj-smolvlm-shapes-F16.gguf").read_bytes()
+    broken = tmp_path / "broken.gguf"
+    for data in (b"", b"GGUF", whole[:1000], b"\0" * 4096, whole[:-100_000]):
+        broken.write_bytes(data)
+        with pytest.raises(ModelError, match="not a whole GGUF"):
+            read_gguf(broken)
+    with pytest.raises(ModelError, match="no file"):
+        read_gguf(tmp_path / "nothing.gguf")
+
+
+def test_mutated_files_never_raise_anything_else(made: Path, tmp_path: Path) -> None:
+    whole = np.frombuffer((made / "smolvlm-shapes-F16.gguf").read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    path = tmp_path / "mutated.gguf"
+    for _ in range(60):
+        data = whole.copy()
+        places = rng.integers(0, 60_000, rng.integers(1, 8))
+        data[places] = rng.integers(0, 256, len(places), dtype=np.uint8)
+        path.write_bytes(data.tobytes())
+        try:
+            read_gguf(path)
+        except ModelError:
+            continue
+
+
+def test_files_that_do_not_belong_together_are_told(made: Path) -> None:
+    text, eyes = read_gguf(made / "smolvlm-shapes-F16.gguf"), read_gguf(made / "mmproj-smolvlm-shapes-F16.gguf")
+    assert why_not_a_pair(text, eyes) == ""
+    assert "not a vision projector" in why_not_a_pair(text, text)
+    assert "not a text model" in why_not_a_pair(eyes, eyes)
+
+
+@needs_llama_cpp
+def test_quantized_files_are_smaller_and_whole(ggufs: Ggufs) -> None:
+    quantized = read_gguf(ggufs.quantized)
+    assert quantized.quantization == "Q4_K_M"
+    assert quantized.size_bytes < 0.4 * read_gguf(ggufs.text).size_bytes
+    assert find_projector(quantized) == ggufs.projector

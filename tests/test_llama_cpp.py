@@ -1,0 +1,425 @@
+"""The llama.cpp backend with a real llama-server and the bundled model; its pure parts without."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from smolvlm_core import catalog
+from smolvlm_core.answering import start_answer
+from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Progress, Stats
+from smolvlm_core.backends.encoding import encode_prompt
+from smolvlm_core.backends.llama_cpp import (
+    SERVERS,
+    LlamaCppBackend,
+    LlamaServerBackend,
+    completion_request,
+    cut_for,
+    take_completion,
+)
+from smolvlm_core.backends.openai_api import OpenAIBackend, Tally
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.errors import BackendError, ModelError
+from smolvlm_core.gguf_file import read_gguf, spec_of
+from smolvlm_core.llama_programs import FIX_FROM_BUILD, Program, build_number, find_server
+from smolvlm_core.loader import POOL
+from smolvlm_core.prompt import Prompt, VisionGeometry, build_prompt
+from smolvlm_core.servers import LlamaServer, ServerOptions
+from smolvlm_core.servers.llama_server import arguments, check_files, telling_line
+from smolvlm_core.store import Store
+from smolvlm_core.template import IMAGE
+from tests.conftest import Ggufs, drawn
+from tests.llama import needs_llama_cpp
+
+PICTURES = {
+    "red": drawn("red"),
+    "blue": drawn("blue", "rectangle"),
+    "wide": drawn("green").resize((320, 180)),
+    **{f"frame {i}": drawn("red", size=120 + i) for i in range(4)},
+}
+GEOMETRY = VisionGeometry(96, 192, 36, always_overview=True)
+
+
+def picture(key: str) -> Attachment:
+    return Attachment("image", key, key, "image/png", *PICTURES[key].size)
+
+
+def clip(frames: int = 3) -> Attachment:
+    refs = tuple(FrameRef(i * 0.5, i, f"frame {i}") for i in range(frames))
+    return Attachment("video", "clip", "clip.mp4", "video/mp4", 120, 120, duration_seconds=frames * 0.5, frames=refs)
+
+
+def prompt_of(*messages: Message, system: str = "") -> Prompt:
+    return build_prompt(messages, PICTURES.__getitem__, system)
+
+
+def user(text: str, *attachments: Attachment) -> Message:
+    return Message("user", text, attachments)
+
+
+def said(events: list[Event]) -> str:
+    return "".join(e.text for e in events if isinstance(e, Delta))
+
+
+def ask(backend: object, prompt: Prompt, **settings: object) -> tuple[str, Stats]:
+    events = list(backend.generate(prompt, GenerationSettings(**settings), threading.Event()))
+    assert isinstance(events[-1], Stats)
+    assert all(not isinstance(e, Progress) for e in events[[isinstance(e, Delta) for e in events].index(True) :])
+    return said(events), events[-1]
+
+
+COLOR = "What color is the circle?"
+PROMPTS = {
+    "text": prompt_of(user("hello")),
+    "one image": prompt_of(user(COLOR, picture("red"))),
+    "a wide image": prompt_of(user("What is in the image?", picture("wide"))),
+    "several images": prompt_of(user("What is in the second image?", picture("red"), picture("blue"))),
+    "several turns": prompt_of(
+        user(COLOR, picture("red")), Message("assistant", "Red."), user("What shape is it?"), system="Be brief."
+    ),
+    "numbers and accents": prompt_of(user("Is 12345 = «déjà vu»?\n\n 漢字 🙂", picture("red"))),
+}
+VIDEO = prompt_of(user(COLOR, clip()))
+# Noise: after "Describe." this goes on for 1,200 tokens, about a second.
+ENDLESS = GenerationSettings(max_new_tokens=1800, temperature=5.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def llama(ggufs: Ggufs) -> Iterator[LlamaCppBackend]:
+    backend = ggufs.backend()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def slot_idle(llama: LlamaCppBackend) -> object:
+    def idle() -> bool:
+        server = llama.handle.server
+        return server is not None and not httpx.get(f"{server.url}/slots").json()[0]["is_processing"]
+
+    return idle
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def test_the_request_is_the_exact_prompt_with_a_mark_for_each_picture() -> None:
+    body = completion_request(PROMPTS["several images"], GenerationSettings(), "<mark>", GEOMETRY)
+    assert body["prompt"]["prompt_string"] == PROMPTS["several images"].text.replace(IMAGE, "<mark>")
+    assert len(body["prompt"]["multimodal_data"]) == 2
+    again = completion_request(PROMPTS["several images"], GenerationSettings(), "<mark>", GEOMETRY)
+    assert again == body  # the same bytes, or the server's cache does not serve the next question
+    assert (
+        completion_request(PROMPTS["text"], GenerationSettings(), "<mark>", GEOMETRY)["prompt"] == PROMPTS["text"].text
+    )
+
+
+def test_frames_are_counted_as_the_server_cuts_them() -> None:
+    assert GEOMETRY.image_tokens(VIDEO.slots) == 3 * 2 * 36
+    assert GEOMETRY.image_tokens(PROMPTS["one image"].slots) == 5 * 36
+    mixed = prompt_of(user(COLOR, picture("red")), Message("assistant", "Red."), user(COLOR, clip()))
+    assert GEOMETRY.image_tokens(mixed.slots) == 4 * 5 * 36
+    assert (cut_for(VIDEO), cut_for(mixed), cut_for(PROMPTS["text"])) == ("frames", "tiles", None)
+
+
+def test_the_end_of_an_answer_is_told_apart() -> None:
+    def reason(**event: object) -> str:
+        tally = Tally("")
+        list(take_completion({"stop": True, "generation_settings": {"n_predict": 9}, **event}, tally))
+        return tally.reason
+
+    assert reason(stop_type="eos") == "end"
+    assert reason(stop_type="limit", tokens_predicted=9) == "length"
+    assert reason(stop_type="limit", tokens_predicted=4) == "context"
+
+
+def test_the_command_line_of_the_server() -> None:
+    options = ServerOptions(Path("t.gguf"), Path("p.gguf"), 4096, gpu_layers=9, threads=3, image_max_tokens=64)
+    line = " ".join(arguments(options, 1234, Path("x.jinja")))
+    for part in ("--host 127.0.0.1 --port 1234", "--ctx-size 4096", "--mmproj p.gguf", "--gpu-layers 9", "--threads 3"):
+        assert part in line
+    assert "--image-max-tokens 64" in line
+    assert "--mmproj" not in arguments(ServerOptions(Path("t.gguf"), None, 1), 1, Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("line", "build"),
+    [
+        ("version: 6845 (5d195f17)", 6845),
+        ("version: 0.6.0 (build 11434, commit abc)", 11434),
+        ("version: 0.6.0-dev (build 0, commit unknown)", None),
+        ("version: 0 (unknown)", None),
+    ],
+)
+def test_build_numbers(line: str, build: int | None) -> None:
+    assert build_number(line) == build
+
+
+def test_an_old_build_is_warned_about() -> None:
+    assert "28273" in Program(Path("x"), "", FIX_FROM_BUILD - 1).warning
+    assert "28273" in Program(Path("x"), "", None).warning
+    assert Program(Path("x"), "", FIX_FROM_BUILD).warning == ""
+
+
+def test_the_telling_line_of_a_log() -> None:
+    log = ["0.00.1 I loading", "0.01.2 E llama_model_load: error loading model", "0.01.3 E exiting", "0.02.0 I bye"]
+    assert telling_line(log) == "llama_model_load: error loading model"
+    assert telling_line(["starting", "CUDA out of memory", "bye"]) == "CUDA out of memory"
+    assert telling_line([]) == "its log is empty"
+
+
+def test_a_missing_program_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="not a program") as refused:
+        find_server("/nowhere/llama-server")
+    assert "brew install llama.cpp" in refused.value.hint
+    monkeypatch.setenv("LLAMA_SERVER", "/nowhere/else")
+    with pytest.raises(ModelError, match="/nowhere/else"):
+        find_server()
+
+
+def test_what_is_no_llama_server_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+    with pytest.raises(ModelError, match="did not tell its version: hello"):
+        find_server(str(program))
+
+
+# --- what comes back -------------------------------------------------------------------------------------------------
+
+
+@needs_llama_cpp
+def test_it_sees_and_streams(llama: LlamaCppBackend) -> None:
+    answer, stats = ask(llama, PROMPTS["one image"])
+    assert answer == "Red."
+    assert (stats.stop_reason, stats.image_tokens, stats.new_tokens) == ("end", 180, 3)
+    assert stats.time_to_first_token_seconds and stats.tokens_per_second and stats.peak_memory_bytes > 10 * 2**20
+    assert ask(llama, prompt_of(user("What shape is blue?", picture("blue"))))[0] in ("Square.", "Rectangle.")
+    assert "smolvlm-shapes-F16.gguf" in llama.revision
+    assert llama.capabilities().images and llama.capabilities().context_tokens == 2048
+
+
+@needs_llama_cpp
+@pytest.mark.parametrize("name", PROMPTS)
+def test_the_model_reads_the_very_tokens_that_transformers_sends(llama: LlamaCppBackend, name: str) -> None:
+    """Counted by the server with the pictures, and compared one by one without: it does not tell image tokens."""
+    prompt, spec = PROMPTS[name], catalog.bundled()
+    ours = ask(llama, prompt, max_new_tokens=1)[1]
+    handle = POOL.get(spec)
+    loaded = handle.loaded or (ask(TransformersBackend(spec), PROMPTS["text"]) and handle.loaded)
+    ids = encode_prompt(prompt, spec, loaded.tokenizer, loaded.image_processor).ids
+    assert ours.prompt_tokens == len(ids)
+    server = llama.handle.server
+    for part in prompt.text.split(IMAGE):
+        body = {"content": part, "add_special": False, "parse_special": True}
+        theirs = httpx.post(f"{server.url}/tokenize", json=body).json()["tokens"]
+        assert theirs == loaded.tokenizer(part, add_special_tokens=False)["input_ids"]
+
+
+@needs_llama_cpp
+def test_a_chat_request_gives_the_same_prompt(llama: LlamaCppBackend) -> None:
+    """By the template that our servers are started with; the checkpoint's own puts a space before the picture."""
+    exact = ask(llama, PROMPTS["several turns"], max_new_tokens=4)[1]
+    chat, stats = ask(OpenAIBackend(llama.handle.server.url), PROMPTS["several turns"], max_new_tokens=4)
+    assert stats.prompt_tokens == exact.prompt_tokens
+    assert chat == "Circle."
+
+
+@needs_llama_cpp
+def test_a_follow_up_reads_only_what_is_new(llama: LlamaCppBackend) -> None:
+    ask(llama, PROMPTS["one image"])
+    after = prompt_of(user(COLOR, picture("red")), Message("assistant", "Red."), user("What shape is it?"))
+    answer, stats = ask(llama, after)
+    assert answer == "Circle."
+    assert stats.reused_tokens >= 200 and stats.prompt_tokens - stats.reused_tokens < 25
+
+
+@needs_llama_cpp
+def test_frames_of_a_clip_are_two_tiles_each(llama: LlamaCppBackend) -> None:
+    """The difference to transformers that stays: the server adds an overview to the one tile."""
+    answer, stats = ask(llama, VIDEO)
+    assert answer == "Red."
+    assert stats.image_tokens == 3 * 2 * 36
+    assert llama.handle.cut == "frames" and len(SERVERS.running()) == 1
+    assert ask(llama, PROMPTS["one image"])[1].image_tokens == 180
+    assert llama.handle.cut == "tiles"
+
+
+@needs_llama_cpp
+def test_sampling_repeats_with_its_seed(llama: LlamaCppBackend) -> None:
+    settings = {"temperature": 2.0, "max_new_tokens": 12}
+    prompt = prompt_of(user("Describe the image.", picture("blue")))
+    answers = [ask(llama, prompt, seed=seed, **settings)[0] for seed in (1, 1, 2, 3)]
+    assert answers[0] == answers[1] and len(set(answers)) > 1
+
+
+@needs_llama_cpp
+def test_a_cancel_closes_the_request_and_frees_the_slot(llama: LlamaCppBackend, slot_idle: object) -> None:
+    cancel = threading.Event()
+    events = []
+    for event in llama.generate(prompt_of(user("Describe.")), ENDLESS, cancel):
+        events.append(event)
+        if isinstance(event, Delta):
+            cancel.set()
+    assert isinstance(events[-1], Stats) and events[-1].stop_reason == "cancelled"
+    began = time.monotonic()
+    while not slot_idle():
+        assert time.monotonic() - began < 3
+        time.sleep(0.02)
+    assert ask(llama, PROMPTS["one image"])[0] == "Red."
+
+
+@needs_llama_cpp
+def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBackend) -> None:
+    release = threading.Event()
+    llama.handle.worker.submit(lambda: release.wait(20))
+    cancel = threading.Event()
+    events = llama.generate(PROMPTS["text"], GenerationSettings(), cancel)
+    assert next(events) == Progress("Waiting: 1 before you")
+    cancel.set()
+    assert [e.stop_reason for e in events if isinstance(e, Stats)] == ["cancelled"]
+    release.set()
+    late = threading.Event()
+    late.set()
+    assert list(llama.generate(PROMPTS["text"], GenerationSettings(), late))[-1].stop_reason == "cancelled"
+
+
+@needs_llama_cpp
+def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_again(
+    llama: LlamaCppBackend, store: Store
+) -> None:
+    class Fatal:
+        """The backend, whose server is killed after the first words."""
+
+        name, revision = llama.name, ""
+
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            for event in llama.generate(prompt, settings, cancel):
+                if isinstance(event, Delta):
+                    kill_server(llama)
+                yield event
+
+    conversation = store.create("image")
+    question = store.add_question(conversation, "Describe.")
+    answer = start_answer(store, Fatal(), conversation, question, ENDLESS)
+    answer.wait(30)
+    kept = store.messages(conversation)[-1]
+    assert kept.status == "failed" and kept.text
+    assert "started again" in kept.error
+    deadline = time.monotonic() + 30
+    while llama.handle.state != "ready" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert llama.handle.state == "ready"
+    assert ask(llama, PROMPTS["one image"])[0] == "Red."
+
+
+def kill_server(backend: LlamaCppBackend) -> None:
+    for child in psutil.Process(backend.handle.server._process.pid).children():
+        child.kill()
+
+
+@needs_llama_cpp
+def test_a_full_context_is_refused_with_what_to_do(ggufs: Ggufs) -> None:
+    small = ServerOptions(ggufs.text, ggufs.projector, 256)
+    backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector)), small)
+    events: list[Event] = []
+    with pytest.raises(BackendError, match="fewer pictures"):
+        for event in backend.generate(PROMPTS["several images"], GenerationSettings(), threading.Event()):
+            events.append(event)
+    assert events[-1].stop_reason == "failed"
+    backend.close()
+
+
+@needs_llama_cpp
+def test_without_a_projector_pictures_are_refused_before_anything_starts(ggufs: Ggufs) -> None:
+    blind = LlamaCppBackend(spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048))
+    assert not blind.capabilities().images
+    with pytest.raises(BackendError, match="projector"):
+        blind.generate(PROMPTS["one image"], GenerationSettings(), threading.Event())
+    assert blind.handle.server is None
+    blind.close()
+
+
+def test_files_in_the_wrong_places_are_refused_before_a_start(ggufs_without_quantizer: tuple[Path, Path]) -> None:
+    text, projector = ggufs_without_quantizer
+    with pytest.raises(BackendError, match="is a vision projector"):
+        check_files(projector, None)
+    with pytest.raises(BackendError, match="not a vision projector"):
+        check_files(text, text)
+
+
+@pytest.fixture(scope="module")
+def ggufs_without_quantizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    from smolvlm_core.convert import convert
+
+    made = convert(catalog.bundled().folder, tmp_path_factory.mktemp("pair"))
+    return made.texts[0].path, made.projector.path
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+
+@needs_llama_cpp
+def test_a_failed_start_shows_the_logs_line(ggufs: Ggufs, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    data = ggufs.text.read_bytes()
+    damaged.write_bytes(data.replace(b"blk.0.attn_q.weight", b"blk.0.attn_X.weight"))
+    with pytest.raises(BackendError, match=r"tensor 'blk\.0\.attn_q\.weight'") as failed:
+        LlamaServer.start(ServerOptions(damaged, None, 256), lambda *_: None)
+    assert ".log" in failed.value.hint
+
+
+@needs_llama_cpp
+def test_one_running_elsewhere_is_used_by_its_address(ggufs: Ggufs) -> None:
+    server = LlamaServer.start(ggufs.options(), lambda *_: None)
+    try:
+        spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
+        elsewhere = LlamaServerBackend(spec, f"{server.url}/v1")
+        assert elsewhere.capabilities().images and elsewhere.capabilities().context_tokens == 2048
+        assert ask(elsewhere, PROMPTS["one image"])[0] == "Red."
+        assert "smolvlm-shapes-F16.gguf" in elsewhere.revision
+    finally:
+        server.stop()
+    with pytest.raises(BackendError, match="Nothing answers"):
+        elsewhere.generate(PROMPTS["text"], GenerationSettings(), threading.Event())
+
+
+@needs_llama_cpp
+def test_the_server_ends_with_the_app_even_when_that_is_killed(ggufs: Ggufs, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from smolvlm_core.servers import LlamaServer, ServerOptions\n"
+        "s = LlamaServer.start(ServerOptions(Path(sys.argv[1]), None, 256), lambda *_: None)\n"
+        "print(s._process.pid, flush=True); time.sleep(600)"
+    )
+    environment = {**os.environ, "SMOLVLM_LENS_DATA": str(tmp_path)}
+    app = subprocess.Popen([sys.executable, "-c", code, ggufs.text], stdout=subprocess.PIPE, env=environment)
+    assert app.stdout is not None
+    keeper = psutil.Process(int(app.stdout.readline()))
+    server = keeper.children()[0]
+    assert "llama-server" in server.name()
+    app.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+    app.wait()
+    psutil.wait_procs([keeper, server], timeout=15)
+    assert not server.is_running() and not keeper.is_running()
+
+
+@needs_llama_cpp
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+def test_the_server_ends_with_its_keeper(ggufs: Ggufs) -> None:
+    server = LlamaServer.start(ServerOptions(ggufs.text, None, 256), lambda *_: None)
+    child = psutil.Process(server._process.pid).children()[0]
+    server._process.kill()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
+    server.stop()

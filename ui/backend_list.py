@@ -1,0 +1,52 @@
+"""What the sidebar and the Backends page say of a backend: its title, where it stands, its last verdict."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from smolvlm_core.backends import registry
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.registry import Added
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.errors import LensError
+from smolvlm_core.machine import GIB
+
+
+def told_size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
+
+
+def entries() -> tuple[Added, ...]:
+    """Those that a user has added; a list that cannot be read is told, and the page goes on without it."""
+    try:
+        return registry.added()
+    except LensError as error:
+        st.error(str(error), icon=":material/error:")
+        return ()
+
+
+def titles() -> dict[str, str]:
+    """Key → what is shown in a choice of models."""
+    return {entry.key: f"{entry.title} · {kind_told(entry)}" for entry in entries()}
+
+
+def kind_told(entry: Added) -> str:
+    if entry.kind == "url":
+        return "llama-server elsewhere" if entry.is_llama_server else "server"
+    return "llama.cpp" if entry.projector else "llama.cpp, no projector"
+
+
+def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:
+    if isinstance(backend, TransformersBackend):
+        loaded = backend.handle.loaded
+        if loaded is None:
+            return ""
+        device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
+        return f"on {device}, {told_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s"
+    server = backend.handle.server
+    if server is None:
+        return ""
+    return (
+        f"llama-server {server.program.version}, {told_size(server.memory_bytes)}, "
+        f"started in {backend.handle.load_seconds:.1f} s"
+    )

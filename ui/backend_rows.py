@@ -1,0 +1,145 @@
+"""The rows of the Backends page: each backend's state, check and removal; conversions as they go on."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import streamlit as st
+
+from smolvlm_core import jobs
+from smolvlm_core.backends import registry
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.registry import Added
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.catalog import bundled
+from smolvlm_core.check import CONDITIONS, Verdict, check
+from smolvlm_core.errors import LensError
+from smolvlm_core.loader import POOL
+from ui import backend_list, state
+
+_COLORS = {"sees": "green", "degraded": "orange", "blind": "red", "unchecked": "gray"}
+_ICONS = {"sees": "visibility", "degraded": "warning", "blind": "visibility_off", "unchecked": "help"}
+
+
+@st.fragment(run_every=1.0)
+def draw() -> None:
+    loaded = {handle.spec.key: handle.spec for handle in POOL.loaded()}
+    for spec in {bundled().key: bundled(), **loaded}.values():
+        _row(spec.key, spec.title, "transformers", TransformersBackend(spec), None)
+    for entry in backend_list.entries():
+        try:
+            backend = registry.of_entry(entry).backend
+        except LensError as error:
+            _broken(entry, error)
+            continue
+        _row(entry.key, entry.title, backend_list.kind_told(entry), backend, entry)
+
+
+def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None) -> None:
+    with st.container(border=True, key=f"row_{re.sub(r'[^A-Za-z0-9]+', '-', key)}"):
+        name, actions = st.columns([3, 2], vertical_alignment="center")
+        name.markdown(f"**{title}**  \n:gray[{kind} · {_state_told(backend)}]")
+        job = jobs.find(f"check {key}")
+        with actions, st.container(horizontal=True, horizontal_alignment="right"):
+            st.button(
+                "Check",
+                key=f"check_{key}",
+                icon=":material/visibility:",
+                disabled=job is not None and not job.done,
+                help="Does it see? Questions about fresh drawings, with known answers.",
+                on_click=_begin_check,
+                args=(key, backend),
+            )
+            if isinstance(backend, LlamaCppBackend) and backend.handle.state == "ready":
+                st.button(
+                    "Stop",
+                    key=f"stop_{key}",
+                    icon=":material/stop:",
+                    on_click=_stop,
+                    args=(backend,),
+                    help="Ends llama-server",
+                )
+            if entry is not None:
+                st.button(
+                    "Remove",
+                    key=f"remove_{key}",
+                    icon=":material/delete:",
+                    help="From this list; files are kept",
+                    on_click=_remove,
+                    args=(entry, backend),
+                )
+        if job is not None:
+            _verdict(job)
+
+
+def _state_told(backend: Backend) -> str:
+    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
+        return "runs elsewhere"
+    handle = backend.handle
+    if handle.state == "ready":
+        return f"ready, {backend_list.ready_told(backend)}"
+    if handle.state == "failed":
+        return f"failed: {handle.error}"
+    return {"loading": f"{handle.status_text}…", "not loaded": "not started"}[handle.state]
+
+
+def _broken(entry: Added, error: LensError) -> None:
+    with st.container(border=True):
+        st.markdown(f"**{entry.title}**")
+        st.error(str(error), icon=":material/error:")
+        st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
+
+
+def _begin_check(key: str, backend: Backend) -> None:
+    def work(report: jobs.Report) -> Verdict:
+        return check(backend, lambda done, text: report(text, None))
+
+    jobs.start(f"check {key}", work)
+
+
+def _verdict(job: jobs.Job) -> None:
+    if not job.done:
+        st.caption(f":material/hourglass_top: {job.text}")
+        return
+    found: Verdict = job.result
+    color, icon = _COLORS[found.verdict], _ICONS[found.verdict]
+    st.badge(found.verdict.capitalize(), icon=f":material/{icon}:", color=color)  # type: ignore[arg-type]
+    counts = {name: found.accuracy(name) for name in CONDITIONS}
+    told = ", ".join(f"{name}: {right} of {asked}" for name, (right, asked) in counts.items() if asked)
+    if told:
+        by_chance = f"As many by guessing: once in {1 / found.chance:,.0f}."
+        st.caption(f"Right with {told}. {by_chance} {found.seconds:.1f} s.")
+    for line in filter(None, (found.cause, found.mend)):
+        st.caption(line)
+
+
+def _stop(backend: LlamaCppBackend) -> None:
+    backend.close()
+
+
+def _remove(entry: Added, backend: Backend | None) -> None:
+    try:
+        registry.forget(entry.key)
+    except LensError as error:
+        state.notify(error)
+        return
+    if isinstance(backend, LlamaCppBackend):
+        backend.close()
+    jobs.drop(f"check {entry.key}")
+
+
+@st.fragment(run_every=0.5)
+def conversions() -> None:
+    """Conversions of this app, running and finished, until dismissed."""
+    for job in jobs.named("convert "):
+        folder = job.name.removeprefix("convert ")
+        if not job.done:
+            st.progress(job.fraction or 0.0, text=f"{folder}: {job.text}")
+            continue
+        if job.error is not None:
+            st.error(f"{folder}: {job.error}", icon=":material/error:")
+        else:
+            st.success(f"Converted and added: {job.result.title}", icon=":material/check:")
+        st.button("Dismiss", key=f"dismiss_{job.name}", on_click=partial(jobs.drop, job.name), type="tertiary")
