@@ -77,7 +77,7 @@ programs, listed, adding = st.container(), st.container(), st.container()
 with programs:
     try:
         found = llama_programs.find_server()
-        st.caption(f":material/terminal: llama-server: version {found.version}")
+        st.caption(f":material/terminal: llama-server {found.told}")
         if found.warning:
             st.warning(found.warning, icon=":material/update:")
     except LensError as error:

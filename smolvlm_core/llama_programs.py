@@ -32,6 +32,11 @@ class Program:
     build: int | None
 
     @property
+    def told(self) -> str:
+        """b11434 where the build is known, else what it calls itself."""
+        return f"b{self.build}" if self.build else self.version
+
+    @property
     def warning(self) -> str:
         """What a user should know of this build; "" for a new enough one."""
         if self.build is None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.clips import number_in, remuxed, write_numbered
 from tests.conftest import drawn
+from tests.llama import needs_llama_cpp
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
@@ -199,3 +200,26 @@ def test_nothing_is_wider_than_the_screen(page: playwright.Page, width: int, sch
         page.get_by_role("heading", name=name).wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.get_by_test_id("stException").count() == 0
+
+
+@needs_llama_cpp
+def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: playwright.Page, tmp_path: Path) -> None:
+    page.get_by_role("link", name="Backends").click()
+    page.get_by_role("heading", name="Backends", exact=True).wait_for()
+    page.get_by_role("textbox", name="Save to").fill(str(tmp_path / "gguf"))
+    page.get_by_role("button", name="Convert", exact=True).click()
+    page.get_by_text("Converted and added: smolvlm-shapes-F16").wait_for(timeout=120_000)
+    row = page.locator("[class*='st-key-row_gguf']", has_text="smolvlm-shapes-F16")
+    row.get_by_role("button", name="Check").click()
+    playwright.expect(row.get_by_text("Sees")).to_be_visible(timeout=120_000)
+    page.get_by_role("link", name="Image chat").click()
+    page.get_by_role("heading", name="Image chat").wait_for()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="smolvlm-shapes-F16 · llama.cpp").click()
+    page.get_by_text("Ready llama-server").wait_for()
+    drawn("blue").save(tmp_path / "blue.png")
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
+    page.get_by_text("180 image tokens").wait_for()
+    ask(page, "What color is the circle?")
+    finished(page)
+    assert answers(page)[0].startswith("Blue.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from smolvlm_core.backends import registry
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.errors import LensError
+from smolvlm_core.loader import POOL
 from smolvlm_core.machine import GIB
 
 
@@ -36,6 +38,29 @@ def kind_told(entry: Added) -> str:
     return "llama.cpp" if entry.projector else "llama.cpp, no projector"
 
 
+def states() -> list[tuple[str, str]]:
+    """Every backend that is loaded or was added, and where it stands."""
+    out = [(f"{h.spec.title} · transformers", state_told(TransformersBackend(h.spec, h.dtype))) for h in POOL.loaded()]
+    for entry in entries():
+        try:
+            told = state_told(registry.of_entry(entry).backend)
+        except LensError as error:
+            told = str(error)
+        out.append((f"{entry.title} · {kind_told(entry)}", told))
+    return out
+
+
+def state_told(backend: Backend) -> str:
+    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
+        return "runs elsewhere"
+    handle = backend.handle
+    if handle.state == "ready":
+        return f"ready, {ready_told(backend)}"
+    if handle.state == "failed":
+        return f"failed: {handle.error}"
+    return {"loading": f"{handle.status_text}…", "not loaded": "not started"}[handle.state]
+
+
 def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:
     if isinstance(backend, TransformersBackend):
         loaded = backend.handle.loaded
@@ -47,6 +72,6 @@ def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:
     if server is None:
         return ""
     return (
-        f"llama-server {server.program.version}, {told_size(server.memory_bytes)}, "
+        f"llama-server {server.program.told}, {told_size(server.memory_bytes)}, "
         f"started in {backend.handle.load_seconds:.1f} s"
     )

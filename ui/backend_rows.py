@@ -40,7 +40,7 @@ def draw() -> None:
 def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None) -> None:
     with st.container(border=True, key=f"row_{re.sub(r'[^A-Za-z0-9]+', '-', key)}"):
         name, actions = st.columns([3, 2], vertical_alignment="center")
-        name.markdown(f"**{title}**  \n:gray[{kind} · {_state_told(backend)}]")
+        name.markdown(f"**{title}**  \n:gray[{kind} · {backend_list.state_told(backend)}]")
         job = jobs.find(f"check {key}")
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
             st.button(
@@ -72,17 +72,6 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                 )
         if job is not None:
             _verdict(job)
-
-
-def _state_told(backend: Backend) -> str:
-    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
-        return "runs elsewhere"
-    handle = backend.handle
-    if handle.state == "ready":
-        return f"ready, {backend_list.ready_told(backend)}"
-    if handle.state == "failed":
-        return f"failed: {handle.error}"
-    return {"loading": f"{handle.status_text}…", "not loaded": "not started"}[handle.state]
 
 
 def _broken(entry: Added, error: LensError) -> None:

@@ -13,7 +13,7 @@ from smolvlm_core import catalog, export
 from smolvlm_core.answering import running_answer
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend, GenerationSettings
-from smolvlm_core.backends.llama_cpp import SERVERS, LlamaCppBackend, ServerHandle
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import LensError
@@ -160,10 +160,11 @@ def _status(backend: Backend) -> None:
     else:
         st.caption(":material/cloud: Runs elsewhere: asked when you ask")
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
-    loaded = f"models loaded: {len(POOL.loaded())}"
-    if servers := SERVERS.running():
-        loaded += f" · llama-server: {len(servers)}"
-    st.caption(f"App memory {told_size(used)} of {told_size(total)} · {loaded}")
+    st.caption(f"App memory {told_size(used)} of {told_size(total)} · models loaded: {len(POOL.loaded())}")
+    with st.expander("Backends", icon=":material/dns:"):
+        for name, told in backend_list.states():
+            st.caption(f"**{name}**  \n{told}")
+        st.caption("Add, check and remove them on the Backends page.")
 
 
 def _handle_status(backend: TransformersBackend | LlamaCppBackend) -> None:

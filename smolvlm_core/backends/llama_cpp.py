@@ -47,7 +47,7 @@ class LlamaCppBackend:
     @property
     def revision(self) -> str:
         server = self.handle.server
-        return f"{self.options.text.name}, llama.cpp {server.program.version}" if server else self.options.text.name
+        return f"{self.options.text.name}, llama.cpp {server.program.told}" if server else self.options.text.name
 
     def capabilities(self) -> Capabilities:
         sees = self.options.projector is not None
