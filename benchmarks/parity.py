@@ -117,7 +117,8 @@ def first_token_of_server(backend: LlamaCppBackend, prompt: Prompt, count: int =
     server = backend.handle.ensure_running(cut_for(prompt), threading.Event())
     mark = server_properties(server.url)["media_marker"] if prompt.slots else IMAGE
     body = completion_request(prompt, replace(SETTINGS, max_new_tokens=1), mark, backend.spec.geometry)
-    body |= {"stream": False, "n_probs": count, "return_progress": False}
+    # The figures are of the model's own output. What it samples is forced: of half a character nothing is told.
+    body |= {"stream": False, "n_probs": count, "return_progress": False, "logit_bias": [["a", 1000.0]]}
     answer = httpx.post(f"{server.url}/completion", json=body, timeout=600).json()
     return {p["id"]: p["logprob"] for p in answer["completion_probabilities"][0]["top_logprobs"]}
 
