@@ -83,7 +83,9 @@ def questions(easy: int, scenes: int) -> list[Asked]:
     return out
 
 
-def run(name: str, backend: Backend, asked: Sequence[Asked], change: Callable[[Prompt], Prompt] | None = None) -> Column:
+def run(
+    name: str, backend: Backend, asked: Sequence[Asked], change: Callable[[Prompt], Prompt] | None = None
+) -> Column:
     column = Column(name)
     began = time.perf_counter()
     for n, question in enumerate(asked):
@@ -154,7 +156,14 @@ def share(hits: Iterable[bool]) -> str:
 
 def table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
     groups = list(dict.fromkeys(a.group for a in asked))
-    head = ["backend", "same answers", *(f"{g}: same / right" for g in groups), "first token: median, largest", "s", "MiB"]
+    head = [
+        "backend",
+        "same answers",
+        *(f"{g}: same / right" for g in groups),
+        "first token: median, largest",
+        "s",
+        "MiB",
+    ]
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     reference = columns[0]
     for column in columns:
@@ -172,7 +181,10 @@ def table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
 
 
 def token_table(asked: Sequence[Asked], reference: Column, served: Column) -> str:
-    rows = ["| questions | prompts of equal length | tokens, transformers | tokens, llama-server |", "|---|---|---|---|"]
+    rows = [
+        "| questions | prompts of equal length | tokens, transformers | tokens, llama-server |",
+        "|---|---|---|---|",
+    ]
     for group in dict.fromkeys(a.group for a in asked):
         mine = [i for i, q in enumerate(asked) if q.group == group]
         equal = sum(reference.prompt_tokens[i] == served.prompt_tokens[i] for i in mine)
@@ -191,7 +203,9 @@ def random_checkpoint(folder: Path, out: Path) -> str:
     rows = ["| prompt | tokens | largest difference of the 10 likeliest first tokens |", "|---|---|---|"]
     loaded = ours.handle.ensure_loaded(lambda *_: None)
     for told, sizes in (("text", []), ("a 16:9 picture", [(640, 360)]), ("two pictures", [(512, 512), (300, 400)])):
-        pictures = [Image.fromarray(rng.integers(0, 256, (h // 20, w // 20, 3), np.uint8)).resize((w, h)) for w, h in sizes]
+        pictures = [
+            Image.fromarray(rng.integers(0, 256, (h // 20, w // 20, 3), np.uint8)).resize((w, h)) for w, h in sizes
+        ]
         item = Item("random", pictures, [])
         said, by_key = conversation(item, pictures, "What is in the picture?")
         prompt = build_prompt(said, by_key.__getitem__)

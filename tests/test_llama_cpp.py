@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from smolvlm_core.backends.llama_cpp import (
     cut_for,
     take_completion,
 )
-from smolvlm_core.backends.openai_api import OpenAIBackend, Tally
+from smolvlm_core.backends.openai_api import OpenAIBackend, Tally, data_uri
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.errors import BackendError, ModelError
@@ -234,6 +235,26 @@ def test_a_chat_request_gives_the_same_prompt(llama: LlamaCppBackend) -> None:
     chat, stats = ask(OpenAIBackend(llama.handle.server.url), PROMPTS["several turns"], max_new_tokens=4)
     assert stats.prompt_tokens == exact.prompt_tokens
     assert chat == "Circle."
+
+
+@needs_llama_cpp
+def test_pictures_that_end_a_turn_are_put_first(llama: LlamaCppBackend) -> None:
+    """As Open WebUI sends them. Between texts they stay where they are."""
+    url = llama.handle.ensure_running(None, threading.Event()).url
+
+    def rendered(*parts: str) -> str:
+        uri = data_uri(PROMPTS["one image"].slots[0])
+        content = [
+            {"type": "image_url", "image_url": {"url": uri}} if p == IMAGE else {"type": "text", "text": p}
+            for p in parts
+        ]
+        body = {"messages": [{"role": "user", "content": content}]}
+        return re.sub("<__media.*?__>", IMAGE, httpx.post(f"{url}/apply-template", json=body).json()["prompt"])
+
+    asked = f"<|im_start|>User:{IMAGE}What?<end_of_utterance>\nAssistant:"
+    assert rendered(IMAGE, "What?") == rendered("What?", IMAGE) == asked
+    assert rendered("What?", IMAGE, IMAGE) == asked.replace(IMAGE, IMAGE * 2)
+    assert f"User: a{IMAGE}b{IMAGE}<" in rendered("a", IMAGE, "b", IMAGE)
 
 
 @needs_llama_cpp

@@ -27,11 +27,15 @@ START_SECONDS = 600  # a large model from a slow disk
 KEEPER = Path(__file__).with_name("keeper.py")
 # The checkpoint's own template puts a space after "User:" where the first part of a turn is not of type "image". In
 # llama-server it never is: pictures reach the template as marks in the text (common/chat.cpp, b11434). This one looks
-# for the mark, so that a chat request gives the very prompt that SmolVLM2 was trained on.
+# for the mark, so that a chat request gives the very prompt that SmolVLM2 was trained on. Pictures that end a turn are put
+# first, as in training: Open WebUI (0.12.4) sends them after the text, and answers got worse by it.
 TEMPLATE = """\
 <|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}\
 {% if message['content'] is string %}{% set said = message['content'] %}\
 {% else %}{% set said = message['content'] | map(attribute='text') | join('') %}{% endif %}\
+{% set parts = said.split('<__media') %}{% set found = namespace(last=parts | length > 1) %}\
+{% for part in parts[1:] %}{% if not part.endswith('__>') %}{% set found.last = false %}{% endif %}{% endfor %}\
+{% if found.last %}{% set said = '<__media' + parts[1:] | join('<__media') + parts[0].strip() %}{% endif %}\
 {{ ':' if said.startswith('<__media') else ': ' }}{{ said }}<end_of_utterance>
 {% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"""
 
@@ -56,7 +60,7 @@ def arguments(options: ServerOptions, port: int, template: Path) -> list[str]:
 
     One slot: a conversation's cache then always serves its next question; requests wait their turn.
     """
-    out = ["--model", str(options.text), "--host", options.host, "--port", str(port)]
+    out = ["--model", str(options.text), "--alias", options.text.stem, "--host", options.host, "--port", str(port)]
     out += ["--ctx-size", str(options.context_tokens), "--parallel", "1", "--slots", "--no-webui"]
     if options.projector is not None:
         out += ["--mmproj", str(options.projector), "--jinja", "--chat-template-file", str(template)]
