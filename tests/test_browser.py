@@ -223,3 +223,21 @@ def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: p
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Blue.")
+
+
+def test_two_backends_side_by_side(page: playwright.Page, tmp_path: Path) -> None:
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("heading", name="Compare").wait_for()
+    page.get_by_role("button", name="Use", exact=True).first.click()
+    page.get_by_text("1-red-circle.png").wait_for()
+    page.get_by_label("Questions, one a line").fill("What color is the circle?")
+    page.get_by_text("Hide the names until I have voted").click()
+    page.get_by_role("button", name="Compare").click()
+    playwright.expect(page.get_by_text("Red.")).to_have_count(2, timeout=60_000)
+    playwright.expect(page.get_by_text("Answer A")).to_be_visible()
+    page.get_by_role("button", name="Prefer").first.click()
+    playwright.expect(page.get_by_text("Preferred")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="HTML report").click()
+    report = download.value.path().read_text()
+    assert "Red." in report and "transformers fp32" in report and "data:image/png" in report

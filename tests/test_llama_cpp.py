@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -399,6 +400,16 @@ def test_a_failed_start_shows_the_logs_line(ggufs: Ggufs, tmp_path: Path) -> Non
     with pytest.raises(BackendError, match=r"tensor 'blk\.0\.attn_q\.weight'") as failed:
         LlamaServer.start(ServerOptions(damaged, None, 256), lambda *_: None)
     assert ".log" in failed.value.hint
+
+
+@needs_llama_cpp
+def test_a_taken_port_is_told(ggufs: Ggufs) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        options = ggufs.options(port=taken.getsockname()[1])
+        with pytest.raises(BackendError, match="cannot be used"):
+            LlamaServer.start(options, lambda *_: None)
 
 
 @needs_llama_cpp

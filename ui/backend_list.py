@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import streamlit as st
 
 from smolvlm_core.backends import registry
@@ -9,9 +11,24 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.check import verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
 from smolvlm_core.machine import GIB
+
+_COLORS = {"sees": "green", "degraded": "orange", "blind": "red", "unchecked": "gray"}
+_ICONS = {"sees": "visibility", "degraded": "warning", "blind": "visibility_off", "unchecked": "help"}
+
+
+def draw_badge(verdict: str, told: str = "") -> None:
+    st.badge(f"{verdict.capitalize()}{told}", icon=f":material/{_ICONS[verdict]}:", color=_COLORS[verdict])  # type: ignore[arg-type]
+
+
+def badge(name: str) -> None:
+    """A backend's last verdict and its day; nothing where it was never checked."""
+    kept = verdicts.last(name)
+    if kept is not None:
+        draw_badge(kept.verdict, f", checked {datetime.fromtimestamp(kept.when):%Y-%m-%d %H:%M}")
 
 
 def told_size(count: int) -> str:

@@ -14,13 +14,10 @@ from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import bundled
-from smolvlm_core.check import CONDITIONS, Verdict, check
+from smolvlm_core.check import CONDITIONS, Verdict, check, verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
 from ui import backend_list, state
-
-_COLORS = {"sees": "green", "degraded": "orange", "blind": "red", "unchecked": "gray"}
-_ICONS = {"sees": "visibility", "degraded": "warning", "blind": "visibility_off", "unchecked": "help"}
 
 
 @st.fragment(run_every=1.0)
@@ -72,6 +69,8 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                 )
         if job is not None:
             _verdict(job)
+        else:
+            backend_list.badge(backend.name)
 
 
 def _broken(entry: Added, error: LensError) -> None:
@@ -83,7 +82,9 @@ def _broken(entry: Added, error: LensError) -> None:
 
 def _begin_check(key: str, backend: Backend) -> None:
     def work(report: jobs.Report) -> Verdict:
-        return check(backend, lambda done, text: report(text, None))
+        found = check(backend, lambda done, text: report(text, None))
+        verdicts.keep(backend.name, backend.revision, found)
+        return found
 
     jobs.start(f"check {key}", work)
 
@@ -93,8 +94,7 @@ def _verdict(job: jobs.Job) -> None:
         st.caption(f":material/hourglass_top: {job.text}")
         return
     found: Verdict = job.result
-    color, icon = _COLORS[found.verdict], _ICONS[found.verdict]
-    st.badge(found.verdict.capitalize(), icon=f":material/{icon}:", color=color)  # type: ignore[arg-type]
+    backend_list.draw_badge(found.verdict)
     counts = {name: found.accuracy(name) for name in CONDITIONS}
     told = ", ".join(f"{name}: {right} of {asked}" for name, (right, asked) in counts.items() if asked)
     if told:

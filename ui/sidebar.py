@@ -16,6 +16,7 @@ from smolvlm_core.backends.base import Backend, GenerationSettings
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.check import verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB, this_machine
@@ -44,13 +45,14 @@ def draw(store: Store, kind: Kind) -> Choice:
         if isinstance(backend, TransformersBackend):
             backend = TransformersBackend(chosen.spec, dtype)  # type: ignore[arg-type]
         with status:
+            backend_list.badge(backend.name)
             _status(backend)
         _conversations(store, kind)
     return Choice(chosen.spec, backend, settings, chosen.note)
 
 
 def warn_if_blind(choice: Choice) -> None:
-    """Above the chat, before anything is asked: a model that cannot be shown pictures."""
+    """Above the chat, before anything is asked: a model that cannot be shown pictures, or was found not to see them."""
     if isinstance(choice.backend, LlamaCppBackend) and choice.backend.options.projector is None:
         st.error(
             f"**{choice.spec.title} has no vision projector.** Served like this, it would answer fluently about pictures "
@@ -58,6 +60,9 @@ def warn_if_blind(choice: Choice) -> None:
             "file, or convert the checkpoint: that makes both.",
             icon=":material/visibility_off:",
         )
+    elif (kept := verdicts.last(choice.backend.name)) is not None and kept.verdict == "blind":
+        told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {kept.cause} {kept.mend}"
+        st.error(told.strip(), icon=":material/visibility_off:")
 
 
 def _model() -> registry.Choice:

@@ -28,6 +28,10 @@ _DEFAULTS: dict[str, object] = {
     "clip_choice": {},
     "clip_restored": set(),
     "folders": (),
+    "comparison": None,
+    "compare_shown": None,
+    "compare_bytes": None,
+    "compare_round": 0,
 }
 # Widgets of the sidebar: set again on every run, since Streamlit forgets a widget's value when another page is opened.
 _KEPT: dict[str, object] = {

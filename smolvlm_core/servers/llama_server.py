@@ -91,6 +91,7 @@ class LlamaServer:
         check_files(options.text, options.projector)
         program = find_server(options.program)
         port = options.port or _free_port(options.host)
+        _refuse_taken(options.host, port)
         logs = data_folder() / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("wb", prefix="llama-server-", suffix=".log", dir=logs, delete=False) as log:
@@ -102,7 +103,8 @@ class LlamaServer:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
-        server = cls(options, program, process, f"http://{options.host}:{port}", Path(log.name))
+        reached = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
+        server = cls(options, program, process, f"http://{reached}:{port}", Path(log.name))
         try:
             server._wait_until_ready(report, cancel or threading.Event())
         except BaseException:
@@ -190,6 +192,18 @@ def _free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Else another server there would be taken for the one that could not start."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BackendError(
+                f"Port {port} on {host} cannot be used: {error.strerror}.", "Choose another one, or stop what uses it."
+            ) from error
 
 
 def _keep_newest(folder: Path, most: int = 20) -> None:

@@ -1,0 +1,146 @@
+"""Side by side: real backends on the same prompt, one failing, one stopped, votes, reports."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from smolvlm_core import catalog
+from smolvlm_core.backends.base import Event, GenerationSettings
+from smolvlm_core.backends.openai_api import OpenAIBackend
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.chat import Attachment, Message
+from smolvlm_core.check import Verdict, verdicts
+from smolvlm_core.compare import Comparison, device_of, marked, votes
+from smolvlm_core.compare_report import to_html, to_json, to_markdown
+from smolvlm_core.errors import LensError
+from smolvlm_core.prompt import Prompt, build_prompt
+from tests.conftest import Ggufs, drawn
+from tests.llama import needs_llama_cpp
+
+PICTURES = {"red": drawn("red")}
+BF16 = TransformersBackend(catalog.bundled())
+FP32 = TransformersBackend(catalog.bundled(), "float32")
+
+
+def prompt(question: str) -> tuple[str, Prompt]:
+    shown = (Attachment("image", "red", "red.png", "image/png", 300, 300),)
+    return question, build_prompt([Message("user", question, shown)], PICTURES.__getitem__)
+
+
+COLOR, SHAPE = prompt("What color is the circle?"), prompt("What shape is it?")
+
+
+class Slow:
+    """The real model, that waits before it begins, and notes when it ran."""
+
+    name, revision = "slow", ""
+
+    def __init__(self, wait_seconds: float = 0.0) -> None:
+        self.wait_seconds = wait_seconds
+        self.ran: list[tuple[float, float]] = []
+
+    def capabilities(self) -> object:
+        return BF16.capabilities()
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        began = time.monotonic()
+        cancel.wait(self.wait_seconds)
+        yield from BF16.generate(prompt, settings, cancel)
+        self.ran.append((began, time.monotonic()))
+
+    def close(self) -> None:
+        pass
+
+
+def test_bf16_and_fp32_answer_the_same_prompt_with_their_figures() -> None:
+    found = Comparison([("bf16", BF16), ("fp32", FP32)], [COLOR, SHAPE], GenerationSettings())
+    found.wait(120)
+    assert found.done
+    for column in found.columns:
+        assert [r.text for r in column.replies] == ["Red.", "Circle."]
+        assert all(r.stats.image_tokens == 180 and r.stats.prompt_fingerprint == p.fingerprint
+                   for r, p in zip(column.replies, found.prompts))  # fmt: skip
+        assert column.warm_seconds and column.revision.startswith("sha256")
+        assert list(column.files) == ["model.safetensors"] and len(column.files["model.safetensors"]) == 64
+
+
+def test_columns_of_one_device_take_turns() -> None:
+    first, second = Slow(0.05), Slow(0.05)
+    Comparison([("a", first), ("b", second)], [COLOR], GenerationSettings()).wait(60)
+    spans = sorted(first.ran + second.ran)
+    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:]))
+    assert device_of(OpenAIBackend("http://10.0.0.5:8000")) == "10.0.0.5"
+    assert device_of(OpenAIBackend("http://localhost:8000")) == device_of(BF16) == "this machine"
+
+
+def test_one_that_fails_does_not_hold_up_the_others() -> None:
+    gone = OpenAIBackend("http://127.0.0.1:9")
+    found = Comparison([("gone", gone), ("bf16", BF16)], [COLOR], GenerationSettings())
+    found.wait(60)
+    assert found.columns[0].state == "failed" and "Nothing answers" in found.columns[0].replies[0].error
+    assert found.columns[1].replies[0].text == "Red."
+
+
+def test_one_can_be_stopped() -> None:
+    found = Comparison([("slow", Slow(30)), ("bf16", BF16)], [COLOR], GenerationSettings())
+    time.sleep(0.2)
+    found.stop(found.columns[0])
+    found.wait(30)
+    assert [c.state for c in found.columns] == ["stopped", "done"]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    for backends in ([("a", BF16)], [(str(n), BF16) for n in range(5)]):
+        with pytest.raises(LensError, match="two to 4"):
+            Comparison(backends, [COLOR], GenerationSettings())
+    with pytest.raises(LensError, match="Nothing is asked"):
+        Comparison([("a", BF16), ("b", FP32)], [], GenerationSettings())
+
+
+def test_differences_are_marked() -> None:
+    assert marked("a small red circle", "a red square") == [
+        ("a", False),
+        ("small", True),
+        ("red", False),
+        ("circle", True),
+    ]
+    assert marked("same", "same") == [("same", False)]
+    assert marked("", "x") == []
+
+
+def test_votes_are_kept() -> None:
+    found = Comparison([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
+    found.wait(60)
+    found.vote(0, found.columns[1])
+    (kept,) = votes()
+    assert kept["preferred"] == "fp32" and kept["answers"] == {"bf16": "Red.", "fp32": "Red."}
+
+
+@needs_llama_cpp
+def test_reports_hold_everything_and_fetch_nothing(ggufs: Ggufs) -> None:
+    llama = ggufs.backend()
+    found = Comparison([("<b>bf16</b>", BF16), ("llama.cpp", llama)], [COLOR], GenerationSettings())
+    found.wait(120)
+    told = json.loads(to_json(found))
+    assert told["questions"][0]["fingerprint"] == COLOR[1].fingerprint and told["pictures"]["red"]
+    assert set(told["backends"][1]["files_sha256"]) == {ggufs.text.name, ggufs.projector.name}
+    page, text = to_html(found), to_markdown(found)
+    for report in (page, text):
+        assert "Red." in report and COLOR[1].fingerprint[:16] in report and ggufs.projector.name in report
+    assert "data:image/png;base64," in page and "<b>bf16</b>" not in page.replace("<b>&lt;", "")
+    assert not re.search(r"(src|href)=.?(http|//)", page)
+    llama.close()
+
+
+def test_a_verdict_is_kept_for_its_badge() -> None:
+    assert verdicts.last("x") is None
+    verdicts.keep("x", "r", Verdict("blind", 0.999, cause="No projector."))
+    verdicts.keep("x", "r", Verdict("unchecked"))
+    kept = verdicts.last("x")
+    assert kept is not None and (kept.verdict, kept.cause, kept.revision) == ("blind", "No projector.", "r")
