@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from smolvlm_core import jobs, llama_programs
-from smolvlm_core.backends import registry
+from smolvlm_core.backends import ollama, registry
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder
 from ui import backend_rows, state
@@ -56,19 +56,41 @@ def add_server() -> None:
     st.toast(f"Added {entry.title}.", icon=":material/check:")
 
 
+def list_ollama() -> None:
+    try:
+        st.session_state["ollama_models"] = tuple(ollama.models(st.session_state["ollama_url"].strip()))
+    except LensError as error:
+        state.notify(error)
+
+
+def add_ollama() -> None:
+    try:
+        entry = registry.ollama_entry(st.session_state["ollama_model"], st.session_state["ollama_url"].strip())
+        registry.remember(entry)
+    except LensError as error:
+        state.notify(error)
+        return
+    st.toast(f"Added {entry.title}.", icon=":material/check:")
+
+
 def begin_conversion() -> None:
     folder = path_of(st.session_state["convert_folder"])
     wanted, kind = st.session_state["convert_quantize"], st.session_state["convert_projector"].lower()
     out = st.session_state["convert_out"].strip()
     target = path_of(out) if out else data_folder() / "gguf" / folder.name
 
-    def work(report: jobs.Report) -> registry.Added:
-        from smolvlm_core.convert import convert
+    def work(report: jobs.Report) -> backend_rows.Converted:
+        from smolvlm_core.catalog import from_folder
+        from smolvlm_core.convert import convert, verify_pair
 
         made = convert(folder, target, wanted, kind, report)
         assert made.projector is not None
+        findings = verify_pair(made.texts[0].path, made.projector.path, folder, from_folder(folder))
         entries = [registry.remember(registry.gguf_entry(t.path, made.projector.path)) for t in made.texts]
-        return entries[-1]
+        for entry in entries:
+            backend_rows.begin_check(entry.key, registry.of_entry(entry).backend)
+        wrong = tuple(f.what for f in findings if not f.ok)
+        return backend_rows.Converted(tuple(entry.title for entry in entries), (*wrong, *made.told))
 
     jobs.start(f"convert {folder}", work)
 
@@ -86,7 +108,7 @@ with listed:
     backend_rows.draw()
 with adding:
     st.subheader("Add a backend")
-    convert, pair, server = st.tabs(["Convert a checkpoint", "GGUF files", "Server"])
+    convert, pair, server, from_ollama = st.tabs(["Convert a checkpoint", "GGUF files", "Server", "Ollama"])
 with convert:
     with st.form("convert", border=False):
         st.text_input("Checkpoint folder", str(BUNDLED_CHECKPOINT), key="convert_folder")
@@ -116,3 +138,9 @@ with server, st.form("server", border=False):
     st.text_input("API key", key="server_key", type="password", placeholder="None")
     st.form_submit_button("Add", icon=":material/add:", on_click=add_server)
     st.caption("vLLM, LM Studio, llama-server, `transformers serve`, Open WebUI: whatever speaks the OpenAI chat API.")
+with from_ollama:
+    st.text_input("Ollama's address", ollama.DEFAULT_URL, key="ollama_url")
+    st.button("List its models", icon=":material/list:", on_click=list_ollama)
+    if found_models := st.session_state["ollama_models"]:
+        st.selectbox("Model", found_models, key="ollama_model")
+        st.button("Add", icon=":material/add:", on_click=add_ollama, key="add_ollama")

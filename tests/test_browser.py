@@ -210,7 +210,6 @@ def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: p
     page.get_by_role("button", name="Convert", exact=True).click()
     page.get_by_text("Converted and added: smolvlm-shapes-F16").wait_for(timeout=120_000)
     row = page.locator("[class*='st-key-row_gguf']", has_text="smolvlm-shapes-F16")
-    row.get_by_role("button", name="Check").click()
     playwright.expect(row.get_by_text("Sees")).to_be_visible(timeout=120_000)
     page.get_by_role("link", name="Image chat").click()
     page.get_by_role("heading", name="Image chat").wait_for()

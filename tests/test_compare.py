@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_columns_of_one_device_take_turns() -> None:
     first, second = Slow(0.05), Slow(0.05)
     Comparison([("a", first), ("b", second)], [COLOR], GenerationSettings()).wait(60)
     spans = sorted(first.ran + second.ran)
-    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:]))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
     assert device_of(OpenAIBackend("http://10.0.0.5:8000")) == "10.0.0.5"
     assert device_of(OpenAIBackend("http://localhost:8000")) == device_of(BF16) == "this machine"
 

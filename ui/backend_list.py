@@ -46,10 +46,12 @@ def entries() -> tuple[Added, ...]:
 
 def titles() -> dict[str, str]:
     """Key → what is shown in a choice of models."""
-    return {entry.key: f"{entry.title} · {kind_told(entry)}" for entry in entries()}
+    return {e.key: e.title if e.kind == "ollama" else f"{e.title} · {kind_told(e)}" for e in entries()}
 
 
 def kind_told(entry: Added) -> str:
+    if entry.kind == "ollama":
+        return "Ollama"
     if entry.kind == "url":
         return "llama-server elsewhere" if entry.is_llama_server else "server"
     return "llama.cpp" if entry.projector else "llama.cpp, no projector"

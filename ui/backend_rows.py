@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
@@ -18,6 +19,14 @@ from smolvlm_core.check import CONDITIONS, Verdict, check, verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
 from ui import backend_list, state
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion made; `told`: what is wrong with it and what was mended."""
+
+    titles: tuple[str, ...]
+    told: tuple[str, ...]
 
 
 @st.fragment(run_every=1.0)
@@ -46,7 +55,7 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                 icon=":material/visibility:",
                 disabled=job is not None and not job.done,
                 help="Does it see? Questions about fresh drawings, with known answers.",
-                on_click=_begin_check,
+                on_click=begin_check,
                 args=(key, backend),
             )
             if isinstance(backend, LlamaCppBackend) and backend.handle.state == "ready":
@@ -80,7 +89,7 @@ def _broken(entry: Added, error: LensError) -> None:
         st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
 
 
-def _begin_check(key: str, backend: Backend) -> None:
+def begin_check(key: str, backend: Backend) -> None:
     def work(report: jobs.Report) -> Verdict:
         found = check(backend, lambda done, text: report(text, None))
         verdicts.keep(backend.name, backend.revision, found)
@@ -130,5 +139,8 @@ def conversions() -> None:
         if job.error is not None:
             st.error(f"{folder}: {job.error}", icon=":material/error:")
         else:
-            st.success(f"Converted and added: {job.result.title}", icon=":material/check:")
+            made: Converted = job.result
+            st.success(f"Converted and added: {', '.join(made.titles)}", icon=":material/check:")
+            for line in made.told:
+                st.caption(line)
         st.button("Dismiss", key=f"dismiss_{job.name}", on_click=partial(jobs.drop, job.name), type="tertiary")

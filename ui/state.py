@@ -28,6 +28,7 @@ _DEFAULTS: dict[str, object] = {
     "clip_choice": {},
     "clip_restored": set(),
     "folders": (),
+    "ollama_models": (),
     "comparison": None,
     "compare_shown": None,
     "compare_bytes": None,

@@ -38,9 +38,9 @@ def post_stream(
         BackendError: nothing answers there, or the server refused.
         ServerGone: it stopped answering in the middle.
     """
-    connection = _Connection()
+    connection = Connection()
     done = threading.Event()
-    threading.Thread(target=_hang_up_on, args=(cancel, done, connection), daemon=True).start()
+    threading.Thread(target=hang_up_on, args=(cancel, done, connection), daemon=True).start()
     timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
     try:
         with (
@@ -65,7 +65,7 @@ def post_stream(
         done.set()
 
 
-class _Connection:
+class Connection:
     """Holds on to the socket, to close it from another thread while a read waits on it."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Connection:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _hang_up_on(cancel: threading.Event, done: threading.Event, connection: _Connection) -> None:
+def hang_up_on(cancel: threading.Event, done: threading.Event, connection: Connection) -> None:
     while not done.is_set():
         if cancel.wait(0.2):
             connection.close()

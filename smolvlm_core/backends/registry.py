@@ -15,6 +15,7 @@ from typing import Literal
 from smolvlm_core import catalog
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, LlamaServerBackend, server_properties
+from smolvlm_core.backends.ollama import DEFAULT_URL, OllamaBackend
 from smolvlm_core.backends.openai_api import DEFAULT_CONTEXT, OpenAIBackend, normal_url
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
@@ -24,12 +25,12 @@ from smolvlm_core.loader import Dtype
 from smolvlm_core.paths import data_folder
 from smolvlm_core.servers.llama_server import ServerOptions, check_files
 
-Kind = Literal["gguf", "url"]
+Kind = Literal["gguf", "url", "ollama"]
 
 
 @dataclass(frozen=True)
 class Added:
-    """`model` and `api_key` belong to an address; the files and what follows them to a pair of GGUF files."""
+    """`model` belongs to an address or to Ollama, `api_key` to an address; the files and what follows them to a pair of GGUF files."""
 
     key: str
     title: str
@@ -125,6 +126,13 @@ def url_entry(url: str, model: str = "", api_key: str = "") -> Added:
     )
 
 
+def ollama_entry(model: str, url: str = DEFAULT_URL) -> Added:
+    """Of a model that Ollama has; it is asked what it is. Raises BackendError."""
+    backend = OllamaBackend(model, url)
+    context = backend.capabilities().context_tokens
+    return Added(f"ollama:{model} {url}", backend.name, "ollama", context_tokens=context, url=url, model=model)
+
+
 def choose(key: str, dtype: Dtype = "bfloat16") -> Choice:
     """The backend of a key: an added one, a model of the catalogue, a checkpoint folder, a .gguf file or an address.
 
@@ -136,6 +144,8 @@ def choose(key: str, dtype: Dtype = "bfloat16") -> Choice:
             return of_entry(entry)
     if key.endswith(".gguf"):
         return of_entry(gguf_entry(Path(key)))
+    if key.startswith("ollama:"):
+        return of_entry(ollama_entry(key.removeprefix("ollama:")))
     if key.startswith(("http://", "https://")):
         return of_entry(url_entry(key))
     spec = catalog.find(key)
@@ -157,13 +167,15 @@ def _of_gguf(entry: Added) -> Choice:
 
 
 def _of_url(entry: Added) -> Choice:
-    """A server does not tell how it cuts pictures: the sizes of a published model of that name are taken, and the
+    """Ollama's too. A server does not tell how it cuts pictures: the sizes of a published model of that name are taken, and the
     figures are estimates."""
     like = next((s for s in catalog.PUBLISHED if s.key.lower() in entry.model.lower()), catalog.PUBLISHED[1])
     context = entry.context_tokens or DEFAULT_CONTEXT
     spec = replace(like, key=entry.key, title=entry.title, context_tokens=context, licence="see the server's model")
     backend: Backend
-    if entry.is_llama_server:
+    if entry.kind == "ollama":
+        backend = OllamaBackend(entry.model, entry.url, entry.title)
+    elif entry.is_llama_server:
         backend = LlamaServerBackend(spec, entry.url, entry.api_key, entry.title)
     else:
         backend = OpenAIBackend(entry.url, entry.model, entry.api_key, entry.title)

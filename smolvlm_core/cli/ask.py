@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     ask.add_argument(
         "--model",
         metavar="M",
-        help="a model's key, hub id or checkpoint folder, a .gguf file, a server's address, or a backend added in the "
+        help="a model's key, hub id or checkpoint folder, a .gguf file, a server's address, ollama:MODEL, or a backend added in the "
         "app, by its name (default: what suits this machine)",
     )
     ask.add_argument(

@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
     )
     which = check.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--backend", metavar="B", help="a model's key, a checkpoint folder, a .gguf file or an added backend's name"
+        "--backend",
+        metavar="B",
+        help="a model's key, a checkpoint folder, a .gguf file, ollama:MODEL or an added backend's name",
     )
     which.add_argument("--url", metavar="U", help="an OpenAI-compatible server, asked as any chat program asks it")
     check.add_argument("--model", metavar="M", default="", help="the model's name on that server")

@@ -1,0 +1,205 @@
+"""Answers with Ollama, by its own API and client package.
+
+Ollama applies the template of the model's Modelfile. Pictures go in a list beside a message's text; `[img]` in the text says
+where each stands (ollama/server/prompt.go, 2026), so that frames keep their places between their times.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress
+from smolvlm_core.backends.http_stream import Connection, hang_up_on
+from smolvlm_core.backends.openai_api import Tally, picture_bytes
+from smolvlm_core.errors import BackendError, LensError, PromptError
+from smolvlm_core.prompt import Prompt, estimate_tokens
+from smolvlm_core.prompt import VisionGeometry as Geometry
+from smolvlm_core.template import IMAGE
+
+DEFAULT_URL = "http://127.0.0.1:11434"
+# What Ollama counts a picture as when it decides which earlier messages to leave out, whatever it really takes
+# (ollama/server/prompt.go, imageNumTokens). The context must hold by that count too, or pictures go in secret.
+COUNTED_PER_PICTURE = 768
+LEAST_CONTEXT, STEP = 4096, 1024
+SILENCE_SECONDS = 600
+
+
+class OllamaBackend:
+    """A model that an Ollama server has. Nothing is sent before it is asked."""
+
+    def __init__(self, model: str, url: str = DEFAULT_URL, name: str = "") -> None:
+        self.model, self.url = model, url.rstrip("/").removesuffix("/v1")
+        self.name = name or f"{model} · Ollama"
+        self.revision = model
+
+    def capabilities(self) -> Capabilities:
+        """Read from the server. Raises BackendError where it is not there or has no such model."""
+        shown = self._show()
+        sees = "vision" in (shown.capabilities or [])
+        return Capabilities(sees, sees, True, _context_of(shown.modelinfo or {}))
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Backend.generate`."""
+        known = self.capabilities()
+        if prompt.slots and not known.images:
+            raise BackendError(
+                f"Ollama says that {self.model} has no vision: it was imported without its projector.",
+                "Import it again with two FROM lines, the text model's and the projector's: see docs/ollama.md.",
+            )
+        context = context_for(prompt, settings, known.context_tokens)
+        return self._stream(prompt, settings, context, cancel)
+
+    def close(self) -> None:
+        pass
+
+    def _stream(
+        self, prompt: Prompt, settings: GenerationSettings, context: int, cancel: threading.Event
+    ) -> Iterator[Event]:
+        tally = Tally(prompt.fingerprint)
+        connection, done = Connection(), threading.Event()
+        threading.Thread(target=hang_up_on, args=(cancel, done, connection), daemon=True).start()
+        try:
+            yield Progress("Sending the pictures" if prompt.slots else "Waiting for Ollama")
+            yield from self._answer(prompt, settings, context, tally, connection, cancel)
+        except LensError:
+            yield tally.stats("failed")
+            raise
+        finally:
+            done.set()
+        yield tally.stats("cancelled" if cancel.is_set() else tally.reason)
+
+    def _answer(
+        self,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        context: int,
+        tally: Tally,
+        connection: Connection,
+        cancel: threading.Event,
+    ) -> Iterator[Delta]:
+        import ollama
+
+        try:
+            parts = self._client(connection).chat(
+                self.model, messages(prompt), stream=True, options=options(settings, context)
+            )
+            for part in parts:
+                if cancel.is_set():
+                    return
+                if text := part.message.content:
+                    yield from tally.said(text)
+                if part.done:
+                    count(part, tally)
+        except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
+            if not cancel.is_set():
+                raise worded(error, self.url, self.model) from error
+
+    def _show(self) -> Any:
+        import ollama
+
+        try:
+            return self._client().show(self.model)
+        except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
+            raise worded(error, self.url, self.model) from error
+
+    def _client(self, connection: Connection | None = None) -> Any:
+        import ollama
+
+        def watch(request: httpx.Request) -> None:
+            if connection is not None:
+                request.extensions["trace"] = connection.noticed
+
+        timeout = httpx.Timeout(SILENCE_SECONDS if connection else 10, connect=10)
+        return ollama.Client(self.url, timeout=timeout, event_hooks={"request": [watch]}, trust_env=False)
+
+
+def models(url: str = DEFAULT_URL) -> list[str]:
+    """Names of what the server has. Raises BackendError."""
+    import ollama
+
+    try:
+        found = ollama.Client(url, timeout=5, trust_env=False).list()
+    except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
+        raise worded(error, url, "") from error
+    return [m.model for m in found.models if m.model]
+
+
+# --- the request: pure but for pixels --------------------------------------------------------------------------------
+
+
+def messages(prompt: Prompt) -> list[dict[str, Any]]:
+    """Ollama's messages. Raises PromptError where the user's own text holds its mark for a picture."""
+    slots = iter(prompt.slots)
+    out = []
+    for turn in prompt.turns:
+        if "[img]" in turn.content:
+            raise PromptError("Your text contains [img], which Ollama takes for a picture.", "Write it differently.")
+        images = [picture_bytes(next(slots)) for _ in range(turn.content.count(IMAGE))]
+        content = turn.content.replace(IMAGE, "[img]")
+        out.append({"role": turn.role, "content": content, **({"images": images} if images else {})})
+    return out
+
+
+def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]:
+    """Ollama's own defaults (top-k 40, a repetition penalty of 1.1) are switched off."""
+    return {
+        "num_ctx": context_tokens,
+        "num_predict": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+        "repeat_penalty": settings.repetition_penalty,
+        "repeat_last_n": -1,
+        "seed": settings.seed % 2**31,
+    }
+
+
+def context_for(prompt: Prompt, settings: GenerationSettings, most: int) -> int:
+    """A context that holds the prompt by Ollama's count and an answer. Raises PromptError where the model's does not."""
+    _, text = estimate_tokens(prompt, Geometry(1, 1, 1))
+    needed = text + len(prompt.slots) * COUNTED_PER_PICTURE + settings.max_new_tokens
+    if most and needed > most:
+        raise PromptError(
+            f"The conversation takes {needed} tokens as Ollama counts ({COUNTED_PER_PICTURE} for each of "
+            f"{len(prompt.slots)} pictures); the model has room for {most}. Ollama would leave out pictures without a word.",
+            "Show fewer pictures or frames, or start a new conversation.",
+        )
+    wanted = max(LEAST_CONTEXT, math.ceil(needed / STEP) * STEP)
+    return min(wanted, most) if most else wanted
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def count(part: Any, tally: Tally) -> None:
+    """The last part has the figures; durations in nanoseconds."""
+    tally.reason = "length" if part.done_reason == "length" else "end"
+    tally.usage = {"prompt_tokens": part.prompt_eval_count, "completion_tokens": part.eval_count}
+    if part.eval_duration and part.eval_count:
+        tally.timings = {"predicted_per_second": part.eval_count / (part.eval_duration / 1e9)}
+
+
+def worded(error: Exception, url: str, model: str) -> BackendError:
+    """Ollama's errors in words a user can act on."""
+    text = str(getattr(error, "error", "") or error).strip()
+    if isinstance(error, httpx.TransportError | ConnectionError):
+        return BackendError(f"Ollama does not answer at {url}.", "Start it (`ollama serve`), or correct the address.")
+    if getattr(error, "status_code", 0) == 404 or "not found" in text:
+        return BackendError(
+            f"Ollama has no model {model!r}.", f"`ollama pull {model}`, or `ollama list` for what it has."
+        )
+    if "memory" in text:
+        return BackendError(
+            f"Ollama: {text}", "Choose a smaller model, or show fewer pictures: the context grows with them."
+        )
+    return BackendError(f"Ollama refused: {text}", "Its own log may say more.")
+
+
+def _context_of(info: dict[str, Any]) -> int:
+    """The model's longest context; 0 where it is not told."""
+    return next((int(value) for name, value in info.items() if name.endswith(".context_length")), 0)

@@ -1,0 +1,234 @@
+"""The Ollama backend against a recorded server: no Ollama can be installed where this was made.
+
+It answers /api/tags, /api/show and /api/chat with the fields of Ollama's documentation (docs/api.md) and client package
+(0.6.3), and the bundled model behind it answers for real. Its variants misbehave as real ones were reported to.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+from smolvlm_core.backends import ollama
+from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.backends.ollama import OllamaBackend, context_for, messages, options
+from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.check import check
+from smolvlm_core.errors import BackendError, PromptError
+from smolvlm_core.prompt import Prompt, Slot, Turn, build_prompt
+from smolvlm_core.template import IMAGE
+from tests.conftest import drawn
+
+PICTURES = {"red": drawn("red"), "blue": drawn("blue")}
+
+
+def prompt(*keys: str, text: str = "What color is the circle?") -> Prompt:
+    shown = tuple(Attachment("image", k, k, "image/png", 300, 300) for k in keys)
+    return build_prompt([Message("user", text, shown)], PICTURES.__getitem__)
+
+
+def clip_prompt() -> Prompt:
+    frames = tuple(FrameRef(i * 1.0, i, key) for i, key in enumerate(PICTURES))
+    clip = Attachment("video", "c", "c.mp4", "video/mp4", 300, 300, duration_seconds=2.0, frames=frames)
+    return build_prompt([Message("user", "What happens?", (clip,))], PICTURES.__getitem__)
+
+
+class FakeOllama:
+    """`drops_pictures`: lists vision and never shows them to the model. `slow`: a pause before each word."""
+
+    def __init__(self, backend: TransformersBackend) -> None:
+        self.backend = backend
+        self.capabilities = ["completion", "vision"]
+        self.context = 8192
+        self.drops_pictures = False
+        self.slow = 0.0
+        self.fails: tuple[int, str] | None = None
+        self.asked: list[dict[str, object]] = []
+        self.hung_up = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.reply({"models": [{"model": "smolvlm2:latest", "name": "smolvlm2:latest", "size": 1}]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if body["model"] != "smolvlm2":
+                    self.reply({"error": f"model '{body['model']}' not found"}, 404)
+                elif self.path == "/api/show":
+                    info = {"general.architecture": "llama", "llama.context_length": outer.context}
+                    self.reply({"capabilities": outer.capabilities, "model_info": info, "details": {}})
+                elif outer.fails:
+                    self.reply({"error": outer.fails[1]}, outer.fails[0])
+                else:
+                    outer.asked.append(body)
+                    self.chat(body)
+
+            def chat(self, body: dict[str, object]) -> None:
+                self.send_response(200)
+                self.end_headers()
+                try:
+                    for part in outer.parts(body):
+                        self.wfile.write(json.dumps(part).encode() + b"\n")
+                        self.wfile.flush()
+                except OSError:
+                    outer.hung_up.set()
+
+            def reply(self, value: object, status: int = 200) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(value).encode())
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def parts(self, body: dict[str, object]) -> Iterator[dict[str, object]]:
+        """Lines of /api/chat: words, then the figures; durations in nanoseconds."""
+        common = {"model": "smolvlm2", "created_at": "2026-01-01T00:00:00Z"}
+        settings = GenerationSettings(max_new_tokens=body["options"]["num_predict"])  # type: ignore[index]
+        for event in self.backend.generate(self.prompt_of(body), settings, threading.Event()):
+            if isinstance(event, Delta):
+                time.sleep(self.slow)
+                yield {**common, "message": {"role": "assistant", "content": event.text}, "done": False}
+            elif isinstance(event, Stats):
+                figures = {
+                    "done_reason": "stop",
+                    "prompt_eval_count": event.prompt_tokens,
+                    "eval_count": event.new_tokens,
+                    "eval_duration": 20_000_000,
+                }
+                yield {**common, "message": {"role": "assistant", "content": ""}, "done": True, **figures}
+
+    def prompt_of(self, body: dict[str, object]) -> Prompt:
+        turns, slots = [], []
+        for message in body["messages"]:  # type: ignore[attr-defined]
+            content = message["content"]
+            for n, data in enumerate(message.get("images", [])):
+                assert "[img]" in content
+                if self.drops_pictures:
+                    content = content.replace("[img]", "", 1)
+                    continue
+                content = content.replace("[img]", IMAGE, 1)
+                picture = Image.open(io.BytesIO(base64.b64decode(data)))
+                key = f"{hash(data)} {n}"
+                slots.append(Slot(key, *picture.size, True, "", lambda picture=picture: picture))
+            turns.append(Turn(message["role"], content))
+        return Prompt(tuple(turns), tuple(slots))
+
+
+@pytest.fixture
+def server(backend: TransformersBackend) -> Iterator[FakeOllama]:
+    made = FakeOllama(backend)
+    yield made
+    made.http.shutdown()
+
+
+def run(backend: OllamaBackend, asked: Prompt, cancel: threading.Event | None = None) -> list[Event]:
+    return list(backend.generate(asked, GenerationSettings(max_new_tokens=32), cancel or threading.Event()))
+
+
+def test_messages_keep_pictures_where_they_stand() -> None:
+    said = messages(clip_prompt())[0]
+    assert said["content"] == clip_prompt().turns[0].content.replace(IMAGE, "[img]")
+    assert len(said["images"]) == 2 and said["images"][0] != said["images"][1]
+    assert "images" not in messages(prompt(text="hi"))[0]
+    with pytest.raises(PromptError, match=r"\[img\]"):
+        messages(prompt(text="What does [img] mean?"))
+
+
+def test_the_context_holds_every_picture_as_ollama_counts() -> None:
+    settings = GenerationSettings(max_new_tokens=100)
+    assert context_for(prompt("red"), settings, 8192) == 4096
+    many = build_prompt(
+        [Message("user", "?", tuple(Attachment("image", f"{i}", "x", "image/png", 9, 9) for i in range(8)))],
+        PICTURES.get,
+    )
+    assert context_for(many, settings, 0) == 7168 >= 8 * 768 + 100
+    with pytest.raises(PromptError, match="leave out pictures"):
+        context_for(many, settings, 4096)
+
+
+def test_ollamas_own_defaults_are_off() -> None:
+    sent = options(GenerationSettings(), 4096)
+    assert (sent["repeat_penalty"], sent["top_k"], sent["temperature"], sent["num_ctx"]) == (1.0, 0, 0.0, 4096)
+
+
+def test_it_answers_with_its_figures(server: FakeOllama) -> None:
+    backend = OllamaBackend("smolvlm2", server.url)
+    assert backend.capabilities().images and backend.capabilities().context_tokens == 8192
+    events = run(backend, prompt("red"))
+    assert "".join(e.text for e in events if isinstance(e, Delta)) == "Red."
+    stats = events[-1]
+    assert isinstance(stats, Stats) and (stats.stop_reason, stats.new_tokens, stats.prompt_tokens) == ("end", 3, 206)
+    assert stats.tokens_per_second == pytest.approx(150)
+    assert server.asked[0]["options"]["num_ctx"] == 4096  # type: ignore[index]
+
+
+def test_a_model_without_vision_is_refused_with_the_mend(server: FakeOllama) -> None:
+    server.capabilities = ["completion"]
+    with pytest.raises(BackendError, match="two FROM lines"):
+        run(OllamaBackend("smolvlm2", server.url), prompt("red"))
+    assert not server.asked
+
+
+def test_one_that_sees_and_one_that_only_says_so(server: FakeOllama) -> None:
+    """Metadata is not trusted: both list the capability."""
+    backend = OllamaBackend("smolvlm2", server.url)
+    assert check(backend, seed=1).verdict == "sees"
+    server.drops_pictures = True
+    found = check(backend, seed=1)
+    assert found.verdict == "blind" and "dropped on the way" in found.cause
+
+
+def test_a_cancel_hangs_up(server: FakeOllama) -> None:
+    server.slow = 0.2
+    cancel = threading.Event()
+    events: list[Event] = []
+    asked = prompt("red", text="Describe the image.")
+    for event in OllamaBackend("smolvlm2", server.url).generate(asked, GenerationSettings(), cancel):
+        events.append(event)
+        if isinstance(event, Delta):
+            cancel.set()
+    assert isinstance(events[-1], Stats) and events[-1].stop_reason == "cancelled"
+    assert server.hung_up.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("fails", "match"),
+    [((500, "model requires more system memory (9 GiB) than is available"), "smaller model"), ((400, "odd"), "odd")],
+)
+def test_errors_say_what_to_do(server: FakeOllama, fails: tuple[int, str], match: str) -> None:
+    server.fails = fails
+    with pytest.raises(BackendError, match=match):
+        run(OllamaBackend("smolvlm2", server.url), prompt("red"))
+
+
+def test_nothing_there_and_no_such_model(server: FakeOllama) -> None:
+    with pytest.raises(BackendError, match="ollama serve"):
+        OllamaBackend("smolvlm2", "http://127.0.0.1:9").capabilities()
+    with pytest.raises(BackendError, match="ollama pull nothing"):
+        OllamaBackend("nothing", server.url).capabilities()
+    with pytest.raises(BackendError, match="does not answer"):
+        ollama.models("http://127.0.0.1:9")
+
+
+def test_models_are_listed_and_remembered(server: FakeOllama) -> None:
+    assert ollama.models(server.url) == ["smolvlm2:latest"]
+    entry = remember(ollama_entry("smolvlm2", server.url))
+    assert added() == (entry,)
+    choice = choose(entry.key)
+    assert choice.spec.context_tokens == 8192 and isinstance(choice.backend, OllamaBackend)
