@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from smolvlm_core.cli import ask, check, convert, frames, models, serve
+from smolvlm_core.cli import ask, check, convert, frames, lint, models, serve
 from smolvlm_core.cli.terminal import clear_line
 from smolvlm_core.errors import LensError
 
@@ -35,6 +35,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ask, frames, models, convert, serve, check):
+    for command in (ask, frames, models, convert, serve, check, lint):
         command.add(commands)
     return parser

@@ -1,0 +1,122 @@
+"""`lint`: what makes a deployment blind, found in its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from smolvlm_core import catalog
+from smolvlm_core.check.lint import OLLAMA_TEMPLATE, Finding, difference, lint, template_findings, write_modelfile
+from smolvlm_core.cli import main
+from smolvlm_core.convert import convert
+from smolvlm_core.convert.verify import template_of
+from smolvlm_core.errors import ModelError
+
+BUNDLED = catalog.bundled().folder
+assert BUNDLED is not None
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    made = convert(BUNDLED, tmp_path_factory.mktemp("lint"))
+    assert made.projector is not None
+    return made.texts[0].path, made.projector.path
+
+
+def told(findings: list[Finding]) -> str:
+    return "\n".join(f"{f.level} {f.line} {f.what} {f.mend}" for f in findings)
+
+
+def test_the_right_files_have_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    assert lint(pair[0]) == []
+    assert lint(BUNDLED) == []
+    write_modelfile(*pair, tmp_path / "Modelfile")
+    assert lint(tmp_path / "Modelfile") == []
+
+
+@pytest.mark.parametrize(
+    ("template", "match"),
+    [
+        ("", "no chat template"),
+        (CHATML, "ChatML"),
+        (template_of(BUNDLED).replace("<image>", "<image></image>"), "</image> is no token"),
+        (template_of(BUNDLED).replace("<end_of_utterance>", ""), "answers will not end"),
+        (template_of(BUNDLED).replace("':'", "': '"), "another prompt"),
+        ("<|im_start|>" + template_of(BUNDLED), "stands 2 times"),
+        ("{% for %}", "cannot be rendered"),
+        ("{{ ''.__class__.__mro__ }}", "cannot be rendered"),
+    ],
+)
+def test_wrong_templates(template: str, match: str) -> None:
+    findings = list(template_findings(template))
+    assert match in told(findings) and any(f.level == "error" for f in findings)
+
+
+def test_where_two_prompts_part() -> None:
+    assert (
+        difference("User: <image>What", "User:<image>What") == "after 'User:' comes ' <image>What', not '<image>What'"
+    )
+
+
+def test_a_text_model_alone_and_a_wrong_projector(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    alone = tmp_path / "model.gguf"
+    shutil.copy(pair[0], alone)
+    assert "never saw" in told(lint(alone))
+    data = bytearray(pair[1].read_bytes())
+    at = data.index(b"clip.vision.projection_dim") + len(b"clip.vision.projection_dim") + 4
+    data[at : at + 4] = (576).to_bytes(4, "little")
+    (tmp_path / "mmproj-other.gguf").write_bytes(data)
+    assert "projector of another model" in told(lint(alone))
+    assert "is a projector" in told(lint(pair[1]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "match"),
+    [
+        ("FROM {text}", 1, "One FROM line"),
+        ("FROM {text}\nADAPTER {projector}", 2, "ADAPTER is for LoRA"),
+        ("FROM {text}\nFROM ./nothing.gguf", 2, "There is no file"),
+        ("FROM {text}\nFROM {projector}\nPARAMETER stop <|im_end|>", 3, "The stop is '<|im_end|>'"),
+        ('FROM {text}\n\n# a comment\nTEMPLATE """<|im_start|>user\n{{ .Prompt }}<|im_end|>\n"""', 4, "ChatML"),
+        ("FROM {text}\nFROM {projector}", None, "num_ctx is not set"),
+    ],
+)
+def test_wrong_modelfiles(pair: tuple[Path, Path], tmp_path: Path, lines: str, line: int | None, match: str) -> None:
+    path = tmp_path / "Modelfile"
+    path.write_text(lines.replace("{text}", str(pair[0])).replace("{projector}", str(pair[1])))
+    assert any(match in f.what and f.line == line for f in lint(path)), told(lint(path))
+
+
+def test_what_is_none_of_these_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "notes.txt", tmp_path / "binary", tmp_path / "nothing", tmp_path):
+        with pytest.raises(ModelError):
+            lint(path)
+
+
+def test_a_checkpoint_saved_again_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(BUNDLED, folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["text_config"]["architectures"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "names no text architecture" in told(lint(folder))
+
+
+def test_the_command(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "Modelfile"
+    assert main(["lint", str(pair[0]), "--write-modelfile", str(target)]) == 0
+    assert OLLAMA_TEMPLATE in target.read_text() and target.read_text().count("FROM ") == 2
+    assert main(["lint", str(pair[0]), "--write-modelfile", str(target)]) == 1  # it is there already
+    (tmp_path / "Bad").write_text(f"FROM {pair[0]}")
+    assert main(["lint", str(tmp_path / "Bad")]) == 1
+    assert f"{tmp_path / 'Bad'}:1: error: One FROM line" in capsys.readouterr().out
