@@ -197,8 +197,8 @@ def random_checkpoint(folder: Path, out: Path) -> str:
     """Numbers of a checkpoint of real size whose answers mean nothing."""
     made = convert(folder, out)
     assert made.projector is not None
-    spec = from_folder(folder)
-    ours, theirs = TransformersBackend(spec, "float32"), llama(made.texts[0].path, made.projector.path)
+    spec = made.spec
+    ours, theirs = TransformersBackend(from_folder(folder), "float32"), llama(made.texts[0].path, made.projector.path)
     rng = np.random.default_rng(0)
     rows = ["| prompt | tokens | largest difference of the 10 likeliest first tokens |", "|---|---|---|"]
     loaded = ours.handle.ensure_loaded(lambda *_: None)

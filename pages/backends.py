@@ -7,7 +7,7 @@ import streamlit as st
 from smolvlm_core import jobs, llama_programs
 from smolvlm_core.backends import ollama, registry
 from smolvlm_core.errors import LensError
-from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder
+from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder, default_gguf_folder
 from ui import backend_rows, state
 
 state.prepare()
@@ -77,15 +77,14 @@ def begin_conversion() -> None:
     folder = path_of(st.session_state["convert_folder"])
     wanted, kind = st.session_state["convert_quantize"], st.session_state["convert_projector"].lower()
     out = st.session_state["convert_out"].strip()
-    target = path_of(out) if out else data_folder() / "gguf" / folder.name
+    target = path_of(out) if out else default_gguf_folder(folder, folder.name)
 
     def work(report: jobs.Report) -> backend_rows.Converted:
-        from smolvlm_core.catalog import from_folder
         from smolvlm_core.convert import convert, verify_pair
 
         made = convert(folder, target, wanted, kind, report)
         assert made.projector is not None
-        findings = verify_pair(made.texts[0].path, made.projector.path, folder, from_folder(folder))
+        findings = verify_pair(made.texts[0].path, made.projector.path, folder, made.spec)
         entries = [registry.remember(registry.gguf_entry(t.path, made.projector.path)) for t in made.texts]
         for entry in entries:
             backend_rows.begin_check(entry.key, registry.of_entry(entry).backend)

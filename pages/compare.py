@@ -26,7 +26,10 @@ def choices() -> dict[str, tuple[str, str]]:
     for spec in known:
         for dtype, told in (("bfloat16", "bf16"), ("float32", "fp32")):
             out[f"{spec.title} · transformers {told}"] = (spec.key, dtype)
-    return out | {title: (key, "bfloat16") for key, title in backend_list.titles().items()}
+    for key, title in backend_list.titles().items():
+        name = title if title not in out else f"{title} ({key})"
+        out[name] = (key, "bfloat16")
+    return out
 
 
 def made(name: str, key: str, dtype: str) -> tuple[str, Backend]:

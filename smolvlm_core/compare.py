@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt import Prompt, build_prompt
 
+logger = logging.getLogger(__name__)
 MOST_COLUMNS = 4
 State = Literal["waiting", "loading", "answering", "done", "failed", "stopped"]
 
@@ -73,6 +76,8 @@ class Comparison:
     ) -> None:
         if not 2 <= len(backends) <= MOST_COLUMNS:
             raise LensError(f"{len(backends)} backends chosen.", f"Choose two to {MOST_COLUMNS}.")
+        if len({name for name, _ in backends}) < len(backends):
+            raise LensError("Two backends have the same name.", "Choose different ones.")
         if not asked:
             raise LensError("Nothing is asked.", "Write a question, or several, one a line.")
         self.questions = [question for question, _ in asked]
@@ -91,6 +96,12 @@ class Comparison:
     @property
     def done(self) -> bool:
         return all(column.done for column in self.columns)
+
+    @property
+    def all_voted(self) -> bool:
+        """Every question that anyone answered has a vote."""
+        answered = {n for n in range(len(self.questions)) if any(c.replies[n].text for c in self.columns)}
+        return self.done and answered <= set(self.voted)
 
     def wait(self, timeout_seconds: float | None = None) -> None:
         for thread in self._threads:
@@ -122,16 +133,19 @@ class Comparison:
             except LensError as error:
                 _unanswered(column).error = str(error)
                 column.state = "failed"
-            except BaseException:
+            except Exception:  # a bug: the other columns must still answer
+                logger.exception("%s failed", column.name)
                 _unanswered(column).error = "It failed unexpectedly; the log has the details."
                 column.state = "failed"
-                raise
 
     def _answer_all(self, column: Column) -> None:
         if column.cancel.is_set():
             column.state = "stopped"
             return
         column.state = "loading"
+        if isinstance(column.backend, LlamaCppBackend):
+            # Else its start, or a start anew for clips, would count as the first answer's.
+            column.cold_seconds = column.backend.prepare(self.prompts[0], column.cancel)
         loaded = _is_loaded(column.backend)
         first = self._warm(column)
         if not loaded:
@@ -151,12 +165,13 @@ class Comparison:
     def _warm(self, column: Column) -> float | None:
         """Seconds to the first word of a question without pictures."""
         hello = build_prompt([Message("user", "Hello")], lambda key: (_ for _ in ()).throw(KeyError(key)))
+        seconds = None
         for event in column.backend.generate(hello, GenerationSettings(max_new_tokens=1), column.cancel):
             if isinstance(event, Progress):
                 column.progress = event.text
             elif isinstance(event, Stats):
-                return event.time_to_first_token_seconds or event.total_seconds
-        return None
+                seconds = event.time_to_first_token_seconds
+        return seconds  # after its end: a failure comes after the figures
 
     def _answer(self, column: Column, reply: Reply, prompt: Prompt) -> None:
         try:
@@ -209,13 +224,13 @@ def _sha256(path: Path, changed_ns: int) -> str:
 
 
 def marked(text: str, reference: str) -> list[tuple[str, bool]]:
-    """A text cut into pieces: (piece, whether the reference says something else there). Spaces stay as they are."""
-    ours, theirs = text.split(), reference.split()
-    matcher = difflib.SequenceMatcher(a=theirs, b=ours, autojunk=False)
+    """A text cut into pieces: (piece, whether the reference says something else there). The pieces together are the text."""
+    ours, theirs = re.findall(r"\S+\s*", text), re.findall(r"\S+\s*", reference)
+    matcher = difflib.SequenceMatcher(a=[w.strip() for w in theirs], b=[w.strip() for w in ours], autojunk=False)
     out = []
     for kind, _, _, start, end in matcher.get_opcodes():
         if start < end:
-            out.append((" ".join(ours[start:end]), kind != "equal"))
+            out.append(("".join(ours[start:end]), kind != "equal"))
     return out
 
 

@@ -100,7 +100,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Compariso
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}}
 img{{max-height:160px;margin:0 8px 8px 0}}table{{border-collapse:collapse;width:100%}}
 td,th{{border:1px solid #ccc;padding:6px;text-align:left;vertical-align:top}}mark{{background:#ffe08a}}
-pre{{white-space:pre-wrap}}code{{overflow-wrap:anywhere}}</style>
+pre,.said{{white-space:pre-wrap}}code{{overflow-wrap:anywhere}}</style>
 <h1>Comparison of {day}</h1><p>{pictures}</p>{questions}
 <h2>Models and files</h2><ul>{files}</ul><p>Settings: <code>{settings}</code></p></html>
 """
@@ -132,7 +132,8 @@ def _marked_html(comparison: Comparison, column: Column, n: int) -> str:
     reply, first = column.replies[n], comparison.columns[0].replies[n]
     error = f"<i>{html.escape(reply.error)}</i>" if reply.error else ""
     pieces = marked(reply.text, first.text)
-    said = " ".join(f"<mark>{html.escape(p)}</mark>" if differs else html.escape(p) for p, differs in pieces)
+    said = "".join(f"<mark>{html.escape(p)}</mark>" if differs else html.escape(p) for p, differs in pieces)
+    said = f'<span class="said">{said}</span>' if said else ""
     return " ".join(filter(None, (said, error))) or "<i>no answer</i>"
 
 

@@ -35,5 +35,9 @@ class BackendError(LensError):
     """A backend that failed while answering."""
 
 
+class NoVision(BackendError):
+    """A backend that says itself that it cannot be shown pictures."""
+
+
 class StoreError(LensError):
     """The conversation database or media folder cannot be read or written."""

@@ -6,6 +6,7 @@ Reads metadata only. Knows nothing of servers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,11 +58,21 @@ class GgufFacts:
 
 
 def read_gguf(path: Path) -> GgufFacts:
-    """Raises ModelError where the file is missing or is no whole GGUF."""
-    from gguf import GGUFReader
+    """Read once for each state of a file: a real vocabulary takes a second or two.
 
+    Raises:
+        ModelError: the file is missing or is no whole GGUF.
+    """
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", "Give the path of a .gguf file.")
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int, size_bytes: int) -> GgufFacts:
+    from gguf import GGUFReader
+
     try:
         reader = GGUFReader(path)
         fields = _Fields(reader)
@@ -72,10 +83,19 @@ def read_gguf(path: Path) -> GgufFacts:
             name=str(fields.get("general.name", "")),
             quantization=_quantization(fields),
             parameters=sum(int(t.n_elements) for t in reader.tensors),
-            size_bytes=path.stat().st_size,
+            size_bytes=size_bytes,
             **own,
         )
-    except (ValueError, KeyError, IndexError, OSError, OverflowError, MemoryError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OSError,
+        OverflowError,
+        MemoryError,
+        UnicodeDecodeError,
+    ) as error:
         raise ModelError(
             f"{path.name} is not a whole GGUF file: {error or type(error).__name__}.",
             "Convert or download it again.",

@@ -5,17 +5,19 @@ Knows nothing of what the work is.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from smolvlm_core.errors import LensError
 
+logger = logging.getLogger(__name__)
 Report = Callable[[str, float | None], None]
 
 
 class Job:
-    """One piece of work on its own thread. `error` is what a user can act on; a bug is raised by `result`."""
+    """One piece of work on its own thread. `error` is what a user can act on; `problem` tells bugs too."""
 
     def __init__(self, name: str, work: Callable[[Report], Any]) -> None:
         self.name = name
@@ -32,9 +34,17 @@ class Job:
         return not self._thread.is_alive()
 
     @property
-    def result(self) -> Any:
+    def problem(self) -> str | None:
+        """What went wrong, in words; None where nothing did."""
         if self._bug is not None:
-            raise self._bug
+            return f"It failed unexpectedly: {self._bug!r}. The log has the details."
+        return str(self.error) if self.error is not None else None
+
+    @property
+    def result(self) -> Any:
+        """What the work returned. Raises what it raised."""
+        if (raised := self._bug or self.error) is not None:
+            raise raised
         return self._result
 
     def wait(self, timeout_seconds: float | None = None) -> None:
@@ -46,6 +56,7 @@ class Job:
         except LensError as error:
             self.error = error
         except BaseException as error:
+            logger.exception("%s failed", self.name)
             self._bug = error
 
     def _report(self, text: str, fraction: float | None) -> None:

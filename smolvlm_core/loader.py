@@ -259,6 +259,11 @@ class ModelPool:
             handle.last_used = time.monotonic()
             return handle
 
+    def peek(self, spec: ModelSpec, dtype: Dtype) -> ModelHandle | None:
+        """Without counting as a use."""
+        with self._lock:
+            return self._handles.get((spec.weights_id, dtype))
+
     def loaded(self) -> list[ModelHandle]:
         with self._lock:
             return [h for h in self._handles.values() if h.loaded is not None]

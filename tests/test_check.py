@@ -21,6 +21,7 @@ from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, SHAPES, chosen, draw_canary
 from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
 from smolvlm_core.cli import main
+from smolvlm_core.errors import BackendError
 from smolvlm_core.gguf_file import read_gguf, spec_of
 from smolvlm_core.prompt import Prompt, Turn
 from smolvlm_core.servers import ServerOptions
@@ -132,6 +133,14 @@ def test_a_picture_of_something_else_each_time_is_found_out(backend: Transformer
     noise = Image.effect_noise((384, 384), 90).convert("RGB")
     found = check(Blinded(backend, noise), seed=1)
     assert found.verdict == "blind" and "dropped" not in found.cause
+
+
+def test_a_refusal_that_only_sounds_like_it_is_not_taken_for_blindness(backend: TransformersBackend) -> None:
+    class Refuses(Blinded):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            raise BackendError("The server refused: Failed to fetch image_url.", "It may lack its projector.")
+
+    assert check(Refuses(backend)).verdict == "unchecked"
 
 
 def test_a_check_can_be_stopped(backend: TransformersBackend) -> None:

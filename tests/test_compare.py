@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from smolvlm_core import catalog
 from smolvlm_core.backends.base import Event, GenerationSettings
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.openai_api import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, Message
@@ -20,7 +24,9 @@ from smolvlm_core.check import Verdict, verdicts
 from smolvlm_core.compare import Comparison, device_of, marked, votes
 from smolvlm_core.compare_report import to_html, to_json, to_markdown
 from smolvlm_core.errors import LensError
+from smolvlm_core.gguf_file import read_gguf, spec_of
 from smolvlm_core.prompt import Prompt, build_prompt
+from smolvlm_core.servers import ServerOptions
 from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
 
@@ -105,12 +111,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 
 def test_differences_are_marked() -> None:
-    assert marked("a small red circle", "a red square") == [
-        ("a", False),
-        ("small", True),
-        ("red", False),
-        ("circle", True),
-    ]
+    pieces = [("a ", False), ("small ", True), ("red\n ", False), ("circle", True)]
+    assert marked("a small red\n circle", "a red square") == pieces
     assert marked("same", "same") == [("same", False)]
     assert marked("", "x") == []
 
@@ -140,8 +142,28 @@ def test_reports_hold_everything_and_fetch_nothing(ggufs: Ggufs) -> None:
 
 
 def test_a_verdict_is_kept_for_its_badge() -> None:
-    assert verdicts.last("x") is None
-    verdicts.keep("x", "r", Verdict("blind", 0.999, cause="No projector."))
-    verdicts.keep("x", "r", Verdict("unchecked"))
-    kept = verdicts.last("x")
-    assert kept is not None and (kept.verdict, kept.cause, kept.revision) == ("blind", "No projector.", "r")
+    assert verdicts.last(BF16) is None
+    verdicts.keep(BF16, Verdict("blind", 0.999, cause="No projector."))
+    verdicts.keep(BF16, Verdict("unchecked"))
+    kept = verdicts.last(BF16)
+    assert kept is not None and (kept.verdict, kept.cause) == ("blind", "No projector.")
+    assert verdicts.last(FP32) is None
+
+
+def test_a_verdict_does_not_outlive_a_change_of_the_files(tmp_path: Path) -> None:
+    shutil.copytree(catalog.bundled().folder, tmp_path / "copy")
+    backend = TransformersBackend(catalog.from_folder(tmp_path / "copy"))
+    verdicts.keep(backend, Verdict("sees"))
+    assert verdicts.last(backend) is not None
+    os.utime(tmp_path / "copy" / "model.safetensors", (1, 1))
+    assert verdicts.last(backend) is None
+
+
+def test_a_backend_that_cannot_be_loaded_says_why(ggufs: Ggufs) -> None:
+    """A failure comes after the figures of its warm-up: it must not read as stopped."""
+    text, missing = read_gguf(ggufs.text), ggufs.text.with_name("missing.gguf")
+    broken = LlamaCppBackend(spec_of(text, None), ServerOptions(missing, None, 256))
+    found = Comparison([("broken", broken), ("bf16", BF16)], [COLOR], GenerationSettings())
+    found.wait(60)
+    assert [c.state for c in found.columns] == ["failed", "done"]
+    assert "There is no file" in found.columns[0].replies[0].error

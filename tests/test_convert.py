@@ -119,10 +119,9 @@ def test_finished_files_are_kept_and_half_written_ones_are_not(made: Path, tmp_p
     out = tmp_path / "out"
     shutil.copytree(made, out)
     (out / "smolvlm-shapes-F16.gguf").unlink()
-    (out / "smolvlm-shapes-F16.gguf.part").write_bytes(b"half")
     again = convert(BUNDLED, out)
     assert [again.texts[0].kept, again.projector.kept] == [False, True]
-    assert not list(out.glob("*.part")) and not list(out.glob(".convert-*"))
+    assert not list(out.glob(".convert-*"))
     assert (out / "smolvlm-shapes-F16.gguf").read_bytes() == (made / "smolvlm-shapes-F16.gguf").read_bytes()
 
 
@@ -141,7 +140,44 @@ def test_a_failed_run_leaves_no_file_and_says_why(checkpoint: Path, tmp_path: Pa
     with pytest.raises(ModelError, match="failed: ") as failed:
         convert(checkpoint, tmp_path / "out")
     assert "safetensors" in str(failed.value).lower() or "error" in str(failed.value).lower()
-    assert not list((tmp_path / "out").glob("*.gguf*"))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_files_that_were_not_made_here_are_left_alone(made: Path, tmp_path: Path) -> None:
+    """A downloaded file of that name, and files of a checkpoint whose name begins alike."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "smolvlm-shapes-v2-F16.gguf").write_bytes(b"another model's")
+    convert(BUNDLED, out)
+    assert (out / "smolvlm-shapes-v2-F16.gguf").read_bytes() == b"another model's"
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "smolvlm-shapes-F16.gguf").write_bytes(b"downloaded")
+    with pytest.raises(ModelError, match="not made by this conversion"):
+        convert(BUNDLED, taken)
+    assert files(taken) == {"smolvlm-shapes-F16.gguf": b"downloaded"}
+
+
+def test_two_checkpoints_of_the_same_name_do_not_take_each_others_place(checkpoint: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "elsewhere" / checkpoint.name
+    convert(checkpoint, out)
+    before = files(out)
+    shutil.copytree(checkpoint, other)
+    with pytest.raises(ModelError, match="made of"):
+        convert(other, out)
+    assert files(out) == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ModelError, match="Writing to"):
+        convert(BUNDLED, tmp_path / "file")
+
+
+def test_without_a_preprocessors_size_it_converts_all_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    rewrite(checkpoint / "preprocessor_config.json", size={})
+    done = convert(checkpoint, tmp_path / "out")
+    assert read_gguf(done.projector.path).longest_edge == done.spec.geometry.longest_edge == 384
 
 
 def test_a_full_disk_is_told_before_anything_is_written(

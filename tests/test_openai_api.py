@@ -164,6 +164,19 @@ def test_refusals_say_what_to_do(server: Server, answer: tuple[int, str], match:
     assert isinstance(events[-1], Stats) and events[-1].stop_reason == "failed"
 
 
+def test_a_stream_that_just_ends_is_no_whole_answer(server: Server) -> None:
+    for lines, match in (
+        ((piece("Half"),), "stopped in the middle"),
+        ((piece("A"), b"data: {broken\n\n"), "events of JSON"),
+    ):
+        server.chat = answering(*lines)
+        events: list[Event] = []
+        with pytest.raises(BackendError, match=match):
+            for event in OpenAIBackend(server.url).generate(prompt(), GenerationSettings(), threading.Event()):
+                events.append(event)
+        assert isinstance(events[-1], Stats) and events[-1].stop_reason == "failed"
+
+
 def test_an_error_in_mid_answer_keeps_what_was_said(server: Server) -> None:
     server.chat = answering(piece("Half"), b'data: {"error":{"message":"out of memory"}}\n\n')
     backend, said = OpenAIBackend(server.url), ""
@@ -250,7 +263,9 @@ def test_addresses_as_people_type_them(typed: str, url: str) -> None:
     assert normal_url(typed) == url
 
 
-@pytest.mark.parametrize("typed", ["", "ftp://h", "file:///etc/passwd", "http://"])
+@pytest.mark.parametrize(
+    "typed", ["", "ftp://h", "file:///etc/passwd", "http://", "http://[::1", "http://127.0.0.1:x/v1"]
+)
 def test_what_is_no_address(typed: str) -> None:
     with pytest.raises(BackendError, match="not the address"):
         normal_url(typed)
@@ -265,6 +280,18 @@ def test_a_server_is_remembered_and_forgotten(server: Server) -> None:
     assert (data_folder() / "backends.json").stat().st_mode & 0o077 == 0  # it holds the key
     forget(entry.key)
     assert added() == ()
+
+
+def test_a_key_that_cannot_be_sent_is_refused(server: Server) -> None:
+    with pytest.raises(BackendError, match="API key"):
+        url_entry(server.url, "", "schlüssel")
+
+
+def test_an_unreadable_list_does_not_keep_the_bundled_model_from_answering() -> None:
+    path = data_folder() / "backends.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    assert choose("smolvlm-shapes").spec.key == "smolvlm-shapes"
 
 
 def test_a_damaged_list_of_backends_is_told_and_left(server: Server) -> None:

@@ -8,12 +8,12 @@ import streamlit as st
 
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import verdicts
 from smolvlm_core.errors import LensError
-from smolvlm_core.loader import POOL
+from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB
 
 _COLORS = {"sees": "green", "degraded": "orange", "blind": "red", "unchecked": "gray"}
@@ -24,9 +24,9 @@ def draw_badge(verdict: str, told: str = "") -> None:
     st.badge(f"{verdict.capitalize()}{told}", icon=f":material/{_ICONS[verdict]}:", color=_COLORS[verdict])  # type: ignore[arg-type]
 
 
-def badge(name: str) -> None:
+def badge(backend: Backend) -> None:
     """A backend's last verdict and its day; nothing where it was never checked."""
-    kept = verdicts.last(name)
+    kept = verdicts.last(backend)
     if kept is not None:
         draw_badge(kept.verdict, f", checked {datetime.fromtimestamp(kept.when):%Y-%m-%d %H:%M}")
 
@@ -72,7 +72,9 @@ def states() -> list[tuple[str, str]]:
 def state_told(backend: Backend) -> str:
     if not isinstance(backend, TransformersBackend | LlamaCppBackend):
         return "runs elsewhere"
-    handle = backend.handle
+    handle = _handle(backend)
+    if handle is None:
+        return "not started"
     if handle.state == "ready":
         return f"ready, {ready_told(backend)}"
     if handle.state == "failed":
@@ -80,10 +82,17 @@ def state_told(backend: Backend) -> str:
     return {"loading": f"{handle.status_text}…", "not loaded": "not started"}[handle.state]
 
 
+def _handle(backend: TransformersBackend | LlamaCppBackend) -> ModelHandle | ServerHandle | None:
+    """To look at only: that counts as no use of the model, which would change what is released first."""
+    if isinstance(backend, TransformersBackend):
+        return POOL.peek(backend.spec, backend.dtype)
+    return backend.handle
+
+
 def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:
     if isinstance(backend, TransformersBackend):
-        loaded = backend.handle.loaded
-        if loaded is None:
+        handle = POOL.peek(backend.spec, backend.dtype)
+        if handle is None or (loaded := handle.loaded) is None:
             return ""
         device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
         return f"on {device}, {told_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,9 +31,11 @@ class Converted:
 
 @st.fragment(run_every=1.0)
 def draw() -> None:
-    loaded = {handle.spec.key: handle.spec for handle in POOL.loaded()}
-    for spec in {bundled().key: bundled(), **loaded}.values():
-        _row(spec.key, spec.title, "transformers", TransformersBackend(spec), None)
+    known = [TransformersBackend(handle.spec, handle.dtype) for handle in POOL.loaded()]
+    if not any(backend.spec.key == bundled().key for backend in known):
+        known.insert(0, TransformersBackend(bundled()))
+    for own in known:
+        _row(f"{own.spec.key} {own.dtype}", own.name, "in this app", own, None)
     for entry in backend_list.entries():
         try:
             backend = registry.of_entry(entry).backend
@@ -44,7 +46,7 @@ def draw() -> None:
 
 
 def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None) -> None:
-    with st.container(border=True, key=f"row_{re.sub(r'[^A-Za-z0-9]+', '-', key)}"):
+    with st.container(border=True, key=f"row_{key.split(':')[0]}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"):
         name, actions = st.columns([3, 2], vertical_alignment="center")
         name.markdown(f"**{title}**  \n:gray[{kind} · {backend_list.state_told(backend)}]")
         job = jobs.find(f"check {key}")
@@ -79,7 +81,7 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
         if job is not None:
             _verdict(job)
         else:
-            backend_list.badge(backend.name)
+            backend_list.badge(backend)
 
 
 def _broken(entry: Added, error: LensError) -> None:
@@ -92,7 +94,7 @@ def _broken(entry: Added, error: LensError) -> None:
 def begin_check(key: str, backend: Backend) -> None:
     def work(report: jobs.Report) -> Verdict:
         found = check(backend, lambda done, text: report(text, None))
-        verdicts.keep(backend.name, backend.revision, found)
+        verdicts.keep(backend, found)
         return found
 
     jobs.start(f"check {key}", work)
@@ -101,6 +103,9 @@ def begin_check(key: str, backend: Backend) -> None:
 def _verdict(job: jobs.Job) -> None:
     if not job.done:
         st.caption(f":material/hourglass_top: {job.text}")
+        return
+    if (problem := job.problem) is not None:
+        st.error(problem, icon=":material/error:")
         return
     found: Verdict = job.result
     backend_list.draw_badge(found.verdict)
@@ -136,8 +141,8 @@ def conversions() -> None:
         if not job.done:
             st.progress(job.fraction or 0.0, text=f"{folder}: {job.text}")
             continue
-        if job.error is not None:
-            st.error(f"{folder}: {job.error}", icon=":material/error:")
+        if (problem := job.problem) is not None:
+            st.error(f"{folder}: {problem}", icon=":material/error:")
         else:
             made: Converted = job.result
             st.success(f"Converted and added: {', '.join(made.titles)}", icon=":material/check:")

@@ -16,7 +16,7 @@ _STATES = {"done": "check_circle", "failed": "error", "stopped": "stop_circle", 
 
 def draw(comparison: Comparison, blind: bool) -> None:
     """Names stay hidden while `blind`, until all questions are voted on."""
-    hidden = blind and len(comparison.voted) < len(comparison.questions)
+    hidden = blind and not comparison.all_voted
     columns = [comparison.columns[n] for n in comparison.order] if blind else comparison.columns
     for n, question in enumerate(comparison.questions):
         st.markdown(f"**{escape(question)}**")
@@ -34,15 +34,15 @@ def _answer(comparison: Comparison, column: Column, n: int, name: str, first: Co
     reply = column.replies[n]
     st.markdown(f"**{escape(name)}**")
     if not hidden:
-        badge(column.backend.name)
+        badge(column.backend)
     if reply.text:
         reference = first.replies[n].text if first is not column else reply.text
         pieces = marked(reply.text, reference) if comparison.done else [(reply.text, False)]
-        st.markdown(" ".join(f":orange-background[{escape(p)}]" if differs else escape(p) for p, differs in pieces))
+        st.markdown("".join(_piece(p, differs) for p, differs in pieces))
     if reply.error:
-        st.error(reply.error, icon=":material/error:")
+        st.error("It failed." if hidden else reply.error, icon=":material/error:")
     if not column.done and reply.stats is None:
-        st.caption(f":material/hourglass_top: {_doing(column)}")
+        st.caption(f":material/hourglass_top: {_doing(column, hidden)}")
         if not hidden:
             st.button(
                 "Stop", key=f"stop_{n}_{column.name}", icon=":material/stop:", on_click=partial(comparison.stop, column)
@@ -65,7 +65,15 @@ def _answer(comparison: Comparison, column: Column, n: int, name: str, first: Co
             st.badge("Preferred", icon=":material/thumb_up:", color="green")
 
 
-def _doing(column: Column) -> str:
+def _piece(text: str, differs: bool) -> str:
+    """The space at its end stands outside of the mark."""
+    said = text.rstrip()
+    return (f":orange-background[{escape(said)}]" if differs else escape(said)) + text[len(said) :]
+
+
+def _doing(column: Column, hidden: bool) -> str:
+    if hidden:
+        return "Answering"
     return column.progress or {"waiting": "Waiting for its turn", "loading": "Loading"}.get(column.state, "Answering")
 
 

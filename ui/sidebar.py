@@ -45,7 +45,7 @@ def draw(store: Store, kind: Kind) -> Choice:
         if isinstance(backend, TransformersBackend):
             backend = TransformersBackend(chosen.spec, dtype)  # type: ignore[arg-type]
         with status:
-            backend_list.badge(backend.name)
+            backend_list.badge(backend)
             _status(backend)
         _conversations(store, kind)
     return Choice(chosen.spec, backend, settings, chosen.note)
@@ -60,7 +60,7 @@ def warn_if_blind(choice: Choice) -> None:
             "file, or convert the checkpoint: that makes both.",
             icon=":material/visibility_off:",
         )
-    elif (kept := verdicts.last(choice.backend.name)) is not None and kept.verdict == "blind":
+    elif (kept := verdicts.last(choice.backend)) is not None and kept.verdict == "blind":
         told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {kept.cause} {kept.mend}"
         st.error(told.strip(), icon=":material/visibility_off:")
 

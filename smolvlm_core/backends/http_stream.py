@@ -51,11 +51,13 @@ def post_stream(
                 answer.read()
                 raise refused(url, answer)
             yield from _events(answer)
-    except httpx.ConnectError as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
         raise BackendError(
             f"Nothing answers at {url}: {error}.", "Start the server, or correct the address."
         ) from error
-    except (httpx.TransportError, OSError) as error:
+    except ValueError as error:
+        raise BackendError(f"{url} did not answer with events of JSON: {error}.", "Check the address.") from error
+    except (httpx.HTTPError, OSError) as error:
         if cancel.is_set():
             raise Cancelled from None
         raise ServerGone(
@@ -126,7 +128,7 @@ def _message(text: str) -> str:
 # What servers say → what to do about it. The words are llama-server's (b11434), vLLM's and Ollama's.
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        ("image input is not supported", "not a multimodal", "does not support image", "mmproj", "image_url"),
+        ("image input is not supported", "not a multimodal", "does not support image"),
         "It serves the model without its vision projector: start it with one (llama-server: --mmproj FILE).",
     ),
     (

@@ -8,6 +8,7 @@ by the server: always into tiles and an overview, so that a video frame, one til
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import queue
 import threading
@@ -19,10 +20,10 @@ import httpx
 
 from smolvlm_core.backends.base import Capabilities, Event, GenerationSettings, Progress, StopReason
 from smolvlm_core.backends.http_stream import Cancelled, ServerGone, post_stream
-from smolvlm_core.backends.openai_api import Tally, no_vision, picture_bytes, reading
+from smolvlm_core.backends.openai_api import Tally, authorization, no_vision, picture_bytes, reading
 from smolvlm_core.backends.queued import follow
 from smolvlm_core.catalog import ModelSpec
-from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt import Prompt, Slot, VisionGeometry
 from smolvlm_core.servers.llama_server import LlamaServer, ServerOptions
 from smolvlm_core.template import IMAGE
@@ -56,14 +57,36 @@ class LlamaCppBackend:
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
         if prompt.slots and self.options.projector is None:
-            raise BackendError(
+            raise NoVision(
                 f"{self.name}: without its projector this model cannot be shown pictures. A chat program would drop them "
                 "and it would answer all the same, about nothing it has seen.",
                 "Add it again with its mmproj file; `python -m smolvlm_core convert` makes both.",
             )
         return follow(lambda: self.handle, lambda handle: _Run(handle, prompt, settings, cancel), cancel)
 
+    def prepare(self, prompt: Prompt, cancel: threading.Event) -> float | None:
+        """Have the server that a prompt needs running. Seconds that its start took, None where it was running.
+
+        Raises:
+            LensError: it cannot be started.
+        """
+        handle = self.handle
+        before = handle.server
+        failures: list[LensError] = []
+
+        def work() -> None:
+            try:
+                handle.ensure_running(cut_for(prompt), cancel)
+            except LensError as error:
+                failures.append(error)
+
+        handle.worker.submit(work, cancel).finished.wait()
+        if failures:
+            raise failures[0]
+        return handle.load_seconds if handle.server is not before else None
+
     def close(self) -> None:
+        """Stop the server, once the answer that it may be making has ended."""
         SERVERS.release(self.handle)
 
 
@@ -131,6 +154,11 @@ class ServerHandle:
         if not self.worker.busy:
             self.worker.submit(work)
 
+    def close_when_idle(self) -> None:
+        while not self.worker.close_if_idle():
+            time.sleep(0.2)
+        self.close()
+
     def close(self) -> None:
         self.worker.close()
         if self.server is not None:
@@ -155,14 +183,14 @@ class ServerPool:
         with self._lock:
             return [h for h in self._handles.values() if h.server is not None]
 
-    def release(self, handle: ServerHandle) -> bool:
-        """Stop a server unless it is answering or asked to. True where it is gone."""
-        if not handle.worker.close_if_idle():
-            return False
+    def release(self, handle: ServerHandle) -> None:
+        """Take a server out of the pool and stop it: at once, or after the last answer that was asked of it."""
         with self._lock:
             self._handles = {k: h for k, h in self._handles.items() if h is not handle}
-        handle.close()
-        return True
+        if handle.worker.close_if_idle():
+            handle.close()
+        else:
+            threading.Thread(target=handle.close_when_idle, daemon=True).start()
 
     def close(self) -> None:
         with self._lock:
@@ -219,7 +247,8 @@ class _Run:
         """Start another in the place of one that died in mid-answer, and say so."""
         why = server.why_it_ended()
         self.handle.server, self.handle.state = None, "not loaded"
-        self.handle.worker.submit(self._start_again)
+        with contextlib.suppress(RuntimeError):  # taken out of the pool meanwhile: not started again
+            self.handle.worker.submit(self._start_again)
         worded = BackendError(
             f"llama-server ended in the middle of the answer: {why}",
             f"It is being started again; ask again. What it had said is kept. Its log is {server.log}.",
@@ -262,7 +291,7 @@ class LlamaServerBackend:
             yield from complete(self.url, prompt, settings, self.spec.geometry, cancel, tally, self.api_key)
         except Cancelled:
             tally.reason = "cancelled"
-        except LensError:
+        except Exception:
             yield tally.stats("failed")
             raise
         yield tally.stats(tally.reason)
@@ -323,11 +352,15 @@ def complete(
     mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
     tally.image_tokens = geometry.image_tokens(prompt.slots)
     body = completion_request(prompt, settings, mark, geometry)
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = authorization(api_key)
+    whole = False
     for event in post_stream(f"{url}/completion", body, cancel, headers):
         if cancel.is_set():
             raise Cancelled
+        whole = whole or bool(event.get("stop"))
         yield from take_completion(event, tally)
+    if not whole:
+        raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
 
 
 def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
@@ -343,15 +376,15 @@ def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
             "completion_tokens": event.get("tokens_predicted"),
         }
         if event.get("stop_type") == "limit":
-            full = (
-                event.get("truncated") or event.get("tokens_predicted", 0) < event["generation_settings"]["n_predict"]
-            )
+            full = event.get("truncated") or event.get("tokens_predicted", 0) < (
+                event.get("generation_settings") or {}
+            ).get("n_predict", 0)
             tally.reason = "context" if full else "length"
 
 
 def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
     """llama-server's /props. Raises BackendError where nothing answers or something else does."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = authorization(api_key)
     try:
         answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False)
         props = answer.json()
@@ -363,6 +396,6 @@ def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
         props = None
     if answer.status_code == 401:
         raise BackendError(f"{url} refused the API key.", "Give the right one.")
-    if not isinstance(props, dict) or "modalities" not in props:
+    if not isinstance(props, dict) or not {"modalities", "media_marker"} <= set(props):
         raise BackendError(f"{url} is not a llama-server, or an old one.", "Add it as an OpenAI-compatible server.")
     return props

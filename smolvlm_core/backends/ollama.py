@@ -16,7 +16,7 @@ import httpx
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress
 from smolvlm_core.backends.http_stream import Connection, hang_up_on
 from smolvlm_core.backends.openai_api import Tally, picture_bytes
-from smolvlm_core.errors import BackendError, LensError, PromptError
+from smolvlm_core.errors import BackendError, NoVision, PromptError
 from smolvlm_core.prompt import Prompt, estimate_tokens
 from smolvlm_core.prompt import VisionGeometry as Geometry
 from smolvlm_core.template import IMAGE
@@ -47,7 +47,7 @@ class OllamaBackend:
         """See `Backend.generate`."""
         known = self.capabilities()
         if prompt.slots and not known.images:
-            raise BackendError(
+            raise NoVision(
                 f"Ollama says that {self.model} has no vision: it was imported without its projector.",
                 "Import it again with two FROM lines, the text model's and the projector's: see docs/ollama.md.",
             )
@@ -66,7 +66,7 @@ class OllamaBackend:
         try:
             yield Progress("Sending the pictures" if prompt.slots else "Waiting for Ollama")
             yield from self._answer(prompt, settings, context, tally, connection, cancel)
-        except LensError:
+        except Exception:
             yield tally.stats("failed")
             raise
         finally:

@@ -18,8 +18,8 @@ import httpx
 from PIL import Image
 
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
-from smolvlm_core.backends.http_stream import Cancelled, post_stream, refused
-from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.backends.http_stream import Cancelled, ServerGone, post_stream, refused
+from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt import Prompt, Slot
 from smolvlm_core.template import IMAGE
 
@@ -40,7 +40,7 @@ class OpenAIBackend:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return authorization(self.api_key)
 
     def capabilities(self) -> Capabilities:
         """Read from the server now.
@@ -91,10 +91,22 @@ def normal_url(url: str) -> str:
     """
     whole = url.strip() if "://" in url else f"http://{url.strip()}"
     whole = whole.rstrip("/").removesuffix("/chat/completions").removesuffix("/models")
-    parsed = httpx.URL(whole)
+    try:
+        parsed = httpx.URL(whole)
+    except httpx.InvalidURL as error:
+        raise BackendError(
+            f"{url!r} is not the address of a server: {error}.", "Write it like http://127.0.0.1:8080/v1."
+        ) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise BackendError(f"{url!r} is not the address of a server.", "Write it like http://127.0.0.1:8080/v1.")
     return f"{whole}/v1" if parsed.path in ("", "/") else whole
+
+
+def authorization(api_key: str) -> dict[str, str]:
+    """The header of an API key. Raises BackendError for one that cannot be sent."""
+    if not api_key.isascii() or not api_key.isprintable():
+        raise BackendError("The API key holds characters that no key has.", "Copy it again.")
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def sees_by_its_own_word(told: dict[str, Any], props: dict[str, Any]) -> bool | None:
@@ -127,7 +139,7 @@ def context_of(told: dict[str, Any]) -> int:
 
 
 def no_vision(name: str) -> LensError:
-    return BackendError(
+    return NoVision(
         f"{name} takes no pictures: the server says it has no vision.",
         "With llama.cpp, start it with the projector (--mmproj FILE); elsewhere, load a vision model.",
     )
@@ -206,9 +218,11 @@ def stream(
         for event in post_stream(url, body, cancel, headers):
             if not cancel.is_set():
                 yield from tally.take(event)
+        if not tally.ended and not cancel.is_set():
+            raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
     except Cancelled:
         tally.reason = "cancelled"
-    except LensError:
+    except Exception:
         yield tally.stats("failed")
         raise
     yield tally.stats("cancelled" if cancel.is_set() else tally.reason)
@@ -224,6 +238,7 @@ class Tally:
         self.first: float | None = None
         self.pieces = 0
         self.begun = False
+        self.ended = False
         self.usage: dict[str, Any] = {}
         self.timings: dict[str, Any] = {}
 
@@ -237,6 +252,7 @@ class Tally:
             if text:
                 yield from self.said(text)
             if (ended := choice.get("finish_reason")) is not None:
+                self.ended = True
                 self.reason = "length" if ended == "length" else "end"
 
     def said(self, text: str) -> Iterator[Delta]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from smolvlm_core.backends.base import Event, Progress, Stats
+from smolvlm_core.errors import BackendError
 from smolvlm_core.worker import Job, Worker
 
 
@@ -57,6 +58,12 @@ def follow(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: th
                 elif ahead and ahead != place:
                     place = ahead
                     yield Progress(f"Waiting: {ahead} before you")
+                if job.finished.is_set() and run.events.empty():  # a bug: it is in the log
+                    done = True
+                    yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
+                    raise BackendError(
+                        "The answer ended unexpectedly.", "The log has the details; ask again."
+                    ) from None
                 if cancel.is_set() and handle.worker.drop(job):
                     done = True
                     yield Stats("cancelled", total_seconds=time.perf_counter() - run.asked)

@@ -19,7 +19,7 @@ from smolvlm_core.backends.ollama import DEFAULT_URL, OllamaBackend
 from smolvlm_core.backends.openai_api import DEFAULT_CONTEXT, OpenAIBackend, normal_url
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import ModelSpec
-from smolvlm_core.errors import BackendError, StoreError
+from smolvlm_core.errors import BackendError, LensError, StoreError
 from smolvlm_core.gguf_file import find_projector, read_gguf, spec_of
 from smolvlm_core.loader import Dtype
 from smolvlm_core.paths import data_folder
@@ -67,9 +67,22 @@ def added() -> tuple[Added, ...]:
 
 
 def remember(entry: Added) -> Added:
-    """Keep an entry; one with the same key is replaced."""
-    _write([*(e for e in added() if e.key != entry.key), entry])
+    """Keep an entry. One with the same key, or of the same text model, is replaced, and its server stopped."""
+    known = added()
+    same = [e for e in known if e.key == entry.key or (e.kind == "gguf" and e.text == entry.text)]
+    for old in same:
+        if old != entry and old.kind == "gguf":
+            _stop(old)
+    _write([*(e for e in known if e not in same), entry])
     return entry
+
+
+def _stop(entry: Added) -> None:
+    try:
+        backend = of_entry(entry).backend
+    except LensError:
+        return  # its files are gone, so it has no server
+    backend.close()
 
 
 def forget(key: str) -> None:
@@ -93,7 +106,7 @@ def gguf_entry(
     text = text.expanduser().resolve()
     eyes = projector.expanduser().resolve() if projector else find_projector(read_gguf(text))
     return Added(
-        f"gguf:{text}",
+        f"gguf:{text} {eyes.name if eyes else ''}".strip(),
         text.name.removesuffix(".gguf"),
         "gguf",
         str(text),
@@ -139,6 +152,9 @@ def choose(key: str, dtype: Dtype = "bfloat16") -> Choice:
     Raises:
         LensError: there is none, or its files are gone.
     """
+    known = next((s for s in catalog.models() if key.lower() in (s.key.lower(), s.repo_id.lower())), None)
+    if known is not None:  # does not need the list, which may be unreadable
+        return Choice(known, TransformersBackend(known, dtype), known.note)
     for entry in added():
         if key in (entry.key, entry.title):
             return of_entry(entry)

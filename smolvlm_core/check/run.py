@@ -16,7 +16,7 @@ from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
 from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.check.canaries import Canary, blank, chosen, draw_canary
 from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
-from smolvlm_core.errors import LensError
+from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.prompt import build_prompt
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]
@@ -144,9 +144,7 @@ class _Check:
         return lengths.get("its picture") == lengths.get("no picture") != {0}
 
     def _failed(self, error: LensError) -> None:
-        """A refusal of pictures is an answer to the question asked; anything else leaves it open."""
-        text = str(error)
-        refuses = any(word in text.lower() for word in ("projector", "no vision", "takes no pictures"))
-        if refuses and not any(a.condition == "its picture" for a in self.found.asked):
+        """A backend's own word that it has no vision answers the question; any other failure leaves it open."""
+        if isinstance(error, NoVision):
             self.found.verdict, self.found.confidence = "blind", 1.0
         self.found.cause, self.found.mend = Exception.__str__(error), error.hint

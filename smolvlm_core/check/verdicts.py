@@ -7,31 +7,54 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check.run import Verdict
 from smolvlm_core.paths import data_folder
 
 
 @dataclass(frozen=True)
 class Kept:
-    """`when`: seconds since the epoch. `revision`: what was checked, where the backend told."""
+    """`when`: seconds since the epoch."""
 
     verdict: str
     confidence: float
     when: float
-    revision: str = ""
     cause: str = ""
     mend: str = ""
 
 
-def keep(name: str, revision: str, verdict: Verdict) -> None:
+def identity(backend: Backend) -> str:
+    """What a verdict holds for: these files as they are now, or this model at this address."""
+    if isinstance(backend, LlamaCppBackend):
+        paths = [p for p in (backend.options.text, backend.options.projector) if p is not None]
+        return " ".join(_state_of(path) for path in paths)
+    if isinstance(backend, TransformersBackend):
+        folder = backend.spec.folder
+        weights = sorted(folder.glob("*.safetensors")) if folder is not None else []
+        return " ".join([backend.spec.weights_id, backend.dtype, *map(_state_of, weights)])
+    return f"{getattr(backend, 'url', '')} {getattr(backend, 'model', '')} {backend.name}"
+
+
+def _state_of(path: Path) -> str:
+    try:
+        return f"{path} {path.stat().st_mtime_ns}"
+    except OSError:
+        return str(path)
+
+
+def keep(backend: Backend, verdict: Verdict) -> None:
     """A check that was broken off says nothing and is not kept."""
     if verdict.verdict == "unchecked":
         return
     known = _read()
-    kept = Kept(verdict.verdict, verdict.confidence, time.time(), revision, verdict.cause, verdict.mend)
-    known[name] = asdict(kept)
+    known[identity(backend)] = asdict(
+        Kept(verdict.verdict, verdict.confidence, time.time(), verdict.cause, verdict.mend)
+    )
     path = data_folder() / "verdicts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
@@ -39,10 +62,10 @@ def keep(name: str, revision: str, verdict: Verdict) -> None:
     os.replace(file.name, path)
 
 
-def last(name: str) -> Kept | None:
-    """None where it was never checked."""
+def last(backend: Backend) -> Kept | None:
+    """None where it was never checked, or has changed since."""
     try:
-        return Kept(**_read()[name])
+        return Kept(**_read()[identity(backend)])
     except (KeyError, TypeError):
         return None
 

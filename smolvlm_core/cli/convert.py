@@ -30,34 +30,36 @@ def add(commands: Any) -> None:
     convert.set_defaults(run=_convert)
 
 
-def checkpoint_folder(name: str) -> Path:
-    """A folder by path, or of a model known by key. Raises ModelError where it is not on this machine."""
+def checkpoint_folder(name: str) -> tuple[Path, str]:
+    """(folder, name for its files) of a path, or of a model known by key, fetched where needed. Raises ModelError."""
     from smolvlm_core.catalog import find
     from smolvlm_core.loader import local_folder
 
-    return local_folder(find(name))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder, folder.resolve().name
+    spec = find(name)
+    return local_folder(spec), spec.key
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from smolvlm_core.catalog import from_folder
     from smolvlm_core.convert import convert, verify_pair
 
-    checkpoint = checkpoint_folder(args.checkpoint)
+    checkpoint, name = checkpoint_folder(args.checkpoint)
     wanted = [q.strip() for q in args.quantize.split(",") if q.strip()]
 
     def tell(text: str, share: float | None) -> None:
         status(text if share is None else f"{text}: {share:.0%}")
 
-    made = convert(checkpoint, args.out, wanted, args.projector, tell)
+    made = convert(checkpoint, args.out, wanted, args.projector, tell, name)
     clear_line()
     for line in made.told:
         print(f"note: {line}", file=sys.stderr)
     assert made.projector is not None
     for file in (*made.texts, made.projector):
         print(f"{file.path}  {file.path.stat().st_size / 2**20:.1f} MiB{'  (kept)' if file.kept else ''}")
-    spec = from_folder(checkpoint)
     wrong = 0
-    for finding in verify_pair(made.texts[0].path, made.projector.path, checkpoint, spec):
+    for finding in verify_pair(made.texts[0].path, made.projector.path, checkpoint, made.spec):
         print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}", file=sys.stderr)
         wrong += not finding.ok
     if args.no_check:

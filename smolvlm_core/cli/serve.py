@@ -85,9 +85,10 @@ def _sees(url: str, name: str) -> bool:
     verdict = check(OpenAIBackend(url), report=lambda done, text: status(text), cancel=threading.Event())
     clear_line()
     tell_verdict(name, verdict)
-    if verdict.verdict == "blind":
-        print("error: it does not see; not served. --no-check serves it all the same.", file=sys.stderr)
-    return verdict.verdict != "blind"
+    if verdict.verdict in ("blind", "unchecked"):
+        why = "it does not see" if verdict.verdict == "blind" else "it could not be checked"
+        print(f"error: {why}; not served. --no-check serves it all the same.", file=sys.stderr)
+    return verdict.verdict in ("sees", "degraded")
 
 
 def _text_model(args: argparse.Namespace) -> Path:
@@ -95,14 +96,15 @@ def _text_model(args: argparse.Namespace) -> Path:
     if args.model.endswith(".gguf"):
         return Path(args.model)
     from smolvlm_core.convert import convert
-    from smolvlm_core.paths import data_folder
+    from smolvlm_core.paths import default_gguf_folder
 
-    checkpoint = checkpoint_folder(args.model)
+    checkpoint, name = checkpoint_folder(args.model)
     made = convert(
         checkpoint,
-        args.out or data_folder() / "gguf" / checkpoint.name,
+        args.out or default_gguf_folder(checkpoint, name),
         [args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
         report=lambda text, share: status(text if share is None else f"{text}: {share:.0%}"),
+        name=name,
     )
     clear_line()
     assert made.projector is not None

@@ -1,7 +1,7 @@
 """Runs the converter twice (text model, projector), quantizes, and keeps what is finished.
 
-A file gets its final name only when it is whole. Which checkpoint the files were made of is kept beside them: they are
-reused for the same one, made anew for a changed one.
+A file gets its final name only when it is whole. What each was made of is kept beside them: they are reused for the same
+weights, and made anew for changed ones.
 """
 
 from __future__ import annotations
@@ -52,17 +52,24 @@ class Conversion:
     """`texts`: the F16 text model first, then its quantizations, in the order asked for."""
 
     checkpoint: Path
+    spec: ModelSpec
     texts: list[Made] = field(default_factory=list)
     projector: Made | None = None
     told: list[str] = field(default_factory=list)
 
 
 def convert(
-    checkpoint: Path, out: Path, quantizations: Sequence[str] = (), projector: str = "f16", report: Report | None = None
+    checkpoint: Path,
+    out: Path,
+    quantizations: Sequence[str] = (),
+    projector: str = "f16",
+    report: Report | None = None,
+    name: str = "",
 ) -> Conversion:
     """Make `NAME-F16.gguf`, `mmproj-NAME-F16.gguf` (or Q8_0) and `NAME-<quantization>.gguf` in `out`.
 
-    Finished files of the same checkpoint are kept. The checkpoint's folder is not written to.
+    Finished files of the same checkpoint are kept; NAME is its folder's unless given. The checkpoint's folder is not
+    written to, and files that were not made here are not written over.
 
     Raises:
         ModelError: no SmolVLM2 checkpoint, an unknown type, too little disk space, or the converter failed.
@@ -73,56 +80,69 @@ def convert(
             raise ModelError(f"{name} is not a known quantization.", f"Use one of {', '.join(QUANTIZATIONS)}.")
     if projector not in PROJECTOR_TYPES:
         raise ModelError(f"{projector} is not a projector type.", f"Use one of {', '.join(PROJECTOR_TYPES)}.")
-    spec = from_folder(checkpoint)
+    if not checkpoint.is_dir():
+        raise ModelError(f"{checkpoint} is not a folder.", "Give the folder of a SmolVLM2 checkpoint.")
     if wanted:
         find_quantizer()  # better told now than after the conversion
     tell = report or (lambda text, share: None)
-    out.mkdir(parents=True, exist_ok=True)
-    return _Run(spec, checkpoint.resolve(), out, tell).all(wanted, projector)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _Run(checkpoint.resolve(), name or checkpoint.resolve().name, out, tell).all(wanted, projector)
+    except OSError as error:
+        raise ModelError(f"Writing to {out} failed: {error}.", "Choose another folder, or free some space.") from error
 
 
 class _Run:
-    def __init__(self, spec: ModelSpec, checkpoint: Path, out: Path, report: Report) -> None:
-        self.spec, self.checkpoint, self.out, self.report = spec, checkpoint, out, report
-        self.name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.name).strip("-.") or "model"
-        self.record = out / f"{self.name}.conversion.json"
+    def __init__(self, checkpoint: Path, name: str, out: Path, report: Report) -> None:
+        self.checkpoint, self.out, self.report = checkpoint, out, report
+        self.name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+        self.record = _Record.read(out / f"{self.name}.conversion.json", str(checkpoint))
         self.identity = identity_of(checkpoint)
-        self.done = Conversion(checkpoint)
+        self.parameters = 0
 
     def all(self, quantizations: Sequence[str], projector: str) -> Conversion:
         text = self.out / f"{self.name}-F16.gguf"
         eyes = self.out / f"mmproj-{self.name}-{projector.upper()}.gguf"
         smaller = [(q, self.out / f"{self.name}-{q}.gguf") for q in quantizations]
-        self._forget_others()
-        for left in self.out.glob(f"*{self.name}-*.gguf.part"):
-            left.unlink()  # of a run that was broken off
-        self._check_space([text, eyes, *(path for _, path in smaller)])
+        wanted = [text, eyes, *(path for _, path in smaller)]
+        self._refuse_strangers(wanted)
+        # In a folder of its own, so that no half-written file has a final name and two runs do not meet.
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=self.out) as folder:
-            staged = stage(self.checkpoint, Path(folder) / self.name)
-            self.done.told += staged.told
+            self.work = Path(folder)
+            staged = stage(self.checkpoint, self.work / self.name)
+            spec = from_folder(staged.folder)
+            self.parameters = spec.parameters
+            self._check_space(wanted)
+            self.done = Conversion(self.checkpoint, spec, told=[*staged.told])
             self.done.texts.append(self._make(text, "text model F16", partial(self._converted, staged, "f16", ())))
             work = partial(self._converted, staged, projector, ("--mmproj",))
             self.done.projector = self._make(eyes, f"projector {projector.upper()}", work)
-        for name, path in smaller:
-            self.done.texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
+            for name, path in smaller:
+                self.done.texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
+        self.done.told += [
+            f"{name} was made of other weights and is left as it is: ask for it to have it made anew"
+            for name, made_of in self.record.files.items()
+            if made_of != self.identity and (self.out / name).exists()
+        ]
         return self.done
 
-    def _forget_others(self) -> None:
-        """Files made of another checkpoint, or of this one before it changed, are not taken for its own."""
-        try:
-            known = json.loads(self.record.read_text())["checkpoint"]
-        except (OSError, ValueError, KeyError, TypeError):
-            known = None
-        if known == self.identity:
-            return
-        mine = (*self.out.glob(f"{self.name}-*.gguf"), *self.out.glob(f"mmproj-{self.name}-*.gguf"))
-        for stale in mine:
-            stale.unlink()
-            self.done.told.append(f"{stale.name} was made of other weights: made anew")
-        self.record.write_text(json.dumps({"checkpoint": self.identity, "folder": str(self.checkpoint)}, indent=1))
+    def _refuse_strangers(self, files: Sequence[Path]) -> None:
+        """Files of these names that were not made here, or of another checkpoint, are not written over."""
+        for path in files:
+            if path.exists() and path.name not in self.record.files:
+                raise ModelError(
+                    f"{path} is there, and was not made by this conversion.", "Choose another folder, or move it away."
+                )
+        if self.record.files and self.record.checkpoint != str(self.checkpoint):
+            raise ModelError(
+                f"{self.out} holds files of the same name, made of {self.record.checkpoint}.", "Choose another folder."
+            )
+
+    def _is_kept(self, path: Path) -> bool:
+        return path.exists() and self.record.files.get(path.name) == self.identity
 
     def _check_space(self, files: Sequence[Path]) -> None:
-        needed = sum(self._size_of(path) for path in files if not path.exists())
+        needed = sum(self._size_of(path) for path in files if not self._is_kept(path))
         free = shutil.disk_usage(self.out).free
         if needed > free:
             raise ModelError(
@@ -133,18 +153,18 @@ class _Run:
     def _size_of(self, path: Path) -> int:
         kind = path.name.removesuffix(".gguf").rsplit("-", 1)[1]
         share = {**QUANTIZATIONS, "F16": 2.0}[kind]
-        return int(self.spec.parameters * share) + 2**20
+        return int(self.parameters * share) + 2**20
 
     def _make(self, path: Path, what: str, work: Callable[[Path], None]) -> Made:
-        if path.exists():
+        if self._is_kept(path):
             self.report(f"{what}: there already", 1.0)
             return Made(path, what, True)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            work(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        if path.exists():
+            self.done.told.append(f"{path.name} was made of other weights: made anew")
+        part = self.work / path.name
+        work(part)
+        part.replace(path)
+        self.record.add(path.name, self.identity)
         return Made(path, what, False)
 
     def _converted(self, staged: Staged, kind: str, flags: tuple[str, ...], to: Path) -> None:
@@ -191,6 +211,27 @@ class _Run:
                 f"{what} failed: {_last_line(text)}", "Check that the checkpoint is complete and unchanged."
             )
         return text
+
+
+@dataclass
+class _Record:
+    """Which files were made here, each with the identity of what it was made of; kept beside them."""
+
+    path: Path
+    checkpoint: str
+    files: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path, checkpoint: str) -> _Record:
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, str(told["checkpoint"]), {str(k): str(v) for k, v in told["files"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return cls(path, checkpoint, {})
+
+    def add(self, name: str, identity: str) -> None:
+        self.files[name] = identity
+        self.path.write_text(json.dumps({"checkpoint": self.checkpoint, "files": self.files}, indent=1))
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -24,6 +25,7 @@ from smolvlm_core.paths import data_folder
 
 Report = Callable[[str, float | None], None]
 START_SECONDS = 600  # a large model from a slow disk
+LOGS_KEPT_SECONDS = 7 * 24 * 3600
 KEEPER = Path(__file__).with_name("keeper.py")
 # The checkpoint's own template puts a space after "User:" where the first part of a turn is not of type "image". In
 # llama-server it never is: pictures reach the template as marks in the text (common/chat.cpp, b11434). This one looks
@@ -94,6 +96,7 @@ class LlamaServer:
         _refuse_taken(options.host, port)
         logs = data_folder() / "logs"
         logs.mkdir(parents=True, exist_ok=True)
+        _drop_old(logs)
         with tempfile.NamedTemporaryFile("wb", prefix="llama-server-", suffix=".log", dir=logs, delete=False) as log:
             template = Path(log.name).with_suffix(".jinja")
             template.write_text(TEMPLATE)
@@ -104,6 +107,7 @@ class LlamaServer:
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
         reached = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
+        reached = f"[{reached}]" if ":" in reached else reached
         server = cls(options, program, process, f"http://{reached}:{port}", Path(log.name))
         try:
             server._wait_until_ready(report, cancel or threading.Event())
@@ -141,12 +145,13 @@ class LlamaServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.log.with_suffix(".jinja").unlink(missing_ok=True)
-        _keep_newest(self.log.parent)
 
     def why_it_ended(self) -> str:
         """The line of its log that tells most."""
-        return telling_line(self.log.read_text(errors="replace").splitlines())
+        try:
+            return telling_line(self.log.read_text(errors="replace").splitlines())
+        except OSError as error:
+            return f"its log cannot be read ({error.strerror})"
 
     def _wait_until_ready(self, report: Report, cancel: threading.Event) -> None:
         began = time.monotonic()
@@ -159,7 +164,7 @@ class LlamaServer:
                     f"llama-server ended while starting: {self.why_it_ended()}", f"Its log is {self.log}."
                 )
             try:
-                if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
+                if httpx.get(f"{self.url}/health", timeout=2, trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -189,7 +194,7 @@ def telling_line(lines: Sequence[str]) -> str:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
@@ -200,13 +205,15 @@ def _refuse_taken(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise BackendError(
-                f"Port {port} on {host} cannot be used: {error.strerror}.", "Choose another one, or stop what uses it."
+                f"Port {port} on {host} cannot be used: {error}.", "Choose another one, or stop what uses it."
             ) from error
 
 
-def _keep_newest(folder: Path, most: int = 20) -> None:
-    logs = sorted(folder.glob("llama-server-*.log"), key=lambda p: p.stat().st_mtime)
-    for old in logs[:-most]:
-        old.unlink(missing_ok=True)
+def _drop_old(folder: Path) -> None:
+    """Logs and templates of starts of more than a week ago."""
+    for old in folder.glob("llama-server-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > LOGS_KEPT_SECONDS:
+                old.unlink()
