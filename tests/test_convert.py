@@ -236,6 +236,6 @@ def test_files_that_do_not_belong_together_are_told(made: Path) -> None:
 @needs_llama_cpp
 def test_quantized_files_are_smaller_and_whole(ggufs: Ggufs) -> None:
     quantized = read_gguf(ggufs.quantized)
-    assert quantized.quantization == "Q4_K_M"
+    assert (quantized.quantization, quantized.path.name) == ("Q4_K_M", "smolvlm-shapes-Q4_K_M.gguf")
     assert quantized.size_bytes < 0.4 * read_gguf(ggufs.text).size_bytes
     assert find_projector(quantized) == ggufs.projector

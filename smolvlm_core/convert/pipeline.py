@@ -75,9 +75,9 @@ def convert(
         ModelError: no SmolVLM2 checkpoint, an unknown type, too little disk space, or the converter failed.
     """
     wanted = [q.upper() for q in quantizations]
-    for name in wanted:
-        if name not in QUANTIZATIONS:
-            raise ModelError(f"{name} is not a known quantization.", f"Use one of {', '.join(QUANTIZATIONS)}.")
+    for quantization in wanted:
+        if quantization not in QUANTIZATIONS:
+            raise ModelError(f"{quantization} is not a known quantization.", f"Use one of {', '.join(QUANTIZATIONS)}.")
     if projector not in PROJECTOR_TYPES:
         raise ModelError(f"{projector} is not a projector type.", f"Use one of {', '.join(PROJECTOR_TYPES)}.")
     if not checkpoint.is_dir():
