@@ -19,7 +19,7 @@ FIX_FROM_BUILD = 11096
 FIX_TOLD = "the last fix of SmolVLM's picture preprocessing (llama.cpp pull request 28273, 2026-09-02)"
 HOW_TO_GET = (
     "Install llama.cpp (macOS, Linux: `brew install llama.cpp`; Windows: `winget install llama.cpp`; anywhere with a C++ "
-    "compiler: `pip install -r requirements-llamacpp.txt`), or set LLAMA_SERVER to the program's path."
+    "compiler: `LLAMA_CPP_BUILD_JOBS=2 pip install -r requirements-llamacpp.txt`), or set LLAMA_SERVER to the program's path."
 )
 
 
