@@ -45,14 +45,15 @@ blind guessing.
 
 `describe`, `several` and `motion` count whole sentences: one wrong word in a list of five shapes is a wrong answer.
 {agreement}
-Where a figure is under its goal, the model is short of it and needs more training: it had about four hours on two CPU cores.
+Where a figure is under its goal, the model is short of it and needs more training: it had about six hours on two CPU cores.
 
 ## Trained
 
 `training/eyes.py` (vision encoder and projector on dense labels), then
 `training/language.py` (the whole model on questions; loss on the answers only), with easy-VQA's train split in it. These weights:
-2,400 steps of the first stage, 17,300 of the second, in which batch sizes, the mix of questions and the learning rate were
-changed on the way (the last 10,700 from an exported checkpoint with `--early-steps 0 --peak 5e-4 --eyes-every 4`); the scripts hold the last state of that recipe. The commands are in the project's README.
+2,400 steps of the first stage, 25,800 of the second, in which batch sizes, the mix of questions and the learning rate were
+changed on the way (twice from an exported checkpoint with `--early-steps 0 --eyes-every 4`: 10,700 steps, then 8,500 with `--peak 3e-4`);
+the scripts hold the last state of that recipe. The commands are in the project's README.
 """
 
 
