@@ -38,6 +38,17 @@ def video_page(page: Page, out: Path, name: str) -> None:
     page.screenshot(path=out / name)
 
 
+def compare_page(page: Page, out: Path, name: str) -> None:
+    page.get_by_role("button", name="Use", exact=True).nth(3).click()
+    page.get_by_text("4-four-corners.png").wait_for()
+    page.get_by_label("Questions, one a line").fill("Describe the image.")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_role("button", name="HTML report").wait_for(timeout=120_000)
+    page.get_by_role("button", name="HTML report").scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--url", default="http://localhost:8501")
@@ -60,6 +71,9 @@ def main() -> None:
             page.goto(f"{args.url}/video_chat")
             page.get_by_role("heading", name="Video chat").wait_for()
             video_page(page, args.out, f"video-chat{suffix}.png")
+            page.goto(f"{args.url}/compare")
+            page.get_by_role("heading", name="Compare").wait_for()
+            compare_page(page, args.out, f"compare{suffix}.png")
             context.close()
         browser.close()
 
