@@ -47,9 +47,6 @@ class Job:
             raise raised
         return self._result
 
-    def wait(self, timeout_seconds: float | None = None) -> None:
-        self._thread.join(timeout_seconds)
-
     def _run(self) -> None:
         try:
             self._result = self._work(self._report)

@@ -445,6 +445,10 @@ def test_a_decoder_that_crashes_does_not_take_the_app_with_it(tmp_path: Path) ->
     clip = IsolatedClip("OpenCV", "smolvlm_core.video.decoders.opencv:OpenCvClip", tmp_path / "a.mp4")
     frames = clip.frames_at([0.0, 1.0])
     assert number_in(next(frames).image) == 0  # type: ignore[union-attr]
+    # Asked again before all of them were fetched: what is left of the first request is not taken for the second's.
+    assert [number_in(frame.image) for frame in clip.frames_at([2.0, 3.0])] == [20, 30]  # type: ignore[union-attr]
+    frames = clip.frames_at([0.0, 1.0])
+    next(frames)
     clip._process.kill()
     with pytest.raises(MediaError, match="OpenCV crashed on a.mp4"):
         list(clip.frames_at([0.0] * 5))

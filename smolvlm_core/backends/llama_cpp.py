@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import httpx
@@ -125,7 +126,7 @@ class ServerHandle:
         tell("Starting llama-server", None)
         began = time.perf_counter()
         limit = self.spec.geometry.tokens_per_tile if self.cut == "frames" else None
-        options = ServerOptions(**{**vars(self.options), "image_max_tokens": limit})
+        options = replace(self.options, image_max_tokens=limit)
         try:
             self.server = LlamaServer.start(options, tell, cancel)
         except LensError as error:

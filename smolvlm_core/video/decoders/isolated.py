@@ -40,6 +40,7 @@ class IsolatedClip:
             env={**os.environ, "PYTHONPATH": paths},
         )
         self._answers: queue.Queue[Any] = queue.Queue()
+        self._asked = 0
         threading.Thread(target=self._listen, daemon=True).start()
         try:
             self._ask((decoder, source.resolve() if isinstance(source, Path) else source))
@@ -51,8 +52,15 @@ class IsolatedClip:
     def frames_at(
         self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
     ) -> Iterator[Frame | LostFrame]:
-        self._ask((list(times_seconds), max_edge))
-        while (frame := self._answer(cancel)) is not END:
+        self._asked += 1
+        number = self._asked
+        self._ask((number, list(times_seconds), max_edge))
+        while True:
+            answers_to, frame = self._answer(cancel)
+            if answers_to != number:  # left of a request whose frames were not all fetched
+                continue
+            if frame is END:
+                return
             yield frame
 
     def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
@@ -101,7 +109,7 @@ class IsolatedClip:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Open one clip; then, for each request, its frames and END."""
+    """Open one clip; then, for each numbered request, its frames and END, with its number."""
     from importlib import import_module
 
     def tell(answer: object) -> None:
@@ -114,10 +122,10 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         clip = getattr(import_module(module), name)(source)
         tell(clip.facts)
         while True:
-            times, max_edge = pickle.load(requests)
+            number, times, max_edge = pickle.load(requests)
             for frame in clip.frames_at(times, max_edge):
-                tell(frame)
-            tell(END)
+                tell((number, frame))
+            tell((number, END))
     except EOFError:
         return
     except (ImportError, MediaError) as error:
