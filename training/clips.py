@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from training.questions import Event
-from training.scenes import Scene, moved, random_background, random_color, random_thing
+from training.scenes import SHAPES, Scene, moved, random_background, random_color, random_thing
 
 DIRECTIONS = {"to the left": (-1, 0), "to the right": (1, 0), "up": (0, -1), "down": (0, 1)}
 KINDS = ("move", "move", "move", "recolor", "appear", "disappear", "still")
@@ -16,10 +17,10 @@ def random_event(rng: random.Random) -> Event:
     return random_clip(rng, 2)[0]
 
 
-def random_clip(rng: random.Random, frames: int) -> tuple[Event, list[Scene]]:
+def random_clip(rng: random.Random, frames: int, shapes: Sequence[str] = SHAPES) -> tuple[Event, list[Scene]]:
     """One event and the scene of each of its frames, in order."""
     background, angle = random_background(rng)
-    thing = random_thing(rng, background, rng.uniform(0.2, 0.42))
+    thing = random_thing(rng, background, rng.uniform(0.2, 0.42), shapes)
     noise = rng.uniform(2, 10) if rng.random() < 0.2 else 0.0
     base = Scene((thing,), background, angle, noise, rng.randrange(1 << 30))
     kind = rng.choice(KINDS)

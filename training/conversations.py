@@ -28,12 +28,12 @@ Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
 # tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.4, 0.22, 12, 8),
-    "one tile": (0.05, 0.06, 8, 8),
-    "tiles": (0.33, 0.4, 5, 9),
-    "clip": (0.15, 0.2, 4, 7),
-    "several": (0.04, 0.08, 4, 5),
-    "talk": (0.03, 0.04, 10, 3),
+    "frame": (0.4, 0.24, 12, 8),
+    "one tile": (0.05, 0.05, 8, 8),
+    "tiles": (0.33, 0.46, 5, 9),
+    "clip": (0.15, 0.14, 4, 7),
+    "several": (0.04, 0.09, 4, 5),
+    "talk": (0.03, 0.02, 10, 3),
 }
 
 
@@ -80,6 +80,12 @@ def image_parts(picture: Image.Image, layout: str) -> tuple[str, list[Pixels]]:
             tiles.append(np.asarray(sized.crop(box)).transpose(2, 0, 1))
         text += "\n"
     return text + "\n" + overview, [*tiles, tile_of(sized)]
+
+
+def squash_of(width: int, height: int, layout: str) -> float:
+    """How much more a picture is scaled down than across on its way to the tiles: 1.0 where it keeps its format."""
+    rows, columns = grid_of(width, height) if layout == "tiles" else (1, 1)
+    return (rows * width) / (columns * height)
 
 
 def grid_of(width: int, height: int) -> tuple[int, int]:
@@ -148,9 +154,9 @@ class Conversations(IterableDataset):
             return "User:", " ", [], asked
         if kind == "clip":
             frames = self.frames
-            event, shown = random_clip(rng, frames)
             step = rng.choice((0.25, 0.5, 1.0, 1.0, 2.0, rng.uniform(0.1, 7)))
             size = random_size(rng, 1.8)
+            event, shown = random_clip(rng, frames, scenes.shapes_for(squash_of(*size, "frame")))
             tiles = [tile_of(scenes.draw(s, *size)) for s in shown]
             text = video_text([i * step for i in range(frames)], frames * step)
             slots = f"{FAKE}{GLOBAL}{IMAGE * IMAGE_TOKENS}{FAKE}"
@@ -158,8 +164,10 @@ class Conversations(IterableDataset):
             return opening, VIDEO_CLOSING, tiles, questions.about_clip(rng, event, frames, count)
         if kind == "several":
             n = rng.choice((2, 2, 3))
-            drawn = [scenes.random_scene(rng, rng.choice((1, 1, 2))) for _ in range(n)]
-            parts = [image_parts(scenes.draw(s, *random_size(rng, 1.8)), self.layout) for s in drawn]
+            sizes = [random_size(rng, 1.8) for _ in range(n)]
+            told_apart = [scenes.shapes_for(squash_of(*size, self.layout)) for size in sizes]
+            drawn = [scenes.random_scene(rng, rng.choice((1, 1, 2)), shapes=shapes) for shapes in told_apart]
+            parts = [image_parts(scenes.draw(s, *size), self.layout) for s, size in zip(drawn, sizes)]
             return (
                 "User:" + "".join(p[0] for p in parts),
                 "",
@@ -172,10 +180,16 @@ class Conversations(IterableDataset):
             picture = Image.frombytes("RGB", (64, 64), png)
             asked = rng.sample(all_questions, min(count, len(all_questions)))
         else:
-            scene = scenes.random_scene(rng, rng.choice((1, 2, 2, 3, 3, 4)) if self.drill else None)
+            size = random_size(rng, 2.4)
+            scene = scenes.random_scene(
+                rng,
+                rng.choice((1, 2, 2, 3, 3, 4) if self.drill else (1, 2, 2, 3, 3, 4, 4, 5, 5)),
+                shapes=scenes.shapes_for(squash_of(*size, layout)),
+                alike=not self.drill and rng.random() < 0.45,
+            )
             if rng.random() < 0.01:
                 scene = scenes.Scene((), scene.background, scene.gradient_angle, scene.noise, scene.noise_seed)
-            picture = scenes.draw(scene, *random_size(rng, 2.4))
+            picture = scenes.draw(scene, *size)
             makers = questions.DRILL_MAKERS if self.drill else questions.IMAGE_MAKERS
             asked = questions.about_scene(rng, scene, count, makers)
         text, tiles = image_parts(picture, layout)

@@ -35,6 +35,7 @@ from smolvlm_core.prompt import build_prompt
 from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, VIDEO_CLOSING
 from training import questions, scenes
 from training.clips import random_clip
+from training.conversations import squash_of
 from training.questions import Question
 
 CONDITIONS = ("right picture", "blank", "another's", "none")
@@ -87,8 +88,8 @@ class Tally:
 def scene_items(count: int) -> Iterator[Item]:
     for i in range(count):
         rng = random.Random(f"test scene {i}")
-        scene = scenes.random_scene(rng)
         size = rng.choice(((480, 480), (640, 360), (400, 300), (192, 192)))
+        scene = scenes.random_scene(rng, shapes=scenes.shapes_for(squash_of(*size, "tiles")))
         yield Item("scenes", [scenes.draw(scene, *size)], questions.about_scene(rng, scene, 9))
 
 
@@ -96,10 +97,11 @@ def frame_items(count: int) -> Iterator[Item]:
     """Single untiled pictures: the layout of a video frame, as a clip of one frame."""
     for i in range(count):
         rng = random.Random(f"test clip {i}")
-        event, shown = random_clip(rng, CLIP_FRAMES)
+        size = rng.choice(((240, 240), (320, 240)))
+        event, shown = random_clip(rng, CLIP_FRAMES, scenes.shapes_for(squash_of(*size, "frame")))
         yield Item(
             "clips",
-            [scenes.draw(s, 320, 240) for s in shown],
+            [scenes.draw(s, *size) for s in shown],
             questions.about_clip(rng, event, CLIP_FRAMES, 6),
             is_clip=True,
         )

@@ -372,12 +372,12 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_color, 3),
     (ask_shape, 3),
     (ask_count, 3),
-    (ask_place, 2.2),
+    (ask_place, 3),
     (ask_yes_no, 4),
     (ask_attribute, 1),
     (ask_size, 0.8),
     (ask_relation, 2.2),
-    (ask_describe, 1.6),
+    (ask_describe, 2.2),
     (ask_missing, 0.5),
 )
 

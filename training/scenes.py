@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,10 @@ COLORS: dict[str, tuple[Rgb, ...]] = {
     "gray": ((128, 128, 128), (115, 115, 115), (150, 150, 150)),
     "white": ((255, 255, 255), (246, 246, 246)),
 }
+
+# A picture of another format than its tiles is squashed onto them. Beyond this factor between its sides a square may look
+# like a rectangle of a picture that was not squashed, and nothing in the tiles tells which it was.
+MOST_SQUASH = 1.15
 
 PLACES = (
     ("top left", "top", "top right"),
@@ -186,10 +191,28 @@ def _background(scene: Scene, width: int, height: int) -> NDArray[np.uint8]:
     return (first + (last - first) * mix).astype(np.uint8)
 
 
-def random_scene(rng: random.Random, count: int | None = None, *, distinct: bool = False) -> Scene:
-    """One to five things that do not overlap. `distinct`: no two of the same colour and shape."""
+def shapes_for(squash: float) -> tuple[str, ...]:
+    """Shapes that can be told apart in a picture whose sides are scaled apart by that factor (1.0: not at all)."""
+    if max(squash, 1 / squash) <= MOST_SQUASH:
+        return SHAPES
+    return tuple(shape for shape in SHAPES if shape not in ("square", "rectangle"))
+
+
+def random_scene(
+    rng: random.Random,
+    count: int | None = None,
+    *,
+    shapes: Sequence[str] = SHAPES,
+    alike: bool = False,
+) -> Scene:
+    """One to five things that do not overlap. `alike`: they share two or three shapes and colours, so that only shape and
+    colour together tell which is which, and there is more than one to count."""
     count = count or rng.choice((1, 1, 2, 2, 3, 3, 4, 5))
     background, angle = random_background(rng)
+    colors: Sequence[str] = tuple(COLORS)
+    if alike:
+        shapes = rng.sample(shapes, rng.choice((1, 2, 2, 3)))
+        colors = [random_color(rng, background)[0] for _ in range(rng.choice((1, 2, 2, 3)))]
     things: list[Thing] = []
     for _ in range(count * 60):
         if len(things) == count:
@@ -197,12 +220,9 @@ def random_scene(rng: random.Random, count: int | None = None, *, distinct: bool
         size = rng.uniform(*LARGE) if rng.random() < (0.5 if count < 4 else 0.3) else rng.uniform(*SMALL)
         if count == 1 and rng.random() < 0.4:
             size = rng.uniform(0.2, 0.7)
-        thing = random_thing(rng, background, size)
-        if any(_too_close(thing, other) for other in things):
-            continue
-        if distinct and any(thing.name() == other.name() for other in things):
-            continue
-        things.append(thing)
+        thing = random_thing(rng, background, size, shapes, colors)
+        if not any(_too_close(thing, other) for other in things):
+            things.append(thing)
     noise = rng.uniform(2, 14) if rng.random() < 0.3 else 0.0
     return Scene(tuple(things), background, angle, noise, rng.randrange(1 << 30))
 
@@ -222,10 +242,19 @@ def random_background(rng: random.Random) -> tuple[tuple[Rgb, Rgb], float]:
     return (first, (last[0], last[1], last[2])), rng.uniform(0, 2 * math.pi)
 
 
-def random_thing(rng: random.Random, background: tuple[Rgb, Rgb], size: float) -> Thing:
-    """A thing of that size that stands out from the background and lies clearly in one of the 3 × 3 places."""
-    color, rgb = random_color(rng, background)
-    shape = rng.choice(SHAPES)
+def random_thing(
+    rng: random.Random,
+    background: tuple[Rgb, Rgb],
+    size: float,
+    shapes: Sequence[str] = SHAPES,
+    colors: Sequence[str] = tuple(COLORS),
+) -> Thing:
+    """A thing of that size that stands out from the background and lies clearly in one of the 3 × 3 places.
+
+    At least one of `colors` must stand out from it.
+    """
+    color, rgb = random_color(rng, background, colors)
+    shape = rng.choice(shapes)
     rotation, aspect = _random_pose(rng, shape)
     outline = None
     if rng.random() < 0.08:
@@ -233,9 +262,11 @@ def random_thing(rng: random.Random, background: tuple[Rgb, Rgb], size: float) -
     return Thing(shape, color, rgb, size, _coordinate(rng, size), _coordinate(rng, size), rotation, aspect, outline)
 
 
-def random_color(rng: random.Random, background: tuple[Rgb, Rgb]) -> tuple[str, Rgb]:
+def random_color(
+    rng: random.Random, background: tuple[Rgb, Rgb], colors: Sequence[str] = tuple(COLORS)
+) -> tuple[str, Rgb]:
     while True:
-        color = rng.choice(tuple(COLORS))
+        color = rng.choice(colors)
         anchor = rng.choice(COLORS[color])
         spread = 0 if rng.random() < 0.4 else 10
         rgb = tuple(min(255, max(0, c + rng.randint(-spread, spread))) for c in anchor)
