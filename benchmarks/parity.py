@@ -1,4 +1,4 @@
-"""Do llama.cpp and transformers answer alike? Writes docs/parity.md.
+"""Do llama.cpp and transformers answer alike, and what does quantization cost? Writes docs/parity.md, docs/quantization.md.
 
     python benchmarks/parity.py                                        (the bundled checkpoint)
     python benchmarks/parity.py --checkpoint F --random-checkpoint G   (another; and one of random weights: numbers only)
@@ -39,9 +39,9 @@ from smolvlm_core.servers import ServerOptions
 from smolvlm_core.template import IMAGE
 from training.evaluate import Item, conversation, easy_items, frame_items, scene_items, several_items
 
-REPORT = Path(__file__).resolve().parent.parent / "docs" / "parity.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 TOP = 10
-QUANTIZED = ("Q8_0", "Q5_K_M", "Q4_K_M")
+QUANTIZED = ("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K")
 SETTINGS = GenerationSettings(max_new_tokens=48)
 
 
@@ -65,6 +65,7 @@ class Column:
     seconds: float = 0.0
     tokens_per_second: list[float] = field(default_factory=list)
     megabytes: float = 0.0
+    memory_bytes: int = 0  # the most that the process held that has the model
 
 
 def questions(easy: int, scenes: int) -> list[Asked]:
@@ -98,6 +99,7 @@ def run(
                 column.prompt_tokens.append(event.prompt_tokens)
                 column.image_tokens.append(event.image_tokens)
                 column.tokens_per_second += [event.tokens_per_second] if event.tokens_per_second else []
+                column.memory_bytes = max(column.memory_bytes, event.peak_memory_bytes)
         column.answers.append(answer.strip())
         if n % 100 == 99:
             print(f"{name}: {n + 1} of {len(asked)}, {time.perf_counter() - began:.0f} s", flush=True)
@@ -130,10 +132,10 @@ def without_pictures(prompt: Prompt) -> Prompt:
     return Prompt(tuple(Turn(t.role, t.content.replace(IMAGE, "")) for t in prompt.turns), ())
 
 
-def llama(text: Path, projector: Path | None) -> LlamaCppBackend:
+def llama(text: Path, projector: Path | None, context_tokens: int = 0) -> LlamaCppBackend:
     facts = read_gguf(text)
     spec = spec_of(facts, read_gguf(projector) if projector else None)
-    return LlamaCppBackend(spec, ServerOptions(text, projector, spec.context_tokens))
+    return LlamaCppBackend(spec, ServerOptions(text, projector, context_tokens or spec.context_tokens))
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
@@ -176,6 +178,27 @@ def table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
         apart = differences(reference, column)
         cells.append(f"{statistics.median(apart):.3f}, {max(apart):.3f}" if apart and column is not reference else "–")
         cells += [f"{column.seconds:.0f}", f"{column.megabytes:.1f}" if column.megabytes else "–"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def quantization_table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
+    """Of pictures and clips apart: llama-server cuts clips in another way, whatever the quantization."""
+    rows = [
+        "| text model and projector | pictures: right | same as bf16 | clips: right | same as F16 | tokens/s | memory, MiB | files, MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    pictures = [i for i, q in enumerate(asked) if q.group != "clips"]
+    clips = [i for i, q in enumerate(asked) if q.group == "clips"]
+    for column in columns:
+        if not column.megabytes:
+            continue
+        right = [a == q.expected for a, q in zip(column.answers, asked)]
+        same, same_f16 = ([a == b for a, b in zip(other.answers, column.answers)] for other in columns[:2])
+        speed = statistics.median(column.tokens_per_second)
+        cells = [column.name, share(right[i] for i in pictures), share(same[i] for i in pictures)]
+        cells += [share(right[i] for i in clips), share(same_f16[i] for i in clips)]
+        cells += [f"{speed:.0f}", f"{column.memory_bytes / 2**20:.0f}", f"{column.megabytes:.1f}"]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -290,7 +313,7 @@ def main() -> None:
     parser.add_argument("--easy", type=int, default=60, help="easy-VQA pictures, about ten questions each")
     parser.add_argument("--scenes", type=int, default=80, help="drawn scenes; half as many clips")
     parser.add_argument("--every", type=int, default=8, help="log-probabilities of every n-th question")
-    parser.add_argument("--out", type=Path, default=REPORT)
+    parser.add_argument("--out", type=Path, default=DOCS, help="the folder of parity.md and quantization.md")
     args = parser.parse_args()
     program = find_server()
     with tempfile.TemporaryDirectory() as folder:
@@ -310,12 +333,14 @@ def main() -> None:
         "program": f"{program.told} ({program.version})",
         "checkpoint": args.checkpoint.name,
     }
-    write(args.out, {**facts, **parts})
+    write(args.out / "parity.md", {**facts, **parts})
+    quantization = {"quantization": quantization_table(asked, columns)}
+    write(args.out / "quantization.md", {**facts, **quantization})
 
 
 def write(path: Path, parts: dict[str, str]) -> None:
-    """Fill in what stands between <!-- NAME --> and <!-- /NAME -->."""
-    text = path.read_text(encoding="utf-8")
+    """Fill in what stands between <!-- NAME --> and <!-- /NAME -->; print what has no place there, or no file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     for name, value in parts.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if start not in text:
@@ -325,8 +350,9 @@ def write(path: Path, parts: dict[str, str]) -> None:
         tail = rest.split(end, 1)[1]
         line = "\n" if "\n" in value else ""
         text = f"{head}{start}{line}{value}{line}{end}{tail}"
-    path.write_text(text, encoding="utf-8")
-    print(f"wrote {path}")
+    if text:
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from smolvlm_core import jobs, llama_programs
 from smolvlm_core.backends import ollama, registry
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder, default_gguf_folder
-from ui import backend_rows, state
+from ui import backend_rows, checks, state
 
 state.prepare()
 st.title("Backends")
@@ -87,7 +87,7 @@ def begin_conversion() -> None:
         findings = verify_pair(made.texts[0].path, made.projector.path, folder, made.spec)
         entries = [registry.remember(registry.gguf_entry(t.path, made.projector.path)) for t in made.texts]
         for entry in entries:
-            backend_rows.begin_check(entry.key, registry.of_entry(entry).backend)
+            checks.begin(registry.of_entry(entry).backend)
         wrong = tuple(f.what for f in findings if not f.ok)
         return backend_rows.Converted(tuple(entry.title for entry in entries), (*wrong, *made.told))
 

@@ -39,5 +39,9 @@ class NoVision(BackendError):
     """A backend that says itself that it cannot be shown pictures."""
 
 
+class ContextTooSmall(BackendError):
+    """The pictures and the conversation do not fit into what the model can hold at once."""
+
+
 class StoreError(LensError):
     """The conversation database or media folder cannot be read or written."""

@@ -18,6 +18,21 @@ Kind = Literal["text", "projector", "other"]
 # Without these, llama-server refuses every image ("Invalid token"): it looks them up in the text model's vocabulary
 # (llama.cpp b11434, tools/mtmd/mtmd.cpp, PROJECTOR_TYPE_IDEFICS3).
 IMAGE_MARKS = ("\n", "\n\n", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>")
+# Quantizations of about three bits a weight and less.
+HEAVY = (
+    "Q2_K",
+    "Q2_K_S",
+    "Q3_K_S",
+    "IQ1_S",
+    "IQ1_M",
+    "IQ2_XXS",
+    "IQ2_XS",
+    "IQ2_S",
+    "IQ2_M",
+    "IQ3_XXS",
+    "TQ1_0",
+    "TQ2_0",
+)
 BPE_NEWLINE = "Ċ"  # how a byte-level vocabulary writes \n
 
 
@@ -204,6 +219,11 @@ def why_not_a_pair(text: GgufFacts, projector: GgufFacts) -> str:
             f"{text.hidden_size}: it is the projector of another model"
         )
     return ""
+
+
+def names_another_model(text: GgufFacts, projector: GgufFacts) -> bool:
+    """Whether the files say that they were converted from different checkpoints. No proof: names can be changed."""
+    return bool(text.name and projector.name) and text.name.lower() != projector.name.lower()
 
 
 def _told_kind(facts: GgufFacts) -> str:

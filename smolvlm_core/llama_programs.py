@@ -41,7 +41,7 @@ class Program:
         """What a user should know of this build; "" for a new enough one."""
         if self.build is None:
             return f"This build of llama.cpp does not tell its number; builds from before {FIX_TOLD} see worse."
-        if self.build < FIX_FROM_BUILD:
+        if older_than_the_fix(self.build):
             return (
                 f"llama.cpp b{self.build} may be older than {FIX_TOLD}: pictures may be cut up wrongly. "
                 f"Update it to b{FIX_FROM_BUILD} or later."
@@ -111,6 +111,10 @@ def _program(path: Path) -> Program:
         raise ModelError(f"{path} did not tell its version: {said.strip()[:200] or 'it said nothing'}.", HOW_TO_GET)
     build = build_number(line)
     return Program(path, line.removeprefix("version:").strip(), build or _package_build(path))
+
+
+def older_than_the_fix(build: int | None) -> bool:
+    return build is not None and build < FIX_FROM_BUILD
 
 
 def build_number(line: str) -> int | None:

@@ -23,6 +23,7 @@ from smolvlm_core.servers import ServerOptions
 from smolvlm_core.store import Store, open_store
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of it turn it on
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.clips import number_in, remuxed, write_numbered
-from tests.conftest import drawn
+from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,6 +222,26 @@ def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: p
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Blue.")
+
+
+@needs_llama_cpp
+def test_bf16_fp32_and_llama_cpp_side_by_side(page: playwright.Page, ggufs: Ggufs) -> None:
+    page.get_by_role("link", name="Backends").click()
+    page.get_by_role("tab", name="GGUF files").click()
+    page.get_by_role("textbox", name="Text model").fill(str(ggufs.quantized))
+    page.get_by_role("button", name="Add", exact=True).first.click()
+    page.locator("[class*='st-key-row_gguf']", has_text="smolvlm-shapes-Q4_K_M").wait_for()
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("heading", name="Compare").wait_for()
+    page.get_by_role("combobox", name="Backends").click()
+    page.get_by_role("option", name="smolvlm-shapes-Q4_K_M · llama.cpp").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Use", exact=True).first.click()
+    page.get_by_text("1-red-circle.png").wait_for()
+    page.get_by_label("Questions, one a line").fill("What color is the circle?\nWhat shape is it?")
+    page.get_by_role("button", name="Compare").click()
+    playwright.expect(page.get_by_text("Red.", exact=True)).to_have_count(3, timeout=120_000)
+    playwright.expect(page.get_by_text("Circle.", exact=True)).to_have_count(3, timeout=120_000)
 
 
 def test_two_backends_side_by_side(page: playwright.Page, tmp_path: Path) -> None:

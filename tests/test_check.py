@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,15 +18,18 @@ from PIL import Image
 from smolvlm_core import catalog
 from smolvlm_core.backends.base import Event, GenerationSettings
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.openai_api import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
-from smolvlm_core.check.canaries import COLORS, SHAPES, chosen, draw_canary
+from smolvlm_core.check.canaries import COLORS, SHAPES, WAYS, Subject, chosen, draw_canary
+from smolvlm_core.check.causes import likely_cause, reads
 from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
 from smolvlm_core.cli import main
+from smolvlm_core.convert import convert
 from smolvlm_core.errors import BackendError
 from smolvlm_core.gguf_file import read_gguf, spec_of
 from smolvlm_core.prompt import Prompt, Turn
-from smolvlm_core.servers import ServerOptions
+from smolvlm_core.servers import LlamaServer, ServerOptions
 from smolvlm_core.template import IMAGE
 from tests.conftest import Ggufs
 from tests.llama import needs_llama_cpp
@@ -69,12 +74,25 @@ def test_the_exact_binomial_probability() -> None:
     assert chance_of_as_many(2, 2, 2) == pytest.approx(0.25)
 
 
-def test_canaries_are_fresh_and_their_answers_even() -> None:
-    drawn = [draw_canary(random.Random(seed)) for seed in range(400)]
-    assert len({c.picture.tobytes() for c in drawn}) == 400
-    for options in (tuple(COLORS), SHAPES):
-        mine = [c.right for c in drawn if c.options == options]
-        assert all(0.15 < mine.count(option) / len(mine) < 0.35 for option in options)
+@pytest.mark.parametrize("subject", ["shapes", "text", "clips"])
+def test_canaries_are_fresh_and_their_answers_even(subject: Subject) -> None:
+    drawn = [draw_canary(random.Random(seed), subject) for seed in range(400)]
+    assert len({b"".join(p.tobytes() for p in c.pictures) for c in drawn}) == 400
+    places = [c.options.index(c.right) for c in drawn]
+    assert all(len(c.options) == 4 for c in drawn)
+    assert all(0.15 < places.count(place) / 400 < 0.35 for place in range(4)), "the options are shuffled"
+    for pool in (tuple(COLORS), SHAPES, tuple(WAYS)):
+        mine = [c.right for c in drawn if set(c.options) == set(pool)]
+        assert all(0.15 < mine.count(option) / len(mine) < 0.35 for option in pool if mine)
+    assert all(c.question.endswith(f"{', '.join(c.options[:-1])} or {c.options[-1]}.") for c in drawn)
+
+
+def test_a_clip_without_its_order_leaves_two_answers() -> None:
+    """Of each clip, the answer is another one when it runs backwards; of a colour, both are among the options."""
+    for seed in range(60):
+        clip = draw_canary(random.Random(seed), "clips")
+        first, last = clip.pictures[0], clip.pictures[-1]
+        assert len(clip.pictures) == 4 and first.tobytes() != last.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -90,6 +108,12 @@ def test_canaries_are_fresh_and_their_answers_even() -> None:
 )
 def test_answers_may_be_phrased_freely(answer: str, named: str | None) -> None:
     assert chosen(answer, tuple(COLORS)) == named
+
+
+def test_digits_in_words_and_ways_in_their_other_forms_are_understood() -> None:
+    assert chosen("The digit is seven.", ("1", "7", "0", "4")) == "7"
+    assert chosen("7", ("1", "7", "17", "4")) == "7" and chosen("17", ("1", "7", "0", "4")) is None
+    assert chosen("It moves upwards.", tuple(WAYS)) == "up" and chosen("To the left.", tuple(WAYS)) == "left"
 
 
 class Blinded:
@@ -117,10 +141,29 @@ class Blinded:
 def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
     found = check(backend, seed=1)
     assert found.verdict == "sees" and found.confidence > 0.99 and found.chance < 0.001
-    assert found.accuracy("its picture")[1] >= 12
+    assert {s: f.standing for s, f in found.subjects.items()} == {"shapes": "sees", "clips": "sees"}
+    assert found.accuracy("its picture", "shapes")[1] >= 12
     for condition in ("no picture", "a blank one"):
-        right, asked = found.accuracy(condition)
+        right, asked = found.accuracy(condition, "shapes")
         assert asked == 4 and right <= 2
+
+
+def test_a_model_that_does_not_read_is_found_out_where_it_is_asked_to(backend: TransformersBackend) -> None:
+    found = check(backend, seed=1, subjects=("text",))
+    assert found.verdict == "degraded" and found.subjects["shapes"].standing == "sees"
+    assert found.subjects["text"].standing == "blind" and "not reliably digits and words" in found.cause
+    assert not reads(backend)
+
+
+def test_frames_without_their_order_are_found_out(backend: TransformersBackend) -> None:
+    class FirstFrameOnly(Blinded):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            slots = tuple(replace(s, sha256=prompt.slots[0].sha256, open=prompt.slots[0].open) for s in prompt.slots)
+            return self.inner.generate(Prompt(prompt.turns, slots), settings, cancel)
+
+    found = check(FirstFrameOnly(backend), seed=2)
+    assert found.verdict == "degraded" and found.subjects["clips"].standing in ("blind", "degraded")
+    assert "clips" in found.cause
 
 
 def test_dropped_pictures_are_found_out(backend: TransformersBackend) -> None:
@@ -157,6 +200,43 @@ def test_llama_cpp_with_the_projector_sees(ggufs: Ggufs, which: str) -> None:
     backend = LlamaCppBackend(spec, ServerOptions(text, ggufs.projector, 2048))
     assert check(backend, seed=3).verdict == "sees"
     backend.close()
+
+
+def test_a_projector_of_another_checkpoint_is_told_by_its_name(ggufs: Ggufs, tmp_path: Path) -> None:
+    other = shutil.copytree(str(catalog.bundled().folder), tmp_path / "another-model")
+    made = convert(Path(other), tmp_path / "gguf")
+    spec = spec_of(read_gguf(ggufs.text), read_gguf(made.projector.path))
+    backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, made.projector.path, 2048))
+    cause, mend = likely_cause(backend)
+    assert "projector is of another model" in cause and "another-model" in cause and "convert" in mend
+    assert "Nothing that can be read" in likely_cause(ggufs.backend())[0]
+
+
+@needs_llama_cpp
+def test_a_chatml_template_is_told(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def served() -> LlamaServer:
+        return LlamaServer.start(ggufs.options(), lambda *_: None)
+
+    whole = served()
+    assert "Nothing that can be read" in likely_cause(OpenAIBackend(whole.url))[0]
+    whole.stop()
+    monkeypatch.setattr(
+        "smolvlm_core.servers.llama_server.TEMPLATE",
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
+    )
+    broken = served()
+    cause, mend = likely_cause(OpenAIBackend(broken.url))
+    broken.stop()
+    assert "the chat template is ChatML" in cause and "smolvlm_core serve" in mend
+
+
+@needs_llama_cpp
+def test_a_context_that_holds_no_clip_is_told(ggufs: Ggufs) -> None:
+    spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
+    backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, ggufs.projector, 64))  # llama-server makes it 256
+    found = check(backend, seed=1)
+    backend.close()
+    assert found.verdict in ("degraded", "unchecked") and "--ctx-size" in found.mend
 
 
 @needs_llama_cpp

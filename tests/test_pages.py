@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
+from smolvlm_core import catalog, jobs
 from smolvlm_core.backends.registry import added
 from smolvlm_core.chat import active_turns
 from smolvlm_core.store import Store, open_store
@@ -244,6 +247,56 @@ def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_p
     upload(chat, RED)
     asked(chat, "What color is the circle?")
     assert "cannot be shown pictures" in texts(chat)
+
+
+def checked_in_the_background(app: AppTest) -> AppTest:
+    for job in jobs.named("check "):
+        job._thread.join(60)
+    return app.run()
+
+
+def test_a_backend_is_checked_on_its_first_use_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
+    app = upload(page("image_chat"), RED)
+    assert not jobs.named("check "), "not before it is used"
+    asked(app, "What color is the circle?")
+    assert "Sees, checked" in texts(checked_in_the_background(app))
+    jobs.drop(jobs.named("check ")[0].name)
+    asked(app, "What shape is it?")
+    assert not jobs.named("check ")
+
+
+def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
+    blind = shutil.copytree(str(catalog.bundled().folder), tmp_path / "blind")
+    weights = load_file(f"{blind}/model.safetensors")
+    save_file(
+        {n: w * 0 if "connector" in n else w for n, w in weights.items()},
+        f"{blind}/model.safetensors",
+        {"format": "pt"},
+    )
+    app = page("image_chat")
+    app.session_state["folders"] = (str(blind),)
+    app.run()
+    app.selectbox(key="model").set_value(str(blind)).run()
+    upload(app, RED)
+    asked(app, "What color is the circle?")
+    checked_in_the_background(app)
+    assert "was found blind" in app.error[0].value and "Download the checkpoint again" in app.error[0].value
+    for job in jobs.named("check "):
+        jobs.drop(job.name)
+
+
+def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
+    app = page("backends")
+    next(b for b in app.button if b.label == "Check").click()
+    app.run()
+    checked_in_the_background(app)
+    app.toggle[0].set_value(True).run()
+    table = app.get("html")[-1].proto.body
+    assert "data:image/png" in table and "with a blank one" in table and "Answer with one word" in table
+    for job in jobs.named("check "):
+        jobs.drop(job.name)
 
 
 @needs_llama_cpp

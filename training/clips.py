@@ -10,7 +10,7 @@ from training.questions import Event
 from training.scenes import SHAPES, Scene, moved, random_background, random_color, random_thing
 
 DIRECTIONS = {"to the left": (-1, 0), "to the right": (1, 0), "up": (0, -1), "down": (0, 1)}
-KINDS = ("move", "move", "move", "recolor", "appear", "disappear", "still")
+KINDS = ("move", "move", "move", "recolor", "recolor", "appear", "disappear", "still")
 
 
 def random_event(rng: random.Random) -> Event:

@@ -40,6 +40,7 @@ MIX = {
 # Of each token of a long answer. Descriptions bind size, colour, shape and place of one thing after the other: they teach
 # more than their number says.
 LONG_ANSWER_WEIGHT = 0.4
+WITH_OPTIONS = 0.15  # share of the questions that name words to choose from, where they can
 
 
 @dataclass
@@ -135,6 +136,8 @@ class Conversations(IterableDataset):
                 at, group = start, i + 1
             lead = first if not chat or i == 0 else "User: "
             text = questions.loosely_typed(rng, question.text)
+            if rng.random() < WITH_OPTIONS:
+                text = questions.with_options(rng, text, question.answer)
             at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
             answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
             at = out.add(answer, group, max(len(answer) ** -0.5, LONG_ANSWER_WEIGHT), at)

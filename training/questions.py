@@ -690,5 +690,29 @@ def loosely_typed(rng: random.Random, text: str) -> str:
     return text
 
 
+WAYS = ("left", "right", "up", "down")
+OPTION_FORMS = (
+    "{0} Answer with one word: {1}.",
+    "{0} Answer with one of these words: {1}.",
+    "{0} Choose one: {1}.",
+    "{0} Options: {1}.",
+    "{0} {2}?",
+)
+
+
+def with_options(rng: random.Random, text: str, answer: str) -> str:
+    """The question with words to choose from, the right one among them; as it is where its answer is no such word."""
+    word = answer.lower().removesuffix(".").removeprefix("to the ")
+    pool = next((pool for pool in (tuple(COLORS), SHAPES, WAYS) if word in pool), None)
+    if pool is None:
+        return text
+    options = rng.sample([w for w in pool if w != word], rng.choice((1, 2, 3, 3, 3, 5)) if len(pool) > 4 else 3) + [
+        word
+    ]
+    rng.shuffle(options)
+    said = f"{', '.join(options[:-1])} or {options[-1]}"
+    return rng.choice(OPTION_FORMS).format(text, said, said[0].upper() + said[1:])
+
+
 def kinds_of(questions: Sequence[Question]) -> Counter[str]:
     return Counter(q.kind for q in questions)

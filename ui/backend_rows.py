@@ -15,10 +15,12 @@ from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.catalog import bundled
-from smolvlm_core.check import CONDITIONS, Verdict, check, verdicts
+from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
-from ui import backend_list, state
+from ui import backend_list, checks, evidence, state
+
+SUBJECTS = {"shapes": "Shapes", "text": "Digits and words", "clips": "Clips"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
     with st.container(border=True, key=f"row_{key.split(':')[0]}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"):
         name, actions = st.columns([3, 2], vertical_alignment="center")
         name.markdown(f"**{title}**  \n:gray[{kind} · {backend_list.state_told(backend)}]")
-        job = jobs.find(f"check {key}")
+        job = checks.job_of(backend)
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
             st.button(
                 "Check",
@@ -57,9 +59,11 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                 icon=":material/visibility:",
                 disabled=job is not None and not job.done,
                 help="Does it see? Questions about fresh drawings, with known answers.",
-                on_click=begin_check,
-                args=(key, backend),
+                on_click=checks.begin,
+                args=(backend,),
             )
+            if job is not None and not job.done:
+                st.button("Stop the check", key=f"halt_{key}", type="tertiary", on_click=checks.stop, args=(backend,))
             if isinstance(backend, LlamaCppBackend) and backend.handle.state == "ready":
                 st.button(
                     "Stop",
@@ -79,7 +83,7 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                     args=(entry, backend),
                 )
         if job is not None:
-            _verdict(job)
+            _verdict(key, job)
         else:
             backend_list.badge(backend)
 
@@ -91,16 +95,7 @@ def _broken(entry: Added, error: LensError) -> None:
         st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
 
 
-def begin_check(key: str, backend: Backend) -> None:
-    def work(report: jobs.Report) -> Verdict:
-        found = check(backend, lambda done, text: report(text, None))
-        verdicts.keep(backend, found)
-        return found
-
-    jobs.start(f"check {key}", work)
-
-
-def _verdict(job: jobs.Job) -> None:
+def _verdict(key: str, job: jobs.Job) -> None:
     if not job.done:
         st.caption(f":material/hourglass_top: {job.text}")
         return
@@ -109,13 +104,17 @@ def _verdict(job: jobs.Job) -> None:
         return
     found: Verdict = job.result
     backend_list.draw_badge(found.verdict)
-    counts = {name: found.accuracy(name) for name in CONDITIONS}
-    told = ", ".join(f"{name}: {right} of {asked}" for name, (right, asked) in counts.items() if asked)
-    if told:
-        by_chance = f"As many by guessing: once in {1 / found.chance:,.0f}."
-        st.caption(f"Right with {told}. {by_chance} {found.seconds:.1f} s.")
-    for line in filter(None, (found.cause, found.mend)):
-        st.caption(line)
+    lines = [found.cause, found.mend]
+    for subject in found.subjects:
+        counts = {name: found.accuracy(name, subject) for name in CONDITIONS}
+        told = ", ".join(f"{name} {right} of {asked}" for name, (right, asked) in counts.items() if asked)
+        chance = f"as many by guessing once in {1 / found.subjects[subject].chance:,.0f}"
+        lines.append(f"**{SUBJECTS[subject]}**: right with {told}; {chance}.")
+    if found.asked:
+        lines.append(f"{found.confidence:.1%} sure, {len(found.asked)} questions, {found.seconds:.1f} s.")
+    st.caption("  \n".join(filter(None, lines)))
+    if found.asked and st.toggle("What it was asked", key=f"evidence_{key}"):
+        evidence.draw(found)
 
 
 def _stop(backend: LlamaCppBackend) -> None:
@@ -128,9 +127,10 @@ def _remove(entry: Added, backend: Backend | None) -> None:
     except LensError as error:
         state.notify(error)
         return
+    if backend is not None:
+        checks.forget(backend)
     if isinstance(backend, LlamaCppBackend):
         backend.close()
-    jobs.drop(f"check {entry.key}")
 
 
 @st.fragment(run_every=0.5)

@@ -22,7 +22,7 @@ from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB, this_machine
 from smolvlm_core.prompt import check_text
 from smolvlm_core.store import ConversationInfo, Kind, Store
-from ui import backend_list, state
+from ui import backend_list, checks, state
 from ui.backend_list import told_size
 
 
@@ -60,9 +60,15 @@ def warn_if_blind(choice: Choice) -> None:
             "file, or convert the checkpoint: that makes both.",
             icon=":material/visibility_off:",
         )
-    elif (kept := verdicts.last(choice.backend)) is not None and kept.verdict == "blind":
+        return
+    kept = verdicts.last(choice.backend)
+    if kept is not None and kept.verdict == "blind":
         told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {kept.cause} {kept.mend}"
         st.error(told.strip(), icon=":material/visibility_off:")
+    elif kept is not None and kept.verdict == "degraded":
+        told = f"**{choice.spec.title} was found degraded**: check what it says of pictures. {kept.cause} {kept.mend}"
+        st.warning(told.strip(), icon=":material/warning:")
+    checks.draw_progress(choice.backend)
 
 
 def _model() -> registry.Choice:

@@ -14,7 +14,7 @@ from smolvlm_core.chat import Attachment, Message, active_turns, history_before
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt import build_prompt
 from smolvlm_core.store import Kind, Store
-from ui import state
+from ui import checks, state
 from ui.frames import draw_frames, escape, small_picture
 from ui.sidebar import Choice
 
@@ -72,7 +72,8 @@ def ask(
 
 
 def _start(store: Store, conversation: str, question: int, choice: Choice) -> None:
-    start_answer(store, choice.backend, conversation, question, choice.settings)
+    answer = start_answer(store, choice.backend, conversation, question, choice.settings)
+    checks.begin_on_first_use(choice.backend, answer)
 
 
 def _question(store: Store, question: Message, kind: Kind, choice: Choice, *, editable: bool) -> None:

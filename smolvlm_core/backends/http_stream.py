@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from smolvlm_core.errors import BackendError
+from smolvlm_core.errors import BackendError, ContextTooSmall
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 600  # a long prompt on a slow machine; a server that is gone closes the connection at once
@@ -125,6 +125,7 @@ def _message(text: str) -> str:
     return str(message)[:300]
 
 
+CONTEXT_WORDS = ("context size", "context length", "exceed_context_size", "maximum context")
 # What servers say → what to do about it. The words are llama-server's (b11434), vLLM's and Ollama's.
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
@@ -132,7 +133,7 @@ _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
         "It serves the model without its vision projector: start it with one (llama-server: --mmproj FILE).",
     ),
     (
-        ("context size", "context length", "exceed_context_size", "maximum context"),
+        CONTEXT_WORDS,
         "Show fewer pictures or frames, start a new conversation, or give the server a larger context.",
     ),
     (("invalid token",), "The model's vocabulary lacks the marks around pictures: convert the checkpoint again."),
@@ -145,7 +146,8 @@ def worded(message: str) -> BackendError:
     lower = message.lower()
     for words, hint in _HINTS[:-1]:
         if any(word in lower for word in words):
-            return BackendError(f"The server refused: {message.rstrip('.')}.", hint)
+            kind = ContextTooSmall if words is CONTEXT_WORDS else BackendError
+            return kind(f"The server refused: {message.rstrip('.')}.", hint)
     words, hint = _HINTS[-1]
     known = all(word in lower for word in words)
     return BackendError(f"The server refused: {message.rstrip('.')}.", hint if known else "Its log may say more.")

@@ -16,7 +16,7 @@ import httpx
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress
 from smolvlm_core.backends.http_stream import Connection, hang_up_on
 from smolvlm_core.backends.openai_api import Tally, picture_bytes
-from smolvlm_core.errors import BackendError, NoVision, PromptError
+from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision, PromptError
 from smolvlm_core.prompt import Prompt, estimate_tokens
 from smolvlm_core.prompt import VisionGeometry as Geometry
 from smolvlm_core.template import IMAGE
@@ -160,11 +160,11 @@ def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]
 
 
 def context_for(prompt: Prompt, settings: GenerationSettings, most: int) -> int:
-    """A context that holds the prompt by Ollama's count and an answer. Raises PromptError where the model's does not."""
+    """A context that holds the prompt by Ollama's count and an answer. Raises ContextTooSmall where the model's does not."""
     _, text = estimate_tokens(prompt, Geometry(1, 1, 1))
     needed = text + len(prompt.slots) * COUNTED_PER_PICTURE + settings.max_new_tokens
     if most and needed > most:
-        raise PromptError(
+        raise ContextTooSmall(
             f"The conversation takes {needed} tokens as Ollama counts ({COUNTED_PER_PICTURE} for each of "
             f"{len(prompt.slots)} pictures); the model has room for {most}. Ollama would leave out pictures without a word.",
             "Show fewer pictures or frames, or start a new conversation.",

@@ -62,7 +62,11 @@ class OpenAIBackend:
     def _begin(self, prompt: Prompt, settings: GenerationSettings) -> dict[str, Any]:
         if prompt.slots and not self.capabilities().images:
             raise no_vision(self.name)
-        return chat_request(prompt, settings, self.model or str(self._told().get("id", "")))
+        return chat_request(prompt, settings, self.model_served())
+
+    def model_served(self) -> str:
+        """Its name on the server. Raises BackendError."""
+        return self.model or str(self._told().get("id", ""))
 
     def _told(self) -> dict[str, Any]:
         """What /v1/models says of the model, or of the first one where none is named."""

@@ -19,7 +19,7 @@ from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.backends.generation import sampling, stop_when, streamer
 from smolvlm_core.backends.queued import follow
 from smolvlm_core.catalog import ModelSpec
-from smolvlm_core.errors import LensError, OutOfMemoryError, PromptError
+from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
 from smolvlm_core.loader import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
 from smolvlm_core.prompt import Prompt
 
@@ -73,7 +73,7 @@ class TransformersBackend:
     def _refuse_if_too_long(self, prompt: Prompt) -> None:
         images = self.spec.geometry.image_tokens(prompt.slots)
         if images >= self.spec.context_tokens:
-            raise PromptError(
+            raise ContextTooSmall(
                 f"The pictures alone take {images} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",
                 "Show fewer pictures or frames.",
             )
@@ -134,7 +134,7 @@ class _Run:
         encoded = self.encoded = encode_prompt(self.prompt, spec, loaded.tokenizer, loaded.image_processor)
         room = spec.context_tokens - len(encoded.ids)
         if room < 1:
-            raise PromptError(
+            raise ContextTooSmall(
                 f"The conversation takes {len(encoded.ids)} tokens; {spec.title} has room for {spec.context_tokens}.",
                 "Show fewer pictures or frames, or start a new conversation.",
             )

@@ -1,51 +1,136 @@
-"""Pictures drawn for one question, and the question. Every canary is drawn fresh: nothing can have been memorised.
+"""Pictures and clips drawn for one question, and the question. Each is drawn fresh: nothing can have been memorised.
 
-The right answer is drawn evenly from the options, apart from everything else. So whoever does not see the picture is
-right at most once in as many as there are options, whatever it prefers to say.
+The right answer is drawn evenly from the options, apart from everything else, and the options are named in a shuffled
+order. So whoever does not see is right at most once in as many as there are options, whatever it prefers to say.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from PIL import Image, ImageDraw
+from num2words import num2words
+from PIL import Image, ImageDraw, ImageFont
 
+Subject = Literal["shapes", "text", "clips"]
+Rgb = tuple[int, int, int]
 SIDE = 384  # px
+SCALE = 4  # drawn at so many times the size and scaled down: smooth edges
+OPTIONS = 4
 COLORS = {"red": (220, 30, 30), "green": (30, 150, 50), "blue": (30, 70, 220), "yellow": (250, 215, 20)}
 SHAPES = ("circle", "square", "triangle", "star")
+WORDS = ("apple", "bread", "chair", "cloud", "fish", "house", "lamp", "milk", "paper", "river", "stone", "tree")
+WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 BACKGROUNDS = ((255, 255, 255), (235, 235, 235), (25, 25, 25))
+CLIP_FRAMES = 4
+CLIP_FRAME_SECONDS = 1.0
+# Other words for an option, as models use them.
+SAME: dict[str, tuple[str, ...]] = {str(n): (num2words(n),) for n in range(10)}
+SAME |= {way: (f"{way}ward", f"{way}wards") for way in WAYS}
 
 
 @dataclass(frozen=True)
 class Canary:
-    picture: Image.Image
+    """One picture, or the frames of a clip in their order, one a second; as PNG, since verdicts are kept with them."""
+
+    subject: Subject
+    encoded: tuple[bytes, ...]
     question: str
     options: tuple[str, ...]
     right: str
 
+    @property
+    def pictures(self) -> tuple[Image.Image, ...]:
+        return tuple(Image.open(io.BytesIO(png)) for png in self.encoded)
 
-def draw_canary(rng: random.Random) -> Canary:
+    def blank(self) -> tuple[Image.Image, ...]:
+        return tuple(Image.new("RGB", (SIDE, SIDE), (255, 255, 255)) for _ in self.encoded)
+
+
+def draw_canary(rng: random.Random, subject: Subject = "shapes") -> Canary:
+    return {"shapes": _of_shapes, "text": _of_text, "clips": _of_clips}[subject](rng)
+
+
+def chosen(answer: str, options: Sequence[str]) -> str | None:
+    """The one option that an answer names, however it is phrased; None where it names none, or several."""
+    said = set(re.findall(r"[a-z]+|\d+", answer.lower()))
+    named = [option for option in options if said & {option, f"{option}s", *SAME.get(option, ())}]
+    return named[0] if len(named) == 1 else None
+
+
+def _canary(
+    rng: random.Random,
+    subject: Subject,
+    pictures: Sequence[Image.Image],
+    question: str,
+    options: Sequence[str],
+    right: str,
+) -> Canary:
+    shuffled = rng.sample(tuple(options), len(options))
+    listed = f"{', '.join(shuffled[:-1])} or {shuffled[-1]}"
+    return Canary(
+        subject, tuple(map(_png, pictures)), f"{question} Answer with one word: {listed}.", tuple(shuffled), right
+    )
+
+
+def _png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _of_shapes(rng: random.Random) -> Canary:
     color, shape = rng.choice(tuple(COLORS)), rng.choice(SHAPES)
-    picture = _picture(rng, color, shape)
+    x, y = rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.6)
+    picture = _picture(rng.choice(BACKGROUNDS), color, shape, x, y, rng.uniform(0.26, 0.36))
     if rng.random() < 0.5:
-        return Canary(picture, f"What color is the {shape}?", tuple(COLORS), color)
-    return Canary(picture, f"What shape is {color}?", SHAPES, shape)
+        return _canary(rng, "shapes", [picture], f"What color is the {shape}?", tuple(COLORS), color)
+    return _canary(rng, "shapes", [picture], f"What shape is {color}?", SHAPES, shape)
 
 
-def blank() -> Image.Image:
-    return Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+def _of_text(rng: random.Random) -> Canary:
+    """A large digit, or a short word."""
+    if rng.random() < 0.5:
+        options = [str(n) for n in rng.sample(range(10), OPTIONS)]
+        return _canary(rng, "text", [_written(rng, options[0])], "Which digit is in the image?", options, options[0])
+    options = rng.sample(WORDS, OPTIONS)
+    question = "Which word is written in the image?"
+    return _canary(rng, "text", [_written(rng, options[0])], question, options, options[0])
 
 
-def _picture(rng: random.Random, color: str, shape: str) -> Image.Image:
-    """Drawn at four times the size and scaled down: smooth edges."""
-    scale = 4
-    image = Image.new("RGB", (SIDE * scale, SIDE * scale), rng.choice(BACKGROUNDS))
-    radius = rng.uniform(0.26, 0.36) * SIDE * scale
-    x, y = (rng.uniform(0.4, 0.6) * SIDE * scale for _ in range(2))
+def _of_clips(rng: random.Random) -> Canary:
+    """A shape that moves one way, or that changes its colour: both colours are among the options, so that whoever sees
+    the frames without their order is right half the time."""
+    background, shape, radius = rng.choice(BACKGROUNDS), rng.choice(SHAPES), rng.uniform(0.16, 0.22)
+    if rng.random() < 0.5:
+        color, way = rng.choice(tuple(COLORS)), rng.choice(tuple(WAYS))
+        across = rng.uniform(0.4, 0.6)
+        frames = []
+        for i in range(CLIP_FRAMES):
+            along = 0.24 + 0.52 * i / (CLIP_FRAMES - 1)
+            dx, dy = WAYS[way]
+            x, y = ((along if dx > 0 else 1 - along), across) if dx else (across, (along if dy > 0 else 1 - along))
+            frames.append(_picture(background, color, shape, x, y, radius))
+        return _canary(rng, "clips", frames, f"Which way does the {shape} move?", tuple(WAYS), way)
+    colors = rng.sample(tuple(COLORS), 2)
+    x, y = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
+    turns = rng.randint(1, CLIP_FRAMES - 1)
+    frames = [_picture(background, colors[i >= turns], shape, x, y, radius * 1.4) for i in range(CLIP_FRAMES)]
+    end = rng.random() < 0.5
+    question = f"What is the color of the {shape} at the {'end' if end else 'start'}?"
+    return _canary(rng, "clips", frames, question, tuple(COLORS), colors[end])
+
+
+def _picture(background: Rgb, color: str, shape: str, x: float, y: float, radius: float) -> Image.Image:
+    """Centre and radius in fractions of the side."""
+    side = SIDE * SCALE
+    image = Image.new("RGB", (side, side), background)
+    x, y, radius = x * side, y * side, radius * side
     draw = ImageDraw.Draw(image)
     fill = COLORS[color]
     if shape == "circle":
@@ -69,8 +154,12 @@ def _star(x: float, y: float, radius: float, points: int, inner: float) -> list[
     return corners
 
 
-def chosen(answer: str, options: Sequence[str]) -> str | None:
-    """The one option that an answer names, however it is phrased; None where it names none, or several."""
-    words = set(re.findall(r"[a-z]+", answer.lower()))
-    named = [option for option in options if words & {option, f"{option}s"}]
-    return named[0] if len(named) == 1 else None
+def _written(rng: random.Random, text: str) -> Image.Image:
+    background = rng.choice(BACKGROUNDS)
+    ink = (255, 255, 255) if sum(background) < 300 else (0, 0, 0)
+    image = Image.new("RGB", (SIDE, SIDE), background)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(rng.uniform(0.4, 0.6) * SIDE if len(text) == 1 else rng.uniform(0.2, 0.25) * SIDE)
+    x, y = rng.uniform(0.45, 0.55) * SIDE, rng.uniform(0.4, 0.6) * SIDE
+    draw.text((x, y), text, ink, font, anchor="mm")
+    return image

@@ -15,7 +15,7 @@ from typing import Literal
 from smolvlm_core.catalog import from_folder
 from smolvlm_core.convert.verify import template_of
 from smolvlm_core.errors import LensError, ModelError
-from smolvlm_core.gguf_file import GgufFacts, find_projector, read_gguf, why_not_a_pair
+from smolvlm_core.gguf_file import HEAVY, GgufFacts, find_projector, names_another_model, read_gguf, why_not_a_pair
 from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, turn_text
 
 Level = Literal["error", "warning"]
@@ -145,11 +145,11 @@ def _gguf(path: Path) -> list[Finding]:
     facts = read_gguf(path)
     if facts.kind == "projector":
         return [Finding("error", f"{path.name} is a projector: alone it is no model", "Lint the text model's file.")]
-    return [*_text_model(facts), *_projector_beside(facts)]
+    return [*template_findings(facts.chat_template), *text_model_findings(facts), *_projector_beside(facts)]
 
 
-def _text_model(facts: GgufFacts) -> Iterator[Finding]:
-    yield from template_findings(facts.chat_template)
+def text_model_findings(facts: GgufFacts) -> Iterator[Finding]:
+    """What keeps a text model from its pictures, its template apart."""
     again = "Convert the checkpoint again: `python -m smolvlm_core convert`."
     if facts.missing_marks:
         marks = ", ".join(map(repr, facts.missing_marks))
@@ -158,7 +158,7 @@ def _text_model(facts: GgufFacts) -> Iterator[Finding]:
         yield Finding("error", f"The stop token is {facts.eos_token or 'none'}, not {END_OF_UTTERANCE}", again)
     if facts.adds_bos and facts.chat_template.lstrip().startswith(START):
         yield Finding("error", f"{START} is added before the template's own: it is doubled", again)
-    if facts.quantization in ("Q2_K", "Q3_K_S", "IQ1_S", "IQ2_XXS"):
+    if facts.quantization in HEAVY:
         yield Finding(
             "warning", f"{facts.quantization} is heavy for a small model", "Check it, or take Q4_K_M or larger."
         )
@@ -167,6 +167,13 @@ def _text_model(facts: GgufFacts) -> Iterator[Finding]:
 def _projector_beside(facts: GgufFacts) -> Iterator[Finding]:
     found = find_projector(facts)
     if found is not None:
+        projector = read_gguf(found)
+        if names_another_model(facts, projector):
+            yield Finding(
+                "warning",
+                f"{found.name} names another model ({projector.name!r}) than {facts.path.name} ({facts.name!r})",
+                "Take the projector that was converted with this model, or check it: `python -m smolvlm_core check`.",
+            )
         return
     others = sorted(p for p in facts.path.parent.glob("*.gguf") if "mmproj" in p.name.lower())
     if not others:
@@ -256,7 +263,7 @@ def _other_commands(commands: list[tuple[int, str, str]]) -> Iterator[Finding]:
             mend = "Write a second FROM line in its place."
             yield Finding("error", "ADAPTER is for LoRA: a projector given so is not used", mend, line)
         elif name == "TEMPLATE":
-            yield from _ollama_template(value, line)
+            yield from ollama_template_findings(value, line)
         elif name == "PARAMETER":
             key, _, given = value.partition(" ")
             parameters.setdefault(key, []).append((line, given.strip().strip('"')))
@@ -276,7 +283,8 @@ def _other_commands(commands: list[tuple[int, str, str]]) -> Iterator[Finding]:
         yield Finding("warning", "No TEMPLATE: Ollama guesses one from the GGUF's", mend)
 
 
-def _ollama_template(template: str, line: int) -> Iterator[Finding]:
+def ollama_template_findings(template: str, line: int | None = None) -> Iterator[Finding]:
+    """Of a Modelfile's TEMPLATE, in Ollama's template language."""
     marks = list(_marks(template, line))
     yield from marks
     if not marks and template.split() != OLLAMA_TEMPLATE.split():

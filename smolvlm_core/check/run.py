@@ -6,22 +6,29 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from PIL import Image
 
 from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
-from smolvlm_core.chat import Attachment, Message
-from smolvlm_core.check.canaries import Canary, blank, chosen, draw_canary
-from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
-from smolvlm_core.errors import LensError, NoVision
+from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
+from smolvlm_core.check.causes import likely_cause, reads, why_not_all
+from smolvlm_core.check.statistics import MOST_QUESTIONS, Standing, chance_of_as_many, confidence, standing
+from smolvlm_core.errors import ContextTooSmall, LensError, NoVision
 from smolvlm_core.prompt import build_prompt
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]
 CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank one", "another's")
-CONTROLLED = 4  # canaries that are also asked without their picture
+# Canaries that are also asked without their picture.
+CONTROLLED: dict[Subject, int] = {"shapes": 4, "text": 2, "clips": 2}
+TOLD: dict[Subject, str] = {
+    "shapes": "pictures of shapes",
+    "text": "digits and words",
+    "clips": "what happens in clips",
+}
 ANSWER = GenerationSettings(max_new_tokens=24)
 Report = Callable[[int, str], None]
 
@@ -37,21 +44,34 @@ class Asked:
     prompt_tokens: int
 
 
+@dataclass(frozen=True)
+class Found:
+    """Of one subject. `chance`: how often guessing does as well or better. `confidence`: 0 to 1."""
+
+    standing: Standing
+    confidence: float
+    chance: float
+
+
 @dataclass
 class Verdict:
-    """`chance`: how often guessing does as well or better. `confidence`: of the verdict, 0 to 1."""
+    """Over all subjects that were asked: what shapes say, or "degraded" where another is worse.
+
+    `confidence` and `chance` are of the subject that decided; where all are seen, of the least certain.
+    """
 
     verdict: Literal["sees", "degraded", "blind", "unchecked"]
     confidence: float = 0.0
     chance: float = 1.0
     asked: list[Asked] = field(default_factory=list)
+    subjects: dict[Subject, Found] = field(default_factory=dict)
     seconds: float = 0.0
     cause: str = ""
     mend: str = ""
 
-    def accuracy(self, condition: Condition) -> tuple[int, int]:
-        """(right, asked)."""
-        mine = [a.right for a in self.asked if a.condition == condition]
+    def accuracy(self, condition: Condition, subject: Subject | None = None) -> tuple[int, int]:
+        """(right, asked), of one subject or of all."""
+        mine = [a.right for a in self.asked if a.condition == condition and subject in (None, a.canary.subject)]
         return sum(mine), len(mine)
 
 
@@ -60,12 +80,15 @@ def check(
     report: Report | None = None,
     cancel: threading.Event | None = None,
     seed: int | None = None,
+    subjects: Sequence[Subject] | None = None,
 ) -> Verdict:
     """Ask until it is plain. Never raises LensError: what kept it from being checked is the verdict's cause.
 
-    `report` gets the number of questions asked and a line of what goes on.
+    `report` gets the number of questions asked and a line of what goes on. `subjects` to ask about; unless told,
+    shapes, text where the model is one that reads, and clips where the backend takes them. The others are asked only
+    of who sees shapes.
     """
-    return _Check(backend, report or (lambda done, text: None), cancel or threading.Event(), seed).run()
+    return _Check(backend, report or (lambda done, text: None), cancel or threading.Event(), seed).run(subjects)
 
 
 class _Check:
@@ -74,45 +97,57 @@ class _Check:
         self.rng = random.Random(seed)
         self.found = Verdict("unchecked")
 
-    def run(self) -> Verdict:
+    def run(self, subjects: Sequence[Subject] | None) -> Verdict:
         began = time.perf_counter()
         try:
-            self._ask_until_plain()
+            self._ask_until_plain("shapes")
+            if self._sees("shapes"):
+                for subject in self._others() if subjects is None else subjects:
+                    if subject != "shapes" and not self.cancel.is_set():
+                        self._ask_until_plain(subject)
+            if not self.cancel.is_set():
+                self._decide()
         except LensError as error:
             self._failed(error)
         self.found.seconds = time.perf_counter() - began
         return self.found
 
-    def _ask_until_plain(self) -> None:
+    def _sees(self, subject: Subject) -> bool:
+        return subject in self.found.subjects and self.found.subjects[subject].standing == "sees"
+
+    def _others(self) -> list[Subject]:
+        out: list[Subject] = ["text"] if reads(self.backend) else []
+        return [*out, "clips"] if self.backend.capabilities().video else out
+
+    def _ask_until_plain(self, subject: Subject) -> None:
         outcomes: list[tuple[bool, int]] = []
         before: Canary | None = None
-        while len(outcomes) < MOST_QUESTIONS and not self.cancel.is_set():
-            canary = draw_canary(self.rng)
-            outcomes.append((self._ask(canary, "its picture", canary.picture), len(canary.options)))
-            if len(outcomes) <= CONTROLLED:
-                self._ask(canary, "no picture", None)
-                self._ask(canary, "a blank one", blank())
+        said: Standing | None = None
+        while said is None and len(outcomes) < MOST_QUESTIONS:
+            canary = draw_canary(self.rng, subject)
+            outcomes.append((self._ask(canary, "its picture", canary.pictures), len(canary.options)))
+            if len(outcomes) <= CONTROLLED[subject]:
+                self._ask(canary, "no picture", ())
+                self._ask(canary, "a blank one", canary.blank())
                 if before is not None:
-                    self._ask(canary, "another's", before.picture)
-            before = canary
-            if len(outcomes) > CONTROLLED and (said := standing(outcomes)) is not None:
-                self._decide(outcomes, said)
+                    self._ask(canary, "another's", before.pictures)
+            if self.cancel.is_set():
                 return
-        if not self.cancel.is_set():
-            right = sum(ok for ok, _ in outcomes)
-            by_chance = chance_of_as_many(right, len(outcomes), outcomes[0][1]) > 0.001
-            self._decide(outcomes, "blind" if by_chance else "degraded")
+            before = canary
+            if len(outcomes) > CONTROLLED[subject]:
+                said = standing(outcomes)
+        chance = chance_of_as_many(sum(ok for ok, _ in outcomes), len(outcomes), outcomes[0][1])
+        said = said or ("blind" if chance > 0.001 else "degraded")
+        self.found.subjects[subject] = Found(said, confidence(outcomes, said), chance)
 
-    def _ask(self, canary: Canary, condition: Condition, picture: Image.Image | None) -> bool:
+    def _ask(self, canary: Canary, condition: Condition, pictures: tuple[Image.Image, ...]) -> bool:
         if self.cancel.is_set():
             return False
-        self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}: {canary.question}")
-        shown: dict[str, Image.Image] = {}
-        attachments: tuple[Attachment, ...] = ()
-        if picture is not None:
-            key = hashlib.sha256(picture.tobytes()).hexdigest()
-            shown[key] = picture
-            attachments = (Attachment("image", key, "canary.png", "image/png", *picture.size),)
+        right, asked = self.found.accuracy("its picture")
+        so_far = f" ({right} of {asked} right with their pictures so far)" if asked else ""
+        self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}{so_far}: {canary.question}")
+        shown = {hashlib.sha256(p.tobytes()).hexdigest(): p for p in pictures}
+        attachments = _attached(canary, pictures) if pictures else ()
         prompt = build_prompt([Message("user", canary.question, attachments)], shown.__getitem__)
         answer, tokens = "", 0
         for event in self.backend.generate(prompt, ANSWER, self.cancel):
@@ -126,15 +161,28 @@ class _Check:
         self.found.asked.append(Asked(condition, canary, answer.strip(), right, tokens))
         return right
 
-    def _decide(self, outcomes: list[tuple[bool, int]], said: Literal["sees", "degraded", "blind"]) -> None:
+    def _decide(self) -> None:
         found = self.found
-        right = sum(ok for ok, _ in outcomes)
-        found.verdict = said
-        found.confidence = confidence(outcomes, said)
-        found.chance = chance_of_as_many(right, len(outcomes), outcomes[0][1])
-        if said == "blind" and self._pictures_cost_nothing():
+        worst: dict[Standing, int] = {"blind": 0, "degraded": 1, "sees": 2}
+        if not self._sees("shapes"):
+            decided = found.subjects["shapes"]
+            found.verdict = decided.standing
+        else:
+            decided = min(found.subjects.values(), key=lambda f: (worst[f.standing], f.confidence))
+            found.verdict = "sees" if decided.standing == "sees" else "degraded"
+        found.confidence, found.chance = decided.confidence, decided.chance
+        if found.verdict == "sees":
+            return
+        if self._pictures_cost_nothing():
             found.cause = "The picture is dropped on the way: the prompt is as long with it as without."
             found.mend = "Send it to the server directly, or update what stands between."
+            return
+        if not self._sees("shapes"):
+            found.cause, found.mend = likely_cause(self.backend)
+            return
+        unseen = [TOLD[subject] for subject, f in found.subjects.items() if f.standing != "sees"]
+        cause, found.mend = why_not_all(self.backend)
+        found.cause = f"It sees shapes, but not reliably {' and '.join(unseen)}. {cause}"
 
     def _pictures_cost_nothing(self) -> bool:
         """The same question takes as many tokens with a picture as without one."""
@@ -144,7 +192,25 @@ class _Check:
         return lengths.get("its picture") == lengths.get("no picture") != {0}
 
     def _failed(self, error: LensError) -> None:
-        """A backend's own word that it has no vision answers the question; any other failure leaves it open."""
+        """A backend's own word that it has no vision answers the question, and so does one that shows pictures but has no
+        room for a clip; any other failure leaves it open."""
         if isinstance(error, NoVision):
             self.found.verdict, self.found.confidence = "blind", 1.0
+        elif isinstance(error, ContextTooSmall) and self._sees("shapes"):
+            self.found.verdict, self.found.confidence = "degraded", 1.0
         self.found.cause, self.found.mend = Exception.__str__(error), error.hint
+        if isinstance(error, ContextTooSmall):
+            self.found.mend = (
+                "Give it more context: `llama-server … --ctx-size 8192`, in a Modelfile `PARAMETER num_ctx 8192`."
+            )
+
+
+def _attached(canary: Canary, pictures: tuple[Image.Image, ...]) -> tuple[Attachment, ...]:
+    keys = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+    width, height = pictures[0].size
+    if canary.subject != "clips":
+        return (Attachment("image", keys[0], "canary.png", "image/png", width, height),)
+    frames = tuple(FrameRef(i * CLIP_FRAME_SECONDS, i, key) for i, key in enumerate(keys))
+    seconds = len(keys) * CLIP_FRAME_SECONDS
+    name, kind = "canary.mp4", "video/mp4"
+    return (Attachment("video", name, name, kind, width, height, duration_seconds=seconds, frames=frames),)

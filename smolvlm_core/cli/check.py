@@ -31,9 +31,24 @@ def add(commands: Any) -> None:
     which.add_argument("--url", metavar="U", help="an OpenAI-compatible server, asked as any chat program asks it")
     check.add_argument("--model", metavar="M", default="", help="the model's name on that server")
     check.add_argument("--key", metavar="K", default="", help="that server's API key")
+    check.add_argument(
+        "--subjects",
+        metavar="S",
+        type=_subjects,
+        help="comma-separated: shapes (always asked first), text (digits and words), clips. Default: text of models that "
+        "should read, clips of backends that take them",
+    )
+    check.add_argument("--seed", type=int, help="the same drawings again (default: fresh ones)")
     check.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for transformers")
     check.add_argument("--json", action="store_true", help="one JSON object: verdict, figures, every question asked")
     check.set_defaults(run=_check)
+
+
+def _subjects(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or not {"shapes", "text", "clips"} >= set(names):
+        raise argparse.ArgumentTypeError("give one or more of shapes, text, clips, with commas between")
+    return names
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -48,7 +63,7 @@ def _check(args: argparse.Namespace) -> int:
         backend = (
             OpenAIBackend(args.url, args.model, args.key) if args.url else choose(args.backend, args.dtype).backend
         )
-        verdict = check(backend, report=lambda done, text: status(text))
+        verdict = check(backend, lambda done, text: status(text), seed=args.seed, subjects=args.subjects)
     except LensError as error:
         verdict = Verdict("unchecked", cause=Exception.__str__(error), mend=error.hint)
     clear_line()
@@ -65,10 +80,12 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     print(f"{name}: {verdict.verdict.upper()}", file=out)
     from smolvlm_core.check import CONDITIONS
 
-    for condition in CONDITIONS:
-        right, asked = verdict.accuracy(condition)
-        if asked:
-            print(f"  with {condition}: {right} of {asked} right", file=out)
+    for subject in ("shapes", "text", "clips"):
+        counts = {c: verdict.accuracy(c, subject) for c in CONDITIONS}
+        told = ", ".join(f"{right} of {asked} with {c}" for c, (right, asked) in counts.items() if asked)
+        if told:
+            found = verdict.subjects.get(subject)
+            print(f"  {subject}: {found.standing if found else 'not decided'}; right {told}", file=out)
     if verdict.asked:
         print(
             f"  confidence {verdict.confidence:.4f}; by guessing, as many right once in {1 / verdict.chance:,.0f}; "
@@ -88,12 +105,22 @@ def as_json(name: str, verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "probability_by_chance": verdict.chance,
         "accuracy": {c: list(verdict.accuracy(c)) for c in CONDITIONS},
+        "subjects": {
+            subject: {
+                "verdict": found.standing,
+                "confidence": found.confidence,
+                "probability_by_chance": found.chance,
+                "accuracy": {c: list(verdict.accuracy(c, subject)) for c in CONDITIONS},
+            }
+            for subject, found in verdict.subjects.items()
+        },
         "questions": len(verdict.asked),
         "seconds": verdict.seconds,
         "cause": verdict.cause,
         "mend": verdict.mend,
         "asked": [
             {
+                "subject": a.canary.subject,
                 "condition": a.condition,
                 "question": a.canary.question,
                 "expected": a.canary.right,

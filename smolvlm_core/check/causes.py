@@ -1,0 +1,189 @@
+"""Why a backend may not see: what can be read beside it, and the mend as a command to copy.
+
+Read only after the questions have said that it does not see. What is found is likely, never proved: metadata can be right
+where a model is blind and wrong where it sees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend, LlamaServerBackend, server_properties
+from smolvlm_core.backends.ollama import OllamaBackend
+from smolvlm_core.backends.openai_api import OpenAIBackend, authorization
+from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.catalog import BUNDLED
+from smolvlm_core.check.lint import difference, ollama_template_findings, reference, text_model_findings
+from smolvlm_core.errors import LensError
+from smolvlm_core.gguf_file import HEAVY, names_another_model, read_gguf
+from smolvlm_core.llama_programs import build_number, older_than_the_fix
+from smolvlm_core.template import IMAGE, START
+
+Cause = tuple[str, str]
+SERVE = "python -m smolvlm_core serve CHECKPOINT"
+CONVERT = "python -m smolvlm_core convert CHECKPOINT --out DIR"
+READS_FROM_PARAMETERS = 100_000_000  # every published SmolVLM2 does; what the bundled one, of 7 million, does not learn
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
+)
+
+
+def reads(backend: Backend) -> bool:
+    """Whether a model of this kind should read digits and words. By its size, or by its name where it runs elsewhere."""
+    if isinstance(backend, TransformersBackend | LlamaCppBackend):
+        return backend.spec.parameters >= READS_FROM_PARAMETERS
+    told = f"{backend.name} {backend.revision}"
+    if isinstance(backend, OpenAIBackend):
+        told += backend.model_served()
+    return BUNDLED not in told.lower()
+
+
+def why_not_all(backend: Backend) -> Cause:
+    """Of a backend that sees shapes, but not clips, or not text: the deployment is whole."""
+    if isinstance(backend, LlamaCppBackend | LlamaServerBackend):
+        return (
+            "llama-server adds an overview to each frame of a clip, which SmolVLM2 was not trained on.",
+            "For clips, use the checkpoint with transformers.",
+        )
+    return "This model may not be good at it.", "Try a larger model, or more frames, or fewer."
+
+
+def likely_cause(backend: Backend) -> Cause:
+    """(cause, mend) of one that does not see; where nothing can be read, that."""
+    found: list[Cause] = []
+    try:
+        for cause in _beside(backend):
+            found.append(cause)
+    except LensError:
+        pass  # what was found before stays
+    if not found:
+        return ("Nothing that can be read beside it tells why.", _elsewhere(backend))
+    others = "".join(f" Also: {cause}" for cause, _ in found[1:])
+    return f"Likely: {found[0][0]}{others}", found[0][1]
+
+
+def _beside(backend: Backend) -> Iterator[Cause]:
+    if isinstance(backend, LlamaCppBackend):
+        yield from _of_files(backend)
+    elif isinstance(backend, LlamaServerBackend):
+        yield from _of_llama_server(server_properties(backend.url, backend.api_key))
+    elif isinstance(backend, OpenAIBackend):
+        yield from _of_api(backend)
+    elif isinstance(backend, OllamaBackend):
+        yield from _of_ollama(backend)
+    elif isinstance(backend, TransformersBackend):
+        local = backend.spec.folder is not None
+        yield (
+            "the weights of its vision encoder or projector are damaged, or of another checkpoint: transformers gave "
+            "them the right prompt.",
+            "Download the checkpoint again"
+            + ("." if local else f": `hf download {backend.spec.repo_id} --force-download`"),
+        )
+
+
+def _elsewhere(backend: Backend) -> str:
+    return f"Compare with the checkpoint itself: `python -m smolvlm_core check --backend CHECKPOINT`. Then `{SERVE}`."
+
+
+def _of_files(backend: LlamaCppBackend) -> Iterator[Cause]:
+    text = read_gguf(backend.options.text)
+    if backend.options.projector is not None:
+        projector = read_gguf(backend.options.projector)
+        if names_another_model(text, projector):
+            yield (
+                f"the projector is of another model: it names {projector.name!r}, the text model {text.name!r}.",
+                f"`{CONVERT}` makes both of one checkpoint.",
+            )
+        if projector.quantization in HEAVY:
+            yield _heavy(f"the projector ({projector.quantization})")
+    for finding in text_model_findings(text):
+        yield f"{finding.what}.", finding.mend
+    server = backend.handle.server
+    if server is not None and server.program.warning:
+        yield server.program.warning, "`brew upgrade llama.cpp`, or `pip install -U -r requirements-llamacpp.txt`"
+
+
+def _heavy(what: str) -> Cause:
+    return f"heavy quantization of {what}.", f"`{CONVERT} --quantize Q8_0`"
+
+
+def _of_llama_server(props: dict[str, Any]) -> Iterator[Cause]:
+    if (kind := _quantization_in(str(props.get("model_path", "")))) is not None:
+        yield _heavy(f"the text model ({kind})")
+    if older_than_the_fix(build := build_number(f"build {props.get('build_info', '').removeprefix('b')}")):
+        yield f"llama.cpp b{build} is older than the last fix of how it cuts pictures.", "`brew upgrade llama.cpp`"
+
+
+def _quantization_in(name: str) -> str | None:
+    return next((kind for kind in HEAVY if re.search(rf"(?<![A-Za-z0-9]){kind}(?![A-Za-z0-9])", name)), None)
+
+
+def _of_api(backend: OpenAIBackend) -> Iterator[Cause]:
+    if (kind := _quantization_in(backend.model_served())) is not None:
+        yield _heavy(f"the model ({kind})")
+    try:
+        props = server_properties(backend.url.removesuffix("/v1"), backend.api_key)
+    except LensError:
+        return  # another server: it tells no more
+    yield from _of_its_template(backend, str(props["media_marker"]))
+    yield from _of_llama_server(props)
+
+
+def _of_its_template(backend: OpenAIBackend, mark: str) -> Iterator[Cause]:
+    """llama-server tells what prompt its template makes of a conversation."""
+    conversation = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}, _text("What is it?")]},
+        {"role": "assistant", "content": "A dog."},
+        {"role": "user", "content": "Sure?"},
+    ]
+    made = _asked(backend, "apply-template", {"messages": conversation}).get("prompt")
+    if not isinstance(made, str):
+        return
+    made = made.replace(mark, IMAGE)
+    # A space after "User:" is what the checkpoint's own template gives in llama-server; it costs little.
+    if made.replace("User: ", "User:") != reference().replace("User: ", "User:"):
+        what = "ChatML" if "<|im_end|>" in made else "not SmolVLM2's"
+        yield (
+            f"the chat template is {what}: {difference(made, reference())}.",
+            f"`{SERVE}` starts it with the right one.",
+        )
+    tokens = _asked(backend, "tokenize", {"content": made, "add_special": True}).get("tokens") or []
+    alone = _asked(backend, "tokenize", {"content": START, "add_special": False}).get("tokens") or []
+    if len(alone) == 1 and tokens[:2] == alone * 2:
+        yield f"{START} is doubled at the start of the prompt.", f"`{CONVERT}` makes files without that."
+
+
+def _text(said: str) -> dict[str, str]:
+    return {"type": "text", "text": said}
+
+
+def _asked(backend: OpenAIBackend, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    url = f"{backend.url.removesuffix('/v1')}/{what}"
+    try:
+        said = httpx.post(url, json=body, headers=authorization(backend.api_key), timeout=10, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _of_ollama(backend: OllamaBackend) -> Iterator[Cause]:
+    try:
+        asked = httpx.post(f"{backend.url}/api/show", json={"model": backend.model}, timeout=10, trust_env=False)
+        shown = asked.json()
+    except (httpx.HTTPError, ValueError):
+        return
+    if not isinstance(shown, dict):
+        return
+    again = f"`python -m smolvlm_core lint TEXT.gguf --write-modelfile Modelfile && ollama create {backend.model} -f Modelfile`"
+    if not shown.get("projector_info"):
+        yield "Ollama lists no projector for it (projector_info is empty).", again
+    for finding in ollama_template_findings(str(shown.get("template", ""))):
+        yield f"{finding.what}.", again
+    kind = (shown.get("details") or {}).get("quantization_level")
+    if kind in HEAVY:
+        yield _heavy(f"the model ({kind})")

@@ -1,0 +1,86 @@
+"""Vision checks in the background: begun by a button or by a backend's first answer, followed on any page."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import streamlit as st
+
+from smolvlm_core import jobs
+from smolvlm_core.answering import Answer
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.check import Verdict, check, verdicts
+from ui.frames import escape
+
+_stops: dict[str, threading.Event] = {}
+
+
+def job_of(backend: Backend) -> jobs.Job | None:
+    return jobs.find(_name(backend))
+
+
+def begin(backend: Backend) -> None:
+    """A whole check, for who asked for one."""
+    _begin(backend, None, short=False)
+
+
+def begin_on_first_use(backend: Backend, answer: Answer) -> None:
+    """Of a backend that was never checked: on pictures only, once its first answer is there. `SMOLVLM_LENS_CHECK=off`
+    keeps such checks from being made."""
+    if os.environ.get("SMOLVLM_LENS_CHECK", "") == "off" or job_of(backend) is not None:
+        return
+    if verdicts.last(backend) is None:
+        _begin(backend, answer, short=True)
+
+
+def stop(backend: Backend) -> None:
+    if (event := _stops.get(_name(backend))) is not None:
+        event.set()
+
+
+def forget(backend: Backend) -> None:
+    stop(backend)
+    jobs.drop(_name(backend))
+
+
+def _name(backend: Backend) -> str:
+    return f"check {verdicts.identity(backend)}"
+
+
+def _begin(backend: Backend, after: Answer | None, *, short: bool) -> None:
+    stopped = threading.Event()
+
+    def work(report: jobs.Report) -> Verdict:
+        if after is not None:
+            report("Waiting for the answer", None)
+            after.wait()
+        found = check(backend, lambda done, text: report(text, None), stopped, subjects=("shapes",) if short else None)
+        verdicts.keep(backend, found)
+        return found
+
+    name = _name(backend)
+    job = jobs.find(name)
+    if job is None or job.done:
+        _stops[name] = stopped
+        jobs.start(name, work)
+
+
+def draw_progress(backend: Backend) -> None:
+    """Above a chat: that a check goes on, until it has ended; then the page is drawn again with its verdict."""
+    job = job_of(backend)
+    if job is None:
+        return
+    if not job.done:
+        _follow(backend, job)
+    elif job.problem is None and job.result.verdict == "unchecked" and job.result.cause:
+        st.caption(f":material/help: Whether it sees could not be checked: {escape(job.result.cause)}")
+
+
+@st.fragment(run_every=1.0)
+def _follow(backend: Backend, job: jobs.Job) -> None:
+    if job.done:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f":material/visibility: First use: checking whether it sees. {escape(job.text)}")
+        st.button("Skip", key="skip_check", type="tertiary", on_click=stop, args=(backend,))

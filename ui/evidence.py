@@ -1,0 +1,53 @@
+"""What a check was asked, with what was shown and what was answered: a row for each canary."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from functools import lru_cache
+from itertools import groupby
+
+import streamlit as st
+from PIL import Image
+
+from smolvlm_core.check import CONDITIONS, Asked, Verdict
+from smolvlm_core.check.canaries import Canary
+
+EDGE = 96  # px: twice the width on the page
+STYLE = (
+    "<style>.canaries td,.canaries th{padding:.25rem .5rem;text-align:left;vertical-align:middle;border:0;"
+    "border-bottom:1px solid rgba(128,128,128,.25)}.canaries img{width:48px;margin-right:2px;border-radius:4px}"
+    ".canaries small{opacity:.7}.canaries{width:100%;border-collapse:collapse}.wide{overflow-x:auto}</style>"
+)
+
+
+def draw(found: Verdict) -> None:
+    rows = [_row(canary, tuple(asked)) for canary, asked in groupby(found.asked, lambda a: a.canary)]
+    heads = "".join(f"<th>with {name}</th>" for name in CONDITIONS)
+    st.html(
+        f'{STYLE}<div class="wide"><table class="canaries"><tr><th>shown</th><th>asked</th>{heads}</tr>'
+        f"{''.join(rows)}</table></div>"
+    )
+
+
+def _row(canary: Canary, asked: tuple[Asked, ...]) -> str:
+    pictures = "".join(f'<img alt="" src="{_thumbnail(png)}">' for png in canary.encoded)
+    answers = {a.condition: a for a in asked}
+    cells = "".join(f"<td>{_answer(answers.get(name))}</td>" for name in CONDITIONS)
+    question = f"{html.escape(canary.question)}<br><small>right: {html.escape(canary.right)}</small>"
+    return f"<tr><td>{pictures}</td><td>{question}</td>{cells}</tr>"
+
+
+def _answer(asked: Asked | None) -> str:
+    if asked is None:
+        return ""
+    mark = "✓" if asked.right else "✗"
+    return f"{mark} {html.escape(asked.answer[:80]) or '<small>nothing</small>'}"
+
+
+@lru_cache(maxsize=512)
+def _thumbnail(png: bytes) -> str:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png)).resize((EDGE, EDGE), Image.Resampling.LANCZOS).save(out, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
