@@ -23,7 +23,8 @@ from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, SHAPES, WAYS, Subject, chosen, draw_canary
 from smolvlm_core.check.causes import likely_cause, reads
-from smolvlm_core.check.statistics import MOST_QUESTIONS, chance_of_as_many, confidence, standing
+from smolvlm_core.check.run import MOST_QUESTIONS
+from smolvlm_core.check.statistics import chance_of_as_many, confidence, standing
 from smolvlm_core.cli import main
 from smolvlm_core.convert import convert
 from smolvlm_core.errors import BackendError
@@ -37,7 +38,7 @@ from tests.llama import needs_llama_cpp
 
 def simulated(rate: float, rng: random.Random) -> str | None:
     outcomes: list[tuple[bool, int]] = []
-    while len(outcomes) < MOST_QUESTIONS:
+    while len(outcomes) < MOST_QUESTIONS["shapes"]:
         outcomes.append((rng.random() < rate, 4))
         if (said := standing(outcomes)) is not None:
             return said

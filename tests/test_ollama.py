@@ -24,11 +24,14 @@ from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.check import check
-from smolvlm_core.errors import BackendError, PromptError
+from smolvlm_core.check.causes import likely_cause
+from smolvlm_core.check.lint import OLLAMA_TEMPLATE
+from smolvlm_core.errors import BackendError, ContextTooSmall, PromptError
 from smolvlm_core.prompt import Prompt, Slot, Turn, build_prompt
 from smolvlm_core.template import IMAGE
 from tests.conftest import drawn
 
+CHATML = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 PICTURES = {"red": drawn("red"), "blue": drawn("blue")}
 
 
@@ -44,13 +47,15 @@ def clip_prompt() -> Prompt:
 
 
 class FakeOllama:
-    """`drops_pictures`: lists vision and never shows them to the model. `slow`: a pause before each word."""
+    """`drops_pictures`: lists vision and never shows them to the model. `chatml`: its template is another model's, and puts
+    the text before the pictures. `slow`: a pause before each word."""
 
     def __init__(self, backend: TransformersBackend) -> None:
         self.backend = backend
         self.capabilities = ["completion", "vision"]
         self.context = 8192
-        self.drops_pictures = False
+        self.drops_pictures = self.chatml = False
+        self.projector_info = {"general.architecture": "clip"}
         self.slow = 0.0
         self.fails: tuple[int, str] | None = None
         self.asked: list[dict[str, object]] = []
@@ -70,7 +75,13 @@ class FakeOllama:
                     self.reply({"error": f"model '{body['model']}' not found"}, 404)
                 elif self.path == "/api/show":
                     info = {"general.architecture": "llama", "llama.context_length": outer.context}
-                    self.reply({"capabilities": outer.capabilities, "model_info": info, "details": {}})
+                    told = {
+                        "capabilities": outer.capabilities,
+                        "model_info": info,
+                        "projector_info": outer.projector_info,
+                    }
+                    template = CHATML if outer.chatml else OLLAMA_TEMPLATE
+                    self.reply({**told, "details": {"quantization_level": "Q8_0"}, "template": template})
                 elif outer.fails:
                     self.reply({"error": outer.fails[1]}, outer.fails[0])
                 else:
@@ -126,6 +137,8 @@ class FakeOllama:
                 picture = Image.open(io.BytesIO(base64.b64decode(data)))
                 key = f"{hash(data)} {n}"
                 slots.append(Slot(key, *picture.size, True, "", lambda picture=picture: picture))
+            if self.chatml:
+                content = content.replace(IMAGE, "") + IMAGE * content.count(IMAGE) + "<|im_end|>"
             turns.append(Turn(message["role"], content))
         return Prompt(tuple(turns), tuple(slots))
 
@@ -158,7 +171,7 @@ def test_the_context_holds_every_picture_as_ollama_counts() -> None:
         PICTURES.get,
     )
     assert context_for(many, settings, 0) == 7168 >= 8 * 768 + 100
-    with pytest.raises(PromptError, match="leave out pictures"):
+    with pytest.raises(ContextTooSmall, match="leave out pictures"):
         context_for(many, settings, 4096)
 
 
@@ -188,10 +201,20 @@ def test_a_model_without_vision_is_refused_with_the_mend(server: FakeOllama) -> 
 def test_one_that_sees_and_one_that_only_says_so(server: FakeOllama) -> None:
     """Metadata is not trusted: both list the capability."""
     backend = OllamaBackend("smolvlm2", server.url)
-    assert check(backend, seed=1).verdict == "sees"
+    assert check(backend, seed=1, subjects=("shapes",)).verdict == "sees"
+    assert "Nothing that can be read" in likely_cause(backend)[0]
     server.drops_pictures = True
     found = check(backend, seed=1)
     assert found.verdict == "blind" and "dropped on the way" in found.cause
+
+
+def test_a_wrong_template_and_a_missing_projector_are_told(server: FakeOllama) -> None:
+    backend = OllamaBackend("smolvlm2", server.url)
+    server.chatml = True
+    found = check(backend, seed=1, subjects=("shapes",))
+    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Modelfile" in found.mend
+    server.projector_info = {}
+    assert "projector_info is empty" in likely_cause(backend)[0]
 
 
 def test_a_cancel_hangs_up(server: FakeOllama) -> None:

@@ -16,7 +16,7 @@ from smolvlm_core.check.canaries import Canary
 
 EDGE = 96  # px: twice the width on the page
 STYLE = (
-    "<style>.canaries td,.canaries th{padding:.25rem .5rem;text-align:left;vertical-align:middle;border:0;"
+    "<style>.canaries{font-size:.875rem}.canaries .yes{color:#21a05a}.canaries .no{color:#d24545}.canaries td,.canaries th{padding:.25rem .5rem;text-align:left;vertical-align:middle;border:0;"
     "border-bottom:1px solid rgba(128,128,128,.25)}.canaries img{width:48px;margin-right:2px;border-radius:4px}"
     ".canaries small{opacity:.7}.canaries{width:100%;border-collapse:collapse}.wide{overflow-x:auto}</style>"
 )
@@ -42,7 +42,7 @@ def _row(canary: Canary, asked: tuple[Asked, ...]) -> str:
 def _answer(asked: Asked | None) -> str:
     if asked is None:
         return ""
-    mark = "✓" if asked.right else "✗"
+    mark = '<span class="yes">✓</span>' if asked.right else '<span class="no">✗</span>'
     return f"{mark} {html.escape(asked.answer[:80]) or '<small>nothing</small>'}"
 
 

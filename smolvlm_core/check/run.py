@@ -1,4 +1,5 @@
-"""Asks a backend about canaries until it is plain whether it sees. Knows backends by their contract only."""
+"""Asks a backend about canaries until it is plain whether it sees. Knows backends by their contract;
+`causes` looks at what each kind has beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
 from smolvlm_core.check.causes import likely_cause, reads, why_not_all
-from smolvlm_core.check.statistics import MOST_QUESTIONS, Standing, chance_of_as_many, confidence, standing
+from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, standing
 from smolvlm_core.errors import ContextTooSmall, LensError, NoVision
 from smolvlm_core.prompt import build_prompt
 
@@ -24,6 +25,7 @@ Condition = Literal["its picture", "no picture", "a blank one", "another's"]
 CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank one", "another's")
 # Canaries that are also asked without their picture.
 CONTROLLED: dict[Subject, int] = {"shapes": 4, "text": 2, "clips": 2}
+MOST_QUESTIONS: dict[Subject, int] = {"shapes": 80, "text": 40, "clips": 40}
 TOLD: dict[Subject, str] = {
     "shapes": "pictures of shapes",
     "text": "digits and words",
@@ -123,7 +125,7 @@ class _Check:
         outcomes: list[tuple[bool, int]] = []
         before: Canary | None = None
         said: Standing | None = None
-        while said is None and len(outcomes) < MOST_QUESTIONS:
+        while said is None and len(outcomes) < MOST_QUESTIONS[subject]:
             canary = draw_canary(self.rng, subject)
             outcomes.append((self._ask(canary, "its picture", canary.pictures), len(canary.options)))
             if len(outcomes) <= CONTROLLED[subject]:

@@ -16,7 +16,6 @@ from typing import Literal
 Standing = Literal["sees", "degraded", "blind"]
 ERROR = 0.001
 DEGRADED, SEES = 0.55, 0.95
-MOST_QUESTIONS = 80
 
 
 def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
