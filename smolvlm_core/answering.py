@@ -60,6 +60,11 @@ class Answer:
     def wait(self, timeout_seconds: float | None = None) -> None:
         self._thread.join(timeout_seconds)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has come to its end: not failed, not stopped, not still running."""
+        return self._stats is not None and self._stats.stop_reason not in ("cancelled", "failed")
+
     def follow(self, every_seconds: float = 0.05) -> Iterator[Snapshot]:
         """The answer as it grows, at most once every so often, the finished one last."""
         shown: Snapshot | None = None

@@ -85,11 +85,11 @@ def test_canaries_are_fresh_and_their_answers_even(subject: Subject) -> None:
     for pool in (tuple(COLORS), SHAPES, tuple(WAYS)):
         mine = [c.right for c in drawn if set(c.options) == set(pool)]
         assert all(0.15 < mine.count(option) / len(mine) < 0.35 for option in pool if mine)
-    assert all(c.question.endswith(f"{', '.join(c.options[:-1])} or {c.options[-1]}.") for c in drawn)
+    if subject != "clips":
+        assert all(c.question.endswith(f"{', '.join(c.options[:-1])} or {c.options[-1]}.") for c in drawn)
 
 
-def test_a_clip_without_its_order_leaves_two_answers() -> None:
-    """Of each clip, the answer is another one when it runs backwards; of a colour, both are among the options."""
+def test_clips_change_from_their_first_frame_to_their_last() -> None:
     for seed in range(60):
         clip = draw_canary(random.Random(seed), "clips")
         first, last = clip.pictures[0], clip.pictures[-1]
@@ -237,7 +237,7 @@ def test_a_context_that_holds_no_clip_is_told(ggufs: Ggufs) -> None:
     backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, ggufs.projector, 64))  # llama-server makes it 256
     found = check(backend, seed=1)
     backend.close()
-    assert found.verdict in ("degraded", "unchecked") and "--ctx-size" in found.mend
+    assert found.verdict in ("degraded", "unchecked") and "larger context" in found.mend
 
 
 @needs_llama_cpp

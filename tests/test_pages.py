@@ -282,7 +282,7 @@ def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.
     upload(app, RED)
     asked(app, "What color is the circle?")
     checked_in_the_background(app)
-    assert "was found blind" in app.error[0].value and "Download the checkpoint again" in app.error[0].value
+    assert "was found blind" in app.error[0].value and "checkpoint again" in app.error[0].value
     for job in jobs.named("check "):
         jobs.drop(job.name)
 

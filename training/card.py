@@ -37,7 +37,7 @@ into up to 2 × 2 tiles and an overview; a video frame is one tile.
 
 ## Measured
 
-By `python -m training.evaluate --card` (these figures with `--scenes 300 --easy 200`), on scenes and clips from seeds that training never draws, pictures given as the app
+By `python -m training.evaluate --card` (these figures with `--scenes 200 --easy 200`), on scenes and clips from seeds that training never draws, pictures given as the app
 gives them, and on the test split of the PyPI dataset easy-VQA (its train split was trained on). An answer counts when greedy
 decoding gives it to the letter. "Blank": the same questions with a white picture; "another's": with the picture of the question
 before; "none": without one. "Commonest answer": what always giving the commonest right answer would score, a ceiling for

@@ -19,6 +19,7 @@ from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
 from ui import backend_list, checks, evidence, state
+from ui.frames import escape
 
 SUBJECTS = {"shapes": "Shapes", "text": "Digits and words", "clips": "Clips"}
 
@@ -83,7 +84,7 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
                     args=(entry, backend),
                 )
         if job is not None:
-            _verdict(key, job)
+            _verdict(key, backend, job)
         else:
             backend_list.badge(backend)
 
@@ -95,7 +96,7 @@ def _broken(entry: Added, error: LensError) -> None:
         st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
 
 
-def _verdict(key: str, job: jobs.Job) -> None:
+def _verdict(key: str, backend: Backend, job: jobs.Job) -> None:
     if not job.done:
         st.caption(f":material/hourglass_top: {job.text}")
         return
@@ -103,14 +104,17 @@ def _verdict(key: str, job: jobs.Job) -> None:
         st.error(problem, icon=":material/error:")
         return
     found: Verdict = job.result
+    if found.verdict == "unchecked" and not found.cause:  # it was stopped
+        backend_list.badge(backend)
+        return
     backend_list.draw_badge(found.verdict)
-    lines = [found.cause, found.mend]
+    lines = [escape(found.cause), found.mend]
     for subject in found.subjects:
         counts = {name: found.accuracy(name, subject) for name in CONDITIONS}
         told = ", ".join(f"{name} {right} of {asked}" for name, (right, asked) in counts.items() if asked)
         chance = f"as many by guessing once in {1 / found.subjects[subject].chance:,.0f}"
         lines.append(f"**{SUBJECTS[subject]}**: right with {told}; {chance}.")
-    if found.asked:
+    if found.subjects:
         lines.append(f"{found.confidence:.1%} sure, {len(found.asked)} questions, {found.seconds:.1f} s.")
     st.caption("  \n".join(filter(None, lines)))
     if found.asked and st.toggle("What it was asked", key=f"evidence_{key}"):

@@ -10,6 +10,8 @@ import streamlit as st
 from smolvlm_core import jobs
 from smolvlm_core.answering import Answer
 from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import Verdict, check, verdicts
 from ui.frames import escape
 
@@ -26,9 +28,13 @@ def begin(backend: Backend) -> None:
 
 
 def begin_on_first_use(backend: Backend, answer: Answer) -> None:
-    """Of a backend that was never checked: on pictures only, once its first answer is there. `SMOLVLM_LENS_CHECK=off`
-    keeps such checks from being made."""
-    if os.environ.get("SMOLVLM_LENS_CHECK", "") == "off" or job_of(backend) is not None:
+    """Of a backend on this machine that was never checked: on pictures only, once it has given an answer.
+    `SMOLVLM_LENS_CHECK=off` keeps such checks from being made; a server elsewhere, which may cost money, is not asked."""
+    if os.environ.get("SMOLVLM_LENS_CHECK", "") == "off":
+        return
+    if (job := job_of(backend)) is not None and not (job.done and job.problem is None and not job.result.asked):
+        return  # it goes on, or was tried
+    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
         return
     if verdicts.last(backend) is None:
         _begin(backend, answer, short=True)
@@ -55,6 +61,8 @@ def _begin(backend: Backend, after: Answer | None, *, short: bool) -> None:
         if after is not None:
             report("Waiting for the answer", None)
             after.wait()
+            if not after.is_whole:
+                return Verdict("unchecked")
         found = check(backend, lambda done, text: report(text, None), stopped, subjects=("shapes",) if short else None)
         verdicts.keep(backend, found)
         return found
@@ -82,5 +90,5 @@ def _follow(backend: Backend, job: jobs.Job) -> None:
     if job.done:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f":material/visibility: First use: checking whether it sees. {escape(job.text)}")
+        st.caption(f":material/visibility: Checking whether it sees. {escape(job.text)}")
         st.button("Skip", key="skip_check", type="tertiary", on_click=stop, args=(backend,))

@@ -24,6 +24,7 @@ from smolvlm_core.prompt import check_text
 from smolvlm_core.store import ConversationInfo, Kind, Store
 from ui import backend_list, checks, state
 from ui.backend_list import told_size
+from ui.frames import escape
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def warn_if_blind(choice: Choice) -> None:
         return
     kept = verdicts.last(choice.backend)
     if kept is not None and kept.verdict == "blind":
-        told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {kept.cause} {kept.mend}"
+        told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {escape(kept.cause)} {kept.mend}"
         st.error(told.strip(), icon=":material/visibility_off:")
     elif kept is not None and kept.verdict == "degraded":
-        told = f"**{choice.spec.title} was found degraded**: check what it says of pictures. {kept.cause} {kept.mend}"
+        told = f"**{choice.spec.title} was found degraded**: check what it says of pictures. {escape(kept.cause)} {kept.mend}"
         st.warning(told.strip(), icon=":material/warning:")
     checks.draw_progress(choice.backend)
 

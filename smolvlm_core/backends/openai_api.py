@@ -122,8 +122,8 @@ def sees_by_its_own_word(told: dict[str, Any], props: dict[str, Any]) -> bool | 
         return "image" in inputs
     for list_name in ("capabilities", "features"):
         listed = told.get(list_name)
-        if isinstance(listed, list) and listed:
-            return bool({"vision", "multimodal", "image"} & set(listed))
+        if isinstance(listed, list) and {"vision", "multimodal", "image"} & set(map(str, listed)):
+            return True  # that it is not listed says nothing: some lists are of other things
     kind = told.get("type")
     return {"vlm": True, "llm": False}.get(kind) if isinstance(kind, str) else None
 

@@ -1,7 +1,7 @@
 """Pictures and clips drawn for one question, and the question. Each is drawn fresh: nothing can have been memorised.
 
 The right answer is drawn evenly from the options, apart from everything else, and the options are named in a shuffled
-order. So whoever does not see is right at most once in as many as there are options, whatever it prefers to say.
+order (those of clips are not: the bundled model then leans on the words). So whoever does not see is right at most once in as many as there are options, whatever it prefers to say.
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ def _canary(
     question: str,
     options: Sequence[str],
     right: str,
+    *,
+    named: bool = True,
 ) -> Canary:
     shuffled = rng.sample(tuple(options), len(options))
     listed = f"{', '.join(shuffled[:-1])} or {shuffled[-1]}"
-    return Canary(
-        subject, tuple(map(_png, pictures)), f"{question} Answer with one word: {listed}.", tuple(shuffled), right
-    )
+    text = f"{question} Answer with one word: {listed}." if named else question
+    return Canary(subject, tuple(map(_png, pictures)), text, tuple(shuffled), right)
 
 
 def _png(picture: Image.Image) -> bytes:
@@ -109,21 +110,21 @@ def _of_clips(rng: random.Random) -> Canary:
     background, shape, radius = rng.choice(BACKGROUNDS), rng.choice(SHAPES), rng.uniform(0.16, 0.22)
     if rng.random() < 0.5:
         color, way = rng.choice(tuple(COLORS)), rng.choice(tuple(WAYS))
-        across = rng.uniform(0.4, 0.6)
+        across, start = rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.3)
         frames = []
         for i in range(CLIP_FRAMES):
-            along = 0.24 + 0.52 * i / (CLIP_FRAMES - 1)
+            along = start + 0.5 * i / (CLIP_FRAMES - 1)
             dx, dy = WAYS[way]
             x, y = ((along if dx > 0 else 1 - along), across) if dx else (across, (along if dy > 0 else 1 - along))
             frames.append(_picture(background, color, shape, x, y, radius))
-        return _canary(rng, "clips", frames, f"Which way does the {shape} move?", tuple(WAYS), way)
+        return _canary(rng, "clips", frames, f"Which way does the {shape} move?", tuple(WAYS), way, named=False)
     colors = rng.sample(tuple(COLORS), 2)
     x, y = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
     turns = rng.randint(1, CLIP_FRAMES - 1)
     frames = [_picture(background, colors[i >= turns], shape, x, y, radius * 1.4) for i in range(CLIP_FRAMES)]
     end = rng.random() < 0.5
     question = f"What is the color of the {shape} at the {'end' if end else 'start'}?"
-    return _canary(rng, "clips", frames, question, tuple(COLORS), colors[end])
+    return _canary(rng, "clips", frames, question, tuple(COLORS), colors[end], named=False)
 
 
 def _picture(background: Rgb, color: str, shape: str, x: float, y: float, radius: float) -> Image.Image:

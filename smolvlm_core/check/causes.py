@@ -7,7 +7,7 @@ where a model is blind and wrong where it sees.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -22,7 +22,7 @@ from smolvlm_core.check.lint import difference, ollama_template_findings, refere
 from smolvlm_core.errors import LensError
 from smolvlm_core.gguf_file import HEAVY, names_another_model, read_gguf
 from smolvlm_core.llama_programs import build_number, older_than_the_fix
-from smolvlm_core.template import IMAGE, START
+from smolvlm_core.template import END_OF_UTTERANCE, IMAGE, START
 
 Cause = tuple[str, str]
 SERVE = "python -m smolvlm_core serve CHECKPOINT"
@@ -43,9 +43,9 @@ def reads(backend: Backend) -> bool:
     return BUNDLED not in told.lower()
 
 
-def why_not_all(backend: Backend) -> Cause:
+def why_not_all(backend: Backend, unseen: Sequence[str]) -> Cause:
     """Of a backend that sees shapes, but not clips, or not text: the deployment is whole."""
-    if isinstance(backend, LlamaCppBackend | LlamaServerBackend):
+    if isinstance(backend, LlamaCppBackend | LlamaServerBackend) and list(unseen) == ["clips"]:
         return (
             "llama-server adds an overview to each frame of a clip, which SmolVLM2 was not trained on.",
             "For clips, use the checkpoint with transformers.",
@@ -53,11 +53,11 @@ def why_not_all(backend: Backend) -> Cause:
     return "This model may not be good at it.", "Try a larger model, or more frames, or fewer."
 
 
-def likely_cause(backend: Backend) -> Cause:
+def likely_cause(backend: Backend, *, blind: bool = True) -> Cause:
     """(cause, mend) of one that does not see; where nothing can be read, that."""
     found: list[Cause] = []
     try:
-        for cause in _beside(backend):
+        for cause in _beside(backend, blind):
             found.append(cause)
     except LensError:
         pass  # what was found before stays
@@ -67,7 +67,7 @@ def likely_cause(backend: Backend) -> Cause:
     return f"Likely: {found[0][0]}{others}", found[0][1]
 
 
-def _beside(backend: Backend) -> Iterator[Cause]:
+def _beside(backend: Backend, blind: bool) -> Iterator[Cause]:
     if isinstance(backend, LlamaCppBackend):
         yield from _of_files(backend)
     elif isinstance(backend, LlamaServerBackend):
@@ -76,7 +76,7 @@ def _beside(backend: Backend) -> Iterator[Cause]:
         yield from _of_api(backend)
     elif isinstance(backend, OllamaBackend):
         yield from _of_ollama(backend)
-    elif isinstance(backend, TransformersBackend):
+    elif isinstance(backend, TransformersBackend) and blind:
         local = backend.spec.folder is not None
         yield (
             "the weights of its vision encoder or projector are damaged, or of another checkpoint: transformers gave "
@@ -104,7 +104,7 @@ def _of_files(backend: LlamaCppBackend) -> Iterator[Cause]:
     for finding in text_model_findings(text):
         yield f"{finding.what}.", finding.mend
     server = backend.handle.server
-    if server is not None and server.program.warning:
+    if server is not None and older_than_the_fix(server.program.build):
         yield server.program.warning, "`brew upgrade llama.cpp`, or `pip install -U -r requirements-llamacpp.txt`"
 
 
@@ -115,8 +115,8 @@ def _heavy(what: str) -> Cause:
 def _of_llama_server(props: dict[str, Any]) -> Iterator[Cause]:
     if (kind := _quantization_in(str(props.get("model_path", "")))) is not None:
         yield _heavy(f"the text model ({kind})")
-    if older_than_the_fix(build := build_number(f"build {props.get('build_info', '').removeprefix('b')}")):
-        yield f"llama.cpp b{build} is older than the last fix of how it cuts pictures.", "`brew upgrade llama.cpp`"
+    if older_than_the_fix(build := build_number(f"build {str(props.get('build_info', '')).removeprefix('b')}")):
+        yield f"llama.cpp b{build} may be older than the last fix of how it cuts pictures.", "`brew upgrade llama.cpp`"
 
 
 def _quantization_in(name: str) -> str | None:
@@ -144,18 +144,21 @@ def _of_its_template(backend: OpenAIBackend, mark: str) -> Iterator[Cause]:
     made = _asked(backend, "apply-template", {"messages": conversation}).get("prompt")
     if not isinstance(made, str):
         return
-    made = made.replace(mark, IMAGE)
-    # A space after "User:" is what the checkpoint's own template gives in llama-server; it costs little.
-    if made.replace("User: ", "User:") != reference().replace("User: ", "User:"):
-        what = "ChatML" if "<|im_end|>" in made else "not SmolVLM2's"
-        yield (
-            f"the chat template is {what}: {difference(made, reference())}.",
-            f"`{SERVE}` starts it with the right one.",
-        )
-    tokens = _asked(backend, "tokenize", {"content": made, "add_special": True}).get("tokens") or []
-    alone = _asked(backend, "tokenize", {"content": START, "add_special": False}).get("tokens") or []
-    if len(alone) == 1 and tokens[:2] == alone * 2:
-        yield f"{START} is doubled at the start of the prompt.", f"`{CONVERT}` makes files without that."
+    if not _has_token(backend, END_OF_UTTERANCE):
+        return  # another kind of model, with a template of its own
+    # A space after "User:" is what the checkpoint's own template gives in llama-server; it costs little. A start token that
+    # the tokenizer adds is taken off the template's (llama.cpp, common/chat.cpp).
+    said, wanted = (
+        text.replace("User: ", "User:").removeprefix(START) for text in (made.replace(mark, IMAGE), reference())
+    )
+    if said != wanted:
+        what = "ChatML" if "<|im_end|>" in said else "not SmolVLM2's"
+        yield f"the chat template is {what}: {difference(said, wanted)}.", f"`{SERVE}` starts it with the right one."
+
+
+def _has_token(backend: OpenAIBackend, text: str) -> bool:
+    told = _asked(backend, "tokenize", {"content": text, "add_special": False, "parse_special": True})
+    return len(told.get("tokens") or []) == 1
 
 
 def _text(said: str) -> dict[str, str]:
@@ -180,10 +183,9 @@ def _of_ollama(backend: OllamaBackend) -> Iterator[Cause]:
     if not isinstance(shown, dict):
         return
     again = f"`python -m smolvlm_core lint TEXT.gguf --write-modelfile Modelfile && ollama create {backend.model} -f Modelfile`"
-    if not shown.get("projector_info"):
-        yield "Ollama lists no projector for it (projector_info is empty).", again
-    for finding in ollama_template_findings(str(shown.get("template", ""))):
-        yield f"{finding.what}.", again
+    if "smolvlm" in backend.model.lower():  # others have templates of their own
+        for finding in ollama_template_findings(str(shown.get("template", ""))):
+            yield f"{finding.what}.", again
     kind = (shown.get("details") or {}).get("quantization_level")
     if kind in HEAVY:
         yield _heavy(f"the model ({kind})")

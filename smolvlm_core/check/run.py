@@ -17,7 +17,7 @@ from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
 from smolvlm_core.check.causes import likely_cause, reads, why_not_all
-from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, standing
+from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, likelier_of_the_worse, standing
 from smolvlm_core.errors import ContextTooSmall, LensError, NoVision
 from smolvlm_core.prompt import build_prompt
 
@@ -31,7 +31,7 @@ TOLD: dict[Subject, str] = {
     "text": "digits and words",
     "clips": "what happens in clips",
 }
-ANSWER = GenerationSettings(max_new_tokens=24)
+ANSWER = GenerationSettings(max_new_tokens=48)
 Report = Callable[[int, str], None]
 
 
@@ -98,21 +98,29 @@ class _Check:
         self.backend, self.report, self.cancel = backend, report, cancel
         self.rng = random.Random(seed)
         self.found = Verdict("unchecked")
+        self.not_asked: LensError | None = None
 
     def run(self, subjects: Sequence[Subject] | None) -> Verdict:
         began = time.perf_counter()
         try:
             self._ask_until_plain("shapes")
             if self._sees("shapes"):
-                for subject in self._others() if subjects is None else subjects:
-                    if subject != "shapes" and not self.cancel.is_set():
-                        self._ask_until_plain(subject)
+                self._ask_about_the_others(subjects)
             if not self.cancel.is_set():
                 self._decide()
         except LensError as error:
             self._failed(error)
         self.found.seconds = time.perf_counter() - began
         return self.found
+
+    def _ask_about_the_others(self, subjects: Sequence[Subject] | None) -> None:
+        """What keeps them from being asked is told; it does not undo what was found before."""
+        try:
+            for subject in self._others() if subjects is None else subjects:
+                if subject != "shapes" and not self.cancel.is_set():
+                    self._ask_until_plain(subject)
+        except LensError as error:
+            self.not_asked = error
 
     def _sees(self, subject: Subject) -> bool:
         return subject in self.found.subjects and self.found.subjects[subject].standing == "sees"
@@ -139,7 +147,7 @@ class _Check:
             if len(outcomes) > CONTROLLED[subject]:
                 said = standing(outcomes)
         chance = chance_of_as_many(sum(ok for ok, _ in outcomes), len(outcomes), outcomes[0][1])
-        said = said or ("blind" if chance > 0.001 else "degraded")
+        said = said or likelier_of_the_worse(outcomes)
         self.found.subjects[subject] = Found(said, confidence(outcomes, said), chance)
 
     def _ask(self, canary: Canary, condition: Condition, pictures: tuple[Image.Image, ...]) -> bool:
@@ -173,18 +181,30 @@ class _Check:
             decided = min(found.subjects.values(), key=lambda f: (worst[f.standing], f.confidence))
             found.verdict = "sees" if decided.standing == "sees" else "degraded"
         found.confidence, found.chance = decided.confidence, decided.chance
-        if found.verdict == "sees":
+        if not self._sees("shapes"):
+            self._tell_why_not()
             return
-        if self._pictures_cost_nothing():
+        if unseen := [subject for subject, f in found.subjects.items() if f.standing != "sees"]:
+            cause, found.mend = why_not_all(self.backend, unseen)
+            found.cause = f"It sees shapes, but not reliably {' and '.join(TOLD[s] for s in unseen)}. {cause}"
+        if self.not_asked is not None:
+            if isinstance(self.not_asked, ContextTooSmall):
+                found.verdict = "degraded"
+            found.cause = f"{found.cause} Not all could be asked: {Exception.__str__(self.not_asked)}".strip()
+            found.mend = found.mend or self.not_asked.hint
+
+    def _tell_why_not(self) -> None:
+        found = self.found
+        shown = [a.answer for a in found.asked if a.condition == "its picture"]
+        if sum(_says_nothing(answer) for answer in shown) > len(shown) / 2:
+            found.verdict, found.confidence = "unchecked", 0.0
+            found.cause = "Most of its answers are empty, or thoughts without an end."
+            found.mend = "Switch its thinking off, or look at its template: `python -m smolvlm_core check --json` has the answers."
+        elif self._pictures_cost_nothing():
             found.cause = "The picture is dropped on the way: the prompt is as long with it as without."
             found.mend = "Send it to the server directly, or update what stands between."
-            return
-        if not self._sees("shapes"):
-            found.cause, found.mend = likely_cause(self.backend)
-            return
-        unseen = [TOLD[subject] for subject, f in found.subjects.items() if f.standing != "sees"]
-        cause, found.mend = why_not_all(self.backend)
-        found.cause = f"It sees shapes, but not reliably {' and '.join(unseen)}. {cause}"
+        else:
+            found.cause, found.mend = likely_cause(self.backend, blind=found.verdict == "blind")
 
     def _pictures_cost_nothing(self) -> bool:
         """The same question takes as many tokens with a picture as without one."""
@@ -194,17 +214,14 @@ class _Check:
         return lengths.get("its picture") == lengths.get("no picture") != {0}
 
     def _failed(self, error: LensError) -> None:
-        """A backend's own word that it has no vision answers the question, and so does one that shows pictures but has no
-        room for a clip; any other failure leaves it open."""
+        """A backend's own word that it has no vision answers the question; any other failure leaves it open."""
         if isinstance(error, NoVision):
             self.found.verdict, self.found.confidence = "blind", 1.0
-        elif isinstance(error, ContextTooSmall) and self._sees("shapes"):
-            self.found.verdict, self.found.confidence = "degraded", 1.0
         self.found.cause, self.found.mend = Exception.__str__(error), error.hint
-        if isinstance(error, ContextTooSmall):
-            self.found.mend = (
-                "Give it more context: `llama-server … --ctx-size 8192`, in a Modelfile `PARAMETER num_ctx 8192`."
-            )
+
+
+def _says_nothing(answer: str) -> bool:
+    return not answer or ("<think>" in answer and "</think>" not in answer)
 
 
 def _attached(canary: Canary, pictures: tuple[Image.Image, ...]) -> tuple[Attachment, ...]:

@@ -26,6 +26,12 @@ def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
     return best if likelihoods[best] - others >= math.log(1 / ERROR) else None
 
 
+def likelier_of_the_worse(outcomes: Sequence[tuple[bool, int]]) -> Standing:
+    """Where nothing was accepted within the questions there are: blind or degraded. "sees" must be accepted."""
+    likelihoods = _log_likelihoods(outcomes)
+    return "blind" if likelihoods["blind"] > likelihoods["degraded"] else "degraded"
+
+
 def confidence(outcomes: Sequence[tuple[bool, int]], of: Standing) -> float:
     """How sure that one is among the three, all held equally likely before: 0 to 1."""
     likelihoods = _log_likelihoods(outcomes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,13 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check.run import Verdict
+from smolvlm_core.errors import ModelError
+from smolvlm_core.llama_programs import find_server
 from smolvlm_core.paths import data_folder
+
+logger = logging.getLogger(__name__)
+SERVER_SECONDS = 24 * 3600
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,19 @@ def identity(backend: Backend) -> str:
     """What a verdict holds for: these files as they are now, or this model at this address."""
     if isinstance(backend, LlamaCppBackend):
         paths = [p for p in (backend.options.text, backend.options.projector) if p is not None]
-        return " ".join(_state_of(path) for path in paths)
+        return " ".join([*map(_state_of, paths), str(backend.options.context_tokens), _build(backend.options.program)])
     if isinstance(backend, TransformersBackend):
         folder = backend.spec.folder
         weights = sorted(folder.glob("*.safetensors")) if folder is not None else []
         return " ".join([backend.spec.weights_id, backend.dtype, *map(_state_of, weights)])
     return f"{getattr(backend, 'url', '')} {getattr(backend, 'model', '')} {backend.name}"
+
+
+def _build(program: str) -> str:
+    try:
+        return find_server(program).told
+    except ModelError:
+        return ""
 
 
 def _state_of(path: Path) -> str:
@@ -51,6 +66,14 @@ def keep(backend: Backend, verdict: Verdict) -> None:
     """A check that was broken off says nothing and is not kept."""
     if verdict.verdict == "unchecked":
         return
+    with _lock:
+        try:
+            _keep(backend, verdict)
+        except OSError as error:
+            logger.warning("the verdict on %s cannot be kept: %s", backend.name, error)
+
+
+def _keep(backend: Backend, verdict: Verdict) -> None:
     known = _read()
     known[identity(backend)] = asdict(
         Kept(verdict.verdict, verdict.confidence, time.time(), verdict.cause, verdict.mend)
@@ -63,11 +86,13 @@ def keep(backend: Backend, verdict: Verdict) -> None:
 
 
 def last(backend: Backend) -> Kept | None:
-    """None where it was never checked, or has changed since."""
+    """None where it was never checked, or has changed since; of a server, which may have changed, after a day."""
     try:
-        return Kept(**_read()[identity(backend)])
+        kept = Kept(**_read()[identity(backend)])
     except (KeyError, TypeError):
         return None
+    is_here = isinstance(backend, LlamaCppBackend | TransformersBackend)
+    return kept if is_here or time.time() - kept.when < SERVER_SECONDS else None
 
 
 def _read() -> dict[str, Any]:

@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="prove by questions with known answers whether a backend sees",
-        description="Draws coloured shapes and asks about them until it is plain. "
+        description="Draws something new and asks about it until it is plain. "
         "Exit codes: 0 it sees, 1 blind, 2 degraded, 3 could not be checked.",
     )
     which = check.add_mutually_exclusive_group(required=True)
@@ -86,7 +86,7 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
         if told:
             found = verdict.subjects.get(subject)
             print(f"  {subject}: {found.standing if found else 'not decided'}; right {told}", file=out)
-    if verdict.asked:
+    if verdict.subjects:
         print(
             f"  confidence {verdict.confidence:.4f}; by guessing, as many right once in {1 / verdict.chance:,.0f}; "
             f"{len(verdict.asked)} questions, {verdict.seconds:.1f} s",
