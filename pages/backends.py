@@ -79,7 +79,7 @@ def begin_conversion() -> None:
     out = st.session_state["convert_out"].strip()
     target = path_of(out) if out else default_gguf_folder(folder, folder.name)
 
-    def work(report: jobs.Report) -> backend_rows.Converted:
+    def work(report: jobs.Report, _cancel: object) -> backend_rows.Converted:
         from smolvlm_core.convert import convert, verify_pair
 
         made = convert(folder, target, wanted, kind, report)

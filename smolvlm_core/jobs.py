@@ -14,13 +14,15 @@ from smolvlm_core.errors import LensError
 
 logger = logging.getLogger(__name__)
 Report = Callable[[str, float | None], None]
+Work = Callable[[Report, threading.Event], Any]  # the event asks it to stop
 
 
 class Job:
     """One piece of work on its own thread. `error` is what a user can act on; `problem` tells bugs too."""
 
-    def __init__(self, name: str, work: Callable[[Report], Any]) -> None:
+    def __init__(self, name: str, work: Work) -> None:
         self.name = name
+        self.cancel = threading.Event()
         self.text = "Starting"
         self.fraction: float | None = None
         self.error: LensError | None = None
@@ -49,7 +51,7 @@ class Job:
 
     def _run(self) -> None:
         try:
-            self._result = self._work(self._report)
+            self._result = self._work(self._report, self.cancel)
         except LensError as error:
             self.error = error
         except BaseException as error:
@@ -64,7 +66,7 @@ _jobs: dict[str, Job] = {}
 _lock = threading.Lock()
 
 
-def start(name: str, work: Callable[[Report], Any]) -> Job:
+def start(name: str, work: Work) -> Job:
     """Start some work under a name; where work of that name still runs, that is returned instead."""
     with _lock:
         job = _jobs.get(name)
@@ -85,8 +87,8 @@ def named(prefix: str) -> list[Job]:
 
 
 def drop(name: str) -> None:
-    """Forget finished work."""
+    """Forget work; where it still runs, it is asked to stop."""
     with _lock:
-        job = _jobs.get(name)
-        if job is not None and job.done:
-            del _jobs[name]
+        job = _jobs.pop(name, None)
+    if job is not None:
+        job.cancel.set()

@@ -15,8 +15,6 @@ from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import Verdict, check, verdicts
 from ui.frames import escape
 
-_stops: dict[str, threading.Event] = {}
-
 
 def job_of(backend: Backend) -> jobs.Job | None:
     return jobs.find(_name(backend))
@@ -41,12 +39,11 @@ def begin_on_first_use(backend: Backend, answer: Answer) -> None:
 
 
 def stop(backend: Backend) -> None:
-    if (event := _stops.get(_name(backend))) is not None:
-        event.set()
+    if (job := job_of(backend)) is not None:
+        job.cancel.set()
 
 
 def forget(backend: Backend) -> None:
-    stop(backend)
     jobs.drop(_name(backend))
 
 
@@ -55,23 +52,17 @@ def _name(backend: Backend) -> str:
 
 
 def _begin(backend: Backend, after: Answer | None, *, short: bool) -> None:
-    stopped = threading.Event()
-
-    def work(report: jobs.Report) -> Verdict:
+    def work(report: jobs.Report, cancel: threading.Event) -> Verdict:
         if after is not None:
             report("Waiting for the answer", None)
             after.wait()
             if not after.is_whole:
                 return Verdict("unchecked")
-        found = check(backend, lambda done, text: report(text, None), stopped, subjects=("shapes",) if short else None)
+        found = check(backend, lambda done, text: report(text, None), cancel, subjects=("shapes",) if short else None)
         verdicts.keep(backend, found)
         return found
 
-    name = _name(backend)
-    job = jobs.find(name)
-    if job is None or job.done:
-        _stops[name] = stopped
-        jobs.start(name, work)
+    jobs.start(_name(backend), work)
 
 
 def draw_progress(backend: Backend) -> None:

@@ -26,6 +26,7 @@ from smolvlm_core.template import END_OF_UTTERANCE, IMAGE, START
 
 Cause = tuple[str, str]
 SERVE = "python -m smolvlm_core serve CHECKPOINT"
+ELSEWHERE = f"Compare with the checkpoint itself: `python -m smolvlm_core check --backend CHECKPOINT`. Then `{SERVE}`."
 CONVERT = "python -m smolvlm_core convert CHECKPOINT --out DIR"
 READS_FROM_PARAMETERS = 100_000_000  # every published SmolVLM2 does; what the bundled one, of 7 million, does not learn
 PIXEL = (
@@ -62,7 +63,7 @@ def likely_cause(backend: Backend, *, blind: bool = True) -> Cause:
     except LensError:
         pass  # what was found before stays
     if not found:
-        return ("Nothing that can be read beside it tells why.", _elsewhere(backend))
+        return ("Nothing that can be read beside it tells why.", ELSEWHERE)
     others = "".join(f" Also: {cause}" for cause, _ in found[1:])
     return f"Likely: {found[0][0]}{others}", found[0][1]
 
@@ -84,10 +85,6 @@ def _beside(backend: Backend, blind: bool) -> Iterator[Cause]:
             "Download the checkpoint again"
             + ("." if local else f": `hf download {backend.spec.repo_id} --force-download`"),
         )
-
-
-def _elsewhere(backend: Backend) -> str:
-    return f"Compare with the checkpoint itself: `python -m smolvlm_core check --backend CHECKPOINT`. Then `{SERVE}`."
 
 
 def _of_files(backend: LlamaCppBackend) -> Iterator[Cause]:
