@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -93,8 +94,7 @@ PROMPTS = {
     "numbers and accents": prompt_of(user("Is 12345 = «déjà vu»?\n\n 漢字 🙂", picture("red"))),
 }
 VIDEO = prompt_of(user(COLOR, clip()))
-# Noise: after "Describe." this goes on for 1,200 tokens, about a second.
-ENDLESS = GenerationSettings(max_new_tokens=1800, temperature=5.0, seed=5)
+LONG = GenerationSettings(max_new_tokens=1800)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,16 @@ def slot_idle(llama: LlamaCppBackend) -> object:
         return server is not None and not httpx.get(f"{server.url}/slots").json()[0]["is_processing"]
 
     return idle
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LONG answers go on to their limit, about a second: whatever the checkpoint, there is time to end them."""
+
+    def request(prompt: Prompt, settings: GenerationSettings, *more: Any) -> dict[str, Any]:
+        return completion_request(prompt, settings, *more) | {"ignore_eos": settings == LONG}
+
+    monkeypatch.setattr("smolvlm_core.backends.llama_cpp.completion_request", request)
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
@@ -288,10 +298,12 @@ def test_sampling_repeats_with_its_seed(llama: LlamaCppBackend) -> None:
 
 
 @needs_llama_cpp
-def test_a_cancel_closes_the_request_and_frees_the_slot(llama: LlamaCppBackend, slot_idle: object) -> None:
+def test_a_cancel_closes_the_request_and_frees_the_slot(
+    llama: LlamaCppBackend, slot_idle: object, endless: None
+) -> None:
     cancel = threading.Event()
     events = []
-    for event in llama.generate(prompt_of(user("Describe.")), ENDLESS, cancel):
+    for event in llama.generate(prompt_of(user("Describe.")), LONG, cancel):
         events.append(event)
         if isinstance(event, Delta):
             cancel.set()
@@ -320,7 +332,7 @@ def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBac
 
 @needs_llama_cpp
 def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_again(
-    llama: LlamaCppBackend, store: Store
+    llama: LlamaCppBackend, store: Store, endless: None
 ) -> None:
     class Fatal:
         """The backend, whose server is killed after the first words."""
@@ -335,7 +347,7 @@ def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_agai
 
     conversation = store.create("image")
     question = store.add_question(conversation, "Describe.")
-    answer = start_answer(store, Fatal(), conversation, question, ENDLESS)
+    answer = start_answer(store, Fatal(), conversation, question, LONG)
     answer.wait(30)
     kept = store.messages(conversation)[-1]
     assert kept.status == "failed" and kept.text
