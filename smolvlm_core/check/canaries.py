@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 Subject = Literal["shapes", "text", "clips"]
 Rgb = tuple[int, int, int]
 SIDE = 384  # px
-SCALE = 4  # drawn at so many times the size and scaled down: smooth edges
+SCALE = 4  # drawn at so many times the size and averaged down: smooth edges
 OPTIONS = 4
 COLORS = {"red": (220, 30, 30), "green": (30, 150, 50), "blue": (30, 70, 220), "yellow": (250, 215, 20)}
 SHAPES = ("circle", "square", "triangle", "star")
@@ -142,7 +142,7 @@ def _picture(background: Rgb, color: str, shape: str, x: float, y: float, radius
     else:
         points, inner = (3, 0.5) if shape == "triangle" else (5, 0.4)
         draw.polygon(_star(x, y, radius, points, inner), fill=fill)
-    return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return image.reduce(SCALE)
 
 
 def _star(x: float, y: float, radius: float, points: int, inner: float) -> list[tuple[float, float]]:
