@@ -28,11 +28,11 @@ Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
 # tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.4, 0.24, 12, 8),
-    "one tile": (0.05, 0.05, 8, 8),
-    "tiles": (0.33, 0.46, 5, 9),
-    "clip": (0.15, 0.14, 4, 7),
-    "several": (0.04, 0.09, 4, 5),
+    "frame": (0.4, 0.26, 12, 9),
+    "one tile": (0.05, 0.05, 8, 9),
+    "tiles": (0.33, 0.49, 5, 11),
+    "clip": (0.15, 0.1, 4, 7),
+    "several": (0.04, 0.08, 4, 5),
     "talk": (0.03, 0.02, 10, 3),
 }
 
@@ -41,6 +41,8 @@ MIX = {
 # more than their number says.
 LONG_ANSWER_WEIGHT = 0.4
 WITH_OPTIONS = 0.15  # share of the questions that name words to choose from, where they can
+WITH_OPTIONS_CLIP = 0.4  # few questions about clips can name any
+BINDING = 0.45  # share of the pictures that are asked about what belongs together only
 
 
 @dataclass
@@ -136,7 +138,7 @@ class Conversations(IterableDataset):
                 at, group = start, i + 1
             lead = first if not chat or i == 0 else "User: "
             text = questions.loosely_typed(rng, question.text)
-            if rng.random() < WITH_OPTIONS:
+            if rng.random() < (WITH_OPTIONS_CLIP if kind == "clip" else WITH_OPTIONS):
                 text = questions.with_options(rng, text, question.answer)
             at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
             answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
@@ -193,8 +195,8 @@ class Conversations(IterableDataset):
             if rng.random() < 0.01:
                 scene = scenes.Scene((), scene.background, scene.gradient_angle, scene.noise, scene.noise_seed)
             picture = scenes.draw(scene, *size)
-            makers = questions.DRILL_MAKERS if self.drill else questions.IMAGE_MAKERS
-            asked = questions.about_scene(rng, scene, count, makers)
+            makers = questions.BINDING_MAKERS if rng.random() < BINDING else questions.IMAGE_MAKERS
+            asked = questions.about_scene(rng, scene, count, questions.DRILL_MAKERS if self.drill else makers)
         text, tiles = image_parts(picture, layout)
         return "User:" + text, "", tiles, asked
 

@@ -128,15 +128,38 @@ def ask_shape(rng: random.Random, scene: Scene) -> Question | None:
 def ask_count(rng: random.Random, scene: Scene) -> Question | None:
     kind = rng.random()
     if kind < 0.5:
-        word, n = rng.choice(("shapes", "objects", "things", "shapes")), len(scene.things)
-    elif kind < 0.75:
-        color = rng.choice(scene.things).color if scene.things and rng.random() < 0.75 else rng.choice(tuple(COLORS))
-        word, n = f"{color} {rng.choice(('shapes', 'objects'))}", sum(t.color == color for t in scene.things)
-    else:
-        shape = rng.choice(scene.things).shape if scene.things and rng.random() < 0.75 else rng.choice(SHAPES)
-        if shape == "rectangle" and any(t.shape == "square" for t in scene.things):
-            return None
-        word, n = plural(shape), sum(t.shape == shape for t in scene.things)
+        return _count(rng, rng.choice(("shapes", "objects", "things", "shapes")), len(scene.things))
+    return _count_color(rng, scene) if kind < 0.75 else _count_shape(rng, scene)
+
+
+def ask_count_some(rng: random.Random, scene: Scene) -> Question | None:
+    """How many of a colour, of a shape, or of both: the colour and shape of each thing must be kept together."""
+    return rng.choice((_count_color, _count_shape, _count_both))(rng, scene)
+
+
+def _count_color(rng: random.Random, scene: Scene) -> Question:
+    color = rng.choice(scene.things).color if scene.things and rng.random() < 0.75 else rng.choice(tuple(COLORS))
+    word = f"{color} {rng.choice(('shapes', 'objects'))}"
+    return _count(rng, word, sum(t.color == color for t in scene.things))
+
+
+def _count_shape(rng: random.Random, scene: Scene) -> Question | None:
+    shape = rng.choice(scene.things).shape if scene.things and rng.random() < 0.75 else rng.choice(SHAPES)
+    if shape == "rectangle" and any(t.shape == "square" for t in scene.things):
+        return None
+    return _count(rng, plural(shape), sum(t.shape == shape for t in scene.things))
+
+
+def _count_both(rng: random.Random, scene: Scene) -> Question | None:
+    if not scene.things:
+        return None
+    color, shape = rng.choice(scene.things).color, rng.choice(scene.things).shape
+    if shape == "rectangle" and any(t.shape == "square" for t in scene.things):
+        return None
+    return _count(rng, f"{color} {plural(shape)}", sum((t.color, t.shape) == (color, shape) for t in scene.things))
+
+
+def _count(rng: random.Random, what: str, number: int) -> Question:
     forms = [
         "How many {0} are there?",
         "How many {0} are in the image?",
@@ -146,7 +169,7 @@ def ask_count(rng: random.Random, scene: Scene) -> Question | None:
         "How many {0} can you see in the picture?",
         "How many {0} does the image contain?",
     ]
-    return Question("count", rng.choice(forms).format(word), sentence(NUMBERS[n]))
+    return Question("count", rng.choice(forms).format(what), sentence(NUMBERS[number]))
 
 
 def ask_place(rng: random.Random, scene: Scene) -> Question | None:
@@ -379,6 +402,15 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_relation, 2.2),
     (ask_describe, 2.2),
     (ask_missing, 0.5),
+)
+
+# What several things of one picture make hard: which colour belongs to which shape.
+BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
+    (ask_count_some, 4),
+    (ask_yes_no, 3),
+    (ask_attribute, 1.5),
+    (ask_relation, 1),
+    (ask_describe, 0.7),
 )
 
 
