@@ -105,12 +105,14 @@ def _of_text(rng: random.Random) -> Canary:
 
 
 def _of_clips(rng: random.Random) -> Canary:
-    """A shape that moves one way, or that changes its colour: both colours are among the options, so that whoever sees
-    the frames without their order is right half the time."""
+    """A shape that moves along an edge, or that changes its colour: both colours are among the options, and a corner is
+    where two ways begin and two end. So whoever sees a single frame, or them all without their order, is right half the
+    time."""
     background, shape, radius = rng.choice(BACKGROUNDS), rng.choice(SHAPES), rng.uniform(0.16, 0.22)
     if rng.random() < 0.5:
         color, way = rng.choice(tuple(COLORS)), rng.choice(tuple(WAYS))
-        across, start = rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.3)
+        start = rng.uniform(0.2, 0.3)
+        across = rng.choice((start, 1 - start))
         frames = []
         for i in range(CLIP_FRAMES):
             along = start + 0.5 * i / (CLIP_FRAMES - 1)
