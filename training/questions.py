@@ -406,7 +406,8 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
 
 # What several things of one picture make hard: which colour belongs to which shape.
 BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
-    (ask_count_some, 4),
+    (ask_count_some, 3.5),
+    (ask_count, 1.5),
     (ask_yes_no, 3),
     (ask_attribute, 1.5),
     (ask_relation, 1),

@@ -15,11 +15,16 @@ from smolvlm_core.check import CONDITIONS, Asked, Verdict
 from smolvlm_core.check.canaries import Canary
 
 EDGE = 96  # px: twice the width on the page
-STYLE = (
-    "<style>.canaries{font-size:.875rem}.canaries .yes{color:#21a05a}.canaries .no{color:#d24545}.canaries td,.canaries th{padding:.25rem .5rem;text-align:left;vertical-align:middle;border:0;"
-    "border-bottom:1px solid rgba(128,128,128,.25)}.canaries img{width:48px;margin-right:2px;border-radius:4px}"
-    ".canaries small{opacity:.7}.canaries{width:100%;border-collapse:collapse}.wide{overflow-x:auto}</style>"
-)
+STYLE = """<style>
+.wide { overflow-x: auto }
+.canaries { width: 100%; border-collapse: collapse; font-size: .875rem }
+.canaries th, .canaries td { padding: .25rem .5rem; text-align: left; vertical-align: middle; border: 0;
+                             border-bottom: 1px solid rgba(128, 128, 128, .25) }
+.canaries img { width: 48px; margin-right: 2px; border-radius: 4px }
+.canaries small { opacity: .7 }
+.canaries .yes { color: #21a05a }
+.canaries .no { color: #d24545 }
+</style>"""
 
 
 def draw(found: Verdict) -> None:
