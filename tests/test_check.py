@@ -86,8 +86,9 @@ def test_canaries_are_fresh_and_their_answers_even(subject: Subject) -> None:
     for pool in (tuple(COLORS), SHAPES, tuple(WAYS)):
         mine = [c.right for c in drawn if set(c.options) == set(pool)]
         assert all(0.15 < mine.count(option) / len(mine) < 0.35 for option in pool if mine)
-    if subject != "clips":
-        assert all(c.question.endswith(f"{', '.join(c.options[:-1])} or {c.options[-1]}.") for c in drawn)
+    for canary in drawn:
+        if subject != "clips" or canary.right in WAYS:
+            assert canary.question.endswith(f"{', '.join(canary.options[:-1])} or {canary.options[-1]}.")
 
 
 def test_clips_change_from_their_first_frame_to_their_last() -> None:

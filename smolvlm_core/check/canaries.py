@@ -1,7 +1,8 @@
 """Pictures and clips drawn for one question, and the question. Each is drawn fresh: nothing can have been memorised.
 
 The right answer is drawn evenly from the options, apart from everything else, and the options are named in a shuffled
-order (those of clips are not: the bundled model then leans on the words). So whoever does not see is right at most once in as many as there are options, whatever it prefers to say.
+order (but for the colours of clips: the bundled model then leans on the words). So whoever does not see is right at most
+once in as many as there are options, whatever it prefers to say.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _of_clips(rng: random.Random) -> Canary:
             dx, dy = WAYS[way]
             x, y = ((along if dx > 0 else 1 - along), across) if dx else (across, (along if dy > 0 else 1 - along))
             frames.append(_picture(background, color, shape, x, y, radius))
-        return _canary(rng, "clips", frames, f"Which way does the {shape} move?", tuple(WAYS), way, named=False)
+        return _canary(rng, "clips", frames, f"Which way does the {shape} move?", tuple(WAYS), way)
     colors = rng.sample(tuple(COLORS), 2)
     x, y = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
     turns = rng.randint(1, CLIP_FRAMES - 1)
