@@ -406,9 +406,9 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
 
 # What several things of one picture make hard: which colour belongs to which shape.
 BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
-    (ask_count_some, 3.5),
+    (ask_count_some, 3),
     (ask_count, 1.5),
-    (ask_yes_no, 3),
+    (ask_yes_no, 5),
     (ask_attribute, 1.5),
     (ask_relation, 1),
     (ask_describe, 0.7),

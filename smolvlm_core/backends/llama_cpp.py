@@ -20,7 +20,7 @@ from typing import Any, Literal
 import httpx
 
 from smolvlm_core.backends.base import Capabilities, Event, GenerationSettings, Progress, StopReason
-from smolvlm_core.backends.http_stream import Cancelled, ServerGone, post_stream
+from smolvlm_core.backends.http_stream import Cancelled, ServerGone, certificates, post_stream
 from smolvlm_core.backends.openai_api import Tally, authorization, no_vision, picture_bytes, reading
 from smolvlm_core.backends.queued import follow
 from smolvlm_core.catalog import ModelSpec
@@ -387,7 +387,7 @@ def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
     """llama-server's /props. Raises BackendError where nothing answers or something else does."""
     headers = authorization(api_key)
     try:
-        answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False)
+        answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False, verify=certificates())
         props = answer.json()
     except httpx.TransportError as error:
         raise BackendError(

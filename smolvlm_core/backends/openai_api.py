@@ -18,7 +18,7 @@ import httpx
 from PIL import Image
 
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
-from smolvlm_core.backends.http_stream import Cancelled, ServerGone, post_stream, refused
+from smolvlm_core.backends.http_stream import Cancelled, ServerGone, certificates, post_stream, refused
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt import Prompt, Slot
 from smolvlm_core.template import IMAGE
@@ -296,7 +296,7 @@ def reading(progress: dict[str, Any]) -> Progress:
 
 def _get(url: str, headers: dict[str, str]) -> dict[str, Any]:
     try:
-        answer = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False)
+        answer = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False, verify=certificates())
     except httpx.TransportError as error:
         raise BackendError(
             f"Nothing answers at {url}: {error}.", "Start the server, or correct the address."

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.http_stream import certificates
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, LlamaServerBackend, server_properties
 from smolvlm_core.backends.ollama import OllamaBackend
 from smolvlm_core.backends.openai_api import OpenAIBackend, authorization
@@ -165,7 +166,9 @@ def _text(said: str) -> dict[str, str]:
 def _asked(backend: OpenAIBackend, what: str, body: dict[str, Any]) -> dict[str, Any]:
     url = f"{backend.url.removesuffix('/v1')}/{what}"
     try:
-        said = httpx.post(url, json=body, headers=authorization(backend.api_key), timeout=10, trust_env=False).json()
+        said = httpx.post(
+            url, json=body, headers=authorization(backend.api_key), timeout=10, trust_env=False, verify=certificates()
+        ).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
@@ -173,7 +176,9 @@ def _asked(backend: OpenAIBackend, what: str, body: dict[str, Any]) -> dict[str,
 
 def _of_ollama(backend: OllamaBackend) -> Iterator[Cause]:
     try:
-        asked = httpx.post(f"{backend.url}/api/show", json={"model": backend.model}, timeout=10, trust_env=False)
+        asked = httpx.post(
+            f"{backend.url}/api/show", json={"model": backend.model}, timeout=10, trust_env=False, verify=certificates()
+        )
         shown = asked.json()
     except (httpx.HTTPError, ValueError):
         return
