@@ -227,16 +227,19 @@ def main() -> None:
         "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
         "|---|---|---|---|---|---|---|---|",
     ]
+
+    def tell(told: str) -> None:
+        """Print it and write what there is so far: all of it takes an hour or two."""
+        print(told, flush=True)
+        rows.append(told)
+        write(args.out, {"runs": str(args.runs), "program": find_server().told, "deployments": "\n".join(rows)})
+
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for name, expected, backend in deployments(Path(folder), stack):
-            found = [check(backend, seed=seed) for seed in range(args.runs)]
-            rows.append(row(name, expected, found))
-            print(rows[-1], flush=True)
+            tell(row(name, expected, [check(backend, seed=seed) for seed in range(args.runs)]))
             backend.close()
         if args.random_checkpoint:
-            rows.append(of_random(args.random_checkpoint, Path(folder)))
-            print(rows[-1], flush=True)
-    write(args.out, {"runs": str(args.runs), "program": find_server().told, "deployments": "\n".join(rows)})
+            tell(of_random(args.random_checkpoint, Path(folder)))
 
 
 if __name__ == "__main__":
