@@ -28,12 +28,12 @@ Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
 # tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.4, 0.26, 12, 9),
+    "frame": (0.4, 0.28, 12, 9),
     "one tile": (0.05, 0.05, 8, 9),
-    "tiles": (0.33, 0.49, 5, 11),
-    "clip": (0.15, 0.1, 4, 7),
-    "several": (0.04, 0.08, 4, 5),
-    "talk": (0.03, 0.02, 10, 3),
+    "tiles": (0.33, 0.52, 5, 11),
+    "clip": (0.15, 0.07, 4, 7),
+    "several": (0.04, 0.07, 4, 5),
+    "talk": (0.03, 0.01, 10, 3),
 }
 
 

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from num2words import num2words
 
@@ -198,10 +199,10 @@ def ask_place(rng: random.Random, scene: Scene) -> Question | None:
     return Question("place", rng.choice(forms).format(rng.choice(options)), sentence(place_phrase(thing.place)))
 
 
-def absent_or_present(rng: random.Random, scene: Scene) -> tuple[str, bool] | None:
+def absent_or_present(rng: random.Random, scene: Scene, kinds: Sequence[str]) -> tuple[str, bool] | None:
     """A noun phrase and whether the scene has it, about as often yes as no; hard negatives are preferred."""
     wanted = rng.random() < 0.5
-    kind = rng.choice(("color", "shape", "both", "both"))
+    kind = rng.choice(kinds)
     pairs = {(t.color, t.shape) for t in scene.things}
     if wanted:
         if not pairs:
@@ -223,8 +224,13 @@ def absent_or_present(rng: random.Random, scene: Scene) -> tuple[str, bool] | No
     return f"{color} {shape}", (color, shape) in pairs
 
 
-def ask_yes_no(rng: random.Random, scene: Scene) -> Question | None:
-    drawn = absent_or_present(rng, scene)
+def ask_yes_no(
+    rng: random.Random,
+    scene: Scene,
+    kinds: Sequence[str] = ("color", "shape", "both", "both"),
+    negative_share: float = 0.35,
+) -> Question | None:
+    drawn = absent_or_present(rng, scene, kinds)
     if drawn is None:
         return None
     noun, there = drawn
@@ -247,7 +253,7 @@ def ask_yes_no(rng: random.Random, scene: Scene) -> Question | None:
         "Is there no {n}?",
         "Is there no {n} in the image?",
     ]
-    negated = rng.random() < 0.35
+    negated = rng.random() < negative_share
     text = rng.choice(negative if negated else positive).format(a=article(noun), n=noun)
     return Question("yes/no", text, "Yes." if there != negated else "No.")
 
@@ -407,8 +413,9 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
 # What several things of one picture make hard: which colour belongs to which shape.
 BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_count_some, 3),
-    (ask_count, 1.5),
-    (ask_yes_no, 5),
+    (ask_count, 1),
+    (ask_yes_no, 2),
+    (partial(ask_yes_no, kinds=("both",), negative_share=0.6), 4),
     (ask_attribute, 1.5),
     (ask_relation, 1),
     (ask_describe, 0.7),
