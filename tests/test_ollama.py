@@ -48,7 +48,8 @@ def clip_prompt() -> Prompt:
 
 class FakeOllama:
     """`drops_pictures`: lists vision and never shows them to the model. `chatml`: its template is another model's, and puts
-    the text before the pictures. `slow`: a pause before each word."""
+    the text before the pictures; the pictures come white, since the bundled model sees through a wrong template at times.
+    `slow`: a pause before each word."""
 
     def __init__(self, backend: TransformersBackend) -> None:
         self.backend = backend
@@ -134,6 +135,8 @@ class FakeOllama:
                     continue
                 content = content.replace("[img]", IMAGE, 1)
                 picture = Image.open(io.BytesIO(base64.b64decode(data)))
+                if self.chatml:
+                    picture = Image.new("RGB", picture.size, "white")
                 key = f"{hash(data)} {n}"
                 slots.append(Slot(key, *picture.size, True, "", lambda picture=picture: picture))
             if self.chatml:
