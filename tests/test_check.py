@@ -175,7 +175,7 @@ def test_a_model_that_does_not_read_is_found_out_where_it_is_asked_to(backend: T
 def test_a_server_that_keeps_one_frame_is_found_out(backend: TransformersBackend, kept: int) -> None:
     class OneFrame(Blinded):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-            shown = prompt.slots[kept : kept + 1 or None] * len(prompt.slots)
+            shown = (prompt.slots[kept],) * len(prompt.slots) if prompt.slots else ()
             return self.inner.generate(Prompt(prompt.turns, shown), settings, cancel)
 
     found = check(OneFrame(backend), seed=2)

@@ -196,7 +196,9 @@ class Conversations(IterableDataset):
                 scene = scenes.Scene((), scene.background, scene.gradient_angle, scene.noise, scene.noise_seed)
             picture = scenes.draw(scene, *size)
             makers = questions.BINDING_MAKERS if rng.random() < BINDING else questions.IMAGE_MAKERS
-            asked = questions.about_scene(rng, scene, count, questions.DRILL_MAKERS if self.drill else makers)
+            if self.drill:
+                makers = questions.DRILL_MAKERS
+            asked = questions.about_scene(rng, scene, count, makers)
         text, tiles = image_parts(picture, layout)
         return "User:" + text, "", tiles, asked
 
