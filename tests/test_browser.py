@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from smolvlm_core.paths import GALLERY
 from tests.clips import number_in, remuxed, write_numbered
 from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
@@ -84,6 +85,13 @@ def answers(page: playwright.Page) -> list[str]:
     """Read at one moment: the page may be drawing itself again."""
     script = "turns => turns.map(t => t.querySelector('[data-testid=stMarkdownContainer]')?.innerText ?? '')"
     return list(page.get_by_test_id("stChatMessage").evaluate_all(script))[1::2]
+
+
+def samples(page: playwright.Page) -> playwright.Locator:
+    """Their buttons, once all are there: they come one by one, in no order."""
+    buttons = page.get_by_role("button", name="Use", exact=True)
+    playwright.expect(buttons).to_have_count(len(list(GALLERY.glob("*.png"))), timeout=60_000)
+    return buttons
 
 
 def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
@@ -236,7 +244,7 @@ def test_bf16_fp32_and_llama_cpp_side_by_side(page: playwright.Page, ggufs: Gguf
     page.get_by_role("combobox", name="Backends").click()
     page.get_by_role("option", name="smolvlm-shapes-Q4_K_M · llama.cpp").click()
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Use", exact=True).first.click()
+    samples(page).first.click()
     page.get_by_text("1-red-circle.png").wait_for()
     page.get_by_label("Questions, one a line").fill("What color is the circle?\nWhat shape is it?")
     page.get_by_role("button", name="Compare").click()
@@ -244,10 +252,24 @@ def test_bf16_fp32_and_llama_cpp_side_by_side(page: playwright.Page, ggufs: Gguf
     playwright.expect(page.get_by_text("Circle.", exact=True)).to_have_count(3, timeout=120_000)
 
 
+def test_no_button_moves_when_the_samples_arrive(page: playwright.Page, address: str) -> None:
+    held: list[playwright.Route] = []
+    page.route("**/media/*", lambda route: held.append(route))
+    page.goto(f"{address}/compare", wait_until="commit")
+    page.get_by_text("64MB per file").wait_for()
+    button = samples(page).first
+    before = button.bounding_box()
+    assert held
+    for route in held:
+        route.continue_()
+    page.wait_for_function("[...document.images].length && [...document.images].every(image => image.naturalWidth)")
+    assert button.bounding_box() == before
+
+
 def test_two_backends_side_by_side(page: playwright.Page, address: str) -> None:
     page.goto(f"{address}/compare")  # not by the link: the page left behind has buttons of the same name for a moment
     page.get_by_role("heading", name="Compare").wait_for()
-    page.get_by_role("button", name="Use", exact=True).first.click()
+    samples(page).first.click()
     page.get_by_text("1-red-circle.png").wait_for()
     page.get_by_label("Questions, one a line").fill("What color is the circle?")
     page.get_by_text("Hide the names until I have voted").click()

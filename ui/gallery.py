@@ -9,14 +9,17 @@ import streamlit as st
 
 from smolvlm_core.paths import GALLERY
 
+SIDE = 104  # px; held free from the first, so that no button moves away under the pointer when its picture arrives
+
 
 def draw_images(use: Callable[[Path], None]) -> None:
     pictures = sorted(GALLERY.glob("*.png"))
     with st.container(horizontal=True, gap="small"):
         for path in pictures:
             with st.container(width=112, gap="small"):
-                st.image(str(path), width=104)
-                st.button("Use", key=f"sample_{path.stem}", width=104, on_click=use, args=(path,))
+                with st.container(height=SIDE, border=False):
+                    st.image(str(path), width=SIDE)
+                st.button("Use", key=f"sample_{path.stem}", width=SIDE, on_click=use, args=(path,))
 
 
 def clips() -> list[Path]:
