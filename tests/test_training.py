@@ -168,6 +168,7 @@ def test_only_answers_are_learned() -> None:
     folder = catalog.BUNDLED_CHECKPOINT
     data = Conversations((folder / "tokenizer.json").read_text(), 0, [])
     data.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    data.layout = "frame"
     sequence = data.sequence(random.Random(6), "frame", 4)
     batch = collate([sequence], "frame")
     learned = data.tokenizer.decode(batch["ids"][0][batch["weights"][0] > 0].tolist(), skip_special_tokens=False)  # type: ignore[index]

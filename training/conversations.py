@@ -28,14 +28,23 @@ Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
 # tiles and the plainest questions about several things, until the model finds a thing by its name.
 MIX = {
-    "frame": (0.4, 0.28, 12, 9),
+    "frame": (0.4, 0.24, 12, 9),
     "one tile": (0.05, 0.05, 8, 9),
-    "tiles": (0.33, 0.52, 5, 11),
-    "clip": (0.15, 0.07, 4, 7),
+    "tiles": (0.33, 0.49, 5, 11),
+    "clip": (0.15, 0.08, 4, 7),
+    "cut clip": (0.0, 0.06, 2, 9),
     "several": (0.04, 0.07, 4, 5),
     "talk": (0.03, 0.01, 10, 3),
 }
-
+# How their pictures are cut, one layout for a batch. SmolVLM2's frames are single tiles; llama-server adds an overview to each,
+# and cuts those that come by the OpenAI API like any picture.
+LAYOUTS = {
+    "clip": ("frame", "one tile"),
+    "cut clip": ("tiles",),
+    "several": ("frame", "tiles", "tiles"),
+}
+CLIP_FRAMES = (3, 4, 5, 6, 6, 8, 8, 8, 10, 12)
+CUT_CLIP_FRAMES = (3, 4, 4, 5, 6, 8)
 
 # Of each token of a long answer. Descriptions bind size, colour, shape and place of one thing after the other: they teach
 # more than their number says.
@@ -117,10 +126,8 @@ class Conversations(IterableDataset):
             )[0]
             _, _, batch, count = MIX[kind]
             self.drill = number < self.early
-            self.frames, self.layout = (
-                rng.choice((3, 4, 5, 6, 6, 8, 8, 8, 10, 12)),
-                rng.choice(("frame", "tiles", "tiles")),
-            )
+            self.frames = rng.choice(CUT_CLIP_FRAMES if kind == "cut clip" else CLIP_FRAMES)
+            self.layout = rng.choice(LAYOUTS[kind]) if kind in LAYOUTS else kind
             yield collate([self.sequence(rng, kind, count) for _ in range(batch)], kind)
 
     def encode(self, text: str) -> list[int]:
@@ -138,7 +145,7 @@ class Conversations(IterableDataset):
                 at, group = start, i + 1
             lead = first if not chat or i == 0 else "User: "
             text = questions.loosely_typed(rng, question.text)
-            if rng.random() < (WITH_OPTIONS_CLIP if kind == "clip" else WITH_OPTIONS):
+            if rng.random() < (WITH_OPTIONS_CLIP if "clip" in kind else WITH_OPTIONS):
                 text = questions.with_options(rng, text, question.answer)
             at = out.add(self.encode(f"{lead}{text}{END_OF_UTTERANCE}\n{ASSISTANT_CUE}"), group, 0.0, at)
             answer = self.encode(f" {question.answer}{END_OF_UTTERANCE}")
@@ -157,16 +164,15 @@ class Conversations(IterableDataset):
                 for _ in range(count)
             ]
             return "User:", " ", [], asked
-        if kind == "clip":
+        if "clip" in kind:
             frames = self.frames
             step = rng.choice((0.25, 0.5, 1.0, 1.0, 2.0, rng.uniform(0.1, 7)))
             size = random_size(rng, 1.8)
-            event, shown = random_clip(rng, frames, scenes.shapes_for(squash_of(*size, "frame")))
-            tiles = [tile_of(scenes.draw(s, *size)) for s in shown]
+            event, shown = random_clip(rng, frames, scenes.shapes_for(squash_of(*size, self.layout)))
+            parts = [image_parts(scenes.draw(s, *size), self.layout) for s in shown]
             text = video_text([i * step for i in range(frames)], frames * step)
-            slots = f"{FAKE}{GLOBAL}{IMAGE * IMAGE_TOKENS}{FAKE}"
-            opening = "User: " + text.removesuffix(VIDEO_CLOSING).replace(IMAGE, slots)
-            return opening, VIDEO_CLOSING, tiles, questions.about_clip(rng, event, frames, count)
+            opening = "User: " + text.removesuffix(VIDEO_CLOSING).replace(IMAGE, parts[0][0])
+            return opening, VIDEO_CLOSING, [t for p in parts for t in p[1]], questions.about_clip(rng, event, frames, count)
         if kind == "several":
             n = rng.choice((2, 2, 3))
             sizes = [random_size(rng, 1.8) for _ in range(n)]
@@ -179,7 +185,6 @@ class Conversations(IterableDataset):
                 [t for p in parts for t in p[1]],
                 questions.about_several(rng, drawn, count),
             )
-        layout = kind
         if self.easy and rng.random() < (0.03 if self.drill else 0.08):
             png, all_questions = rng.choice(self.easy)
             picture = Image.frombytes("RGB", (64, 64), png)
@@ -189,7 +194,7 @@ class Conversations(IterableDataset):
             scene = scenes.random_scene(
                 rng,
                 rng.choice((1, 2, 2, 3, 3, 4) if self.drill else (1, 2, 2, 3, 3, 4, 4, 5, 5)),
-                shapes=scenes.shapes_for(squash_of(*size, layout)),
+                shapes=scenes.shapes_for(squash_of(*size, self.layout)),
                 alike=not self.drill and rng.random() < 0.45,
             )
             if rng.random() < 0.01:
@@ -199,7 +204,7 @@ class Conversations(IterableDataset):
             if self.drill:
                 makers = questions.DRILL_MAKERS
             asked = questions.about_scene(rng, scene, count, makers)
-        text, tiles = image_parts(picture, layout)
+        text, tiles = image_parts(picture, self.layout)
         return "User:" + text, "", tiles, asked
 
 
