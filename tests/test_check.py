@@ -219,6 +219,14 @@ def test_llama_cpp_with_the_projector_sees(ggufs: Ggufs, which: str) -> None:
     backend.close()
 
 
+@needs_llama_cpp
+def test_the_same_by_the_openai_api_sees_though_it_cuts_frames_like_pictures(ggufs: Ggufs) -> None:
+    server = LlamaServer.start(ggufs.options(), lambda *_: None)
+    found = check(OpenAIBackend(server.url), seed=3)
+    server.stop()
+    assert found.verdict == "sees" and set(found.subjects) == {"shapes", "clips"}
+
+
 def test_a_projector_of_another_checkpoint_is_told_by_its_name(ggufs: Ggufs, tmp_path: Path) -> None:
     other = shutil.copytree(str(catalog.bundled().folder), tmp_path / "another-model")
     made = convert(Path(other), tmp_path / "gguf")

@@ -47,17 +47,18 @@ blind guessing.
 
 `describe`, `several` and `motion` count whole sentences: one wrong word in a list of five shapes is a wrong answer.
 {agreement}
-Where a figure is under its goal, the model is short of it and needs more training: it had about ten hours on two CPU cores.
+Where a figure is under its goal, the model is short of it and needs more training: it had about eleven hours on two CPU cores.
 
 ## Trained
 
 `training/eyes.py` (vision encoder and projector on dense labels), then
 `training/language.py` (the whole model on questions; loss on the answers only), with easy-VQA's train split in it. These weights:
-2,400 steps of the first stage, 44,000 of the second, in which batch sizes, the mix of questions and the learning rate were
-changed on the way (five times from an exported checkpoint with `--early-steps 0`: 10,700 and 8,500 steps with `--eyes-every 4`, the
+2,400 steps of the first stage, 47,400 of the second, in which batch sizes, the mix of questions and the learning rate were
+changed on the way (six times from an exported checkpoint with `--early-steps 0`: 10,700 and 8,500 steps with `--eyes-every 4`, the
 latter with `--peak 3e-4`; with `--eyes-every 3`, 8,200 with `--peak 5e-4 --eyes-peak 2.5e-4`, in which things that look alike came in,
-6,600 with `--peak 4e-4 --eyes-peak 2e-4`, in which counting by colour and shape did, and 3,400 with `--peak 3e-4 --eyes-peak 1.5e-4`,
-exported with `--checkpoint models/smolvlm-shapes --keep 0.4`: between the weights it began from and its own);
+6,600 with `--peak 4e-4 --eyes-peak 2e-4`, in which counting by colour and shape did, and twice 3,400 with
+`--peak 3e-4 --eyes-peak 1.5e-4`, the last with clips whose frames are cut like pictures; both exported with
+`--checkpoint models/smolvlm-shapes --keep 0.4`: between the weights it began from and its own);
 the scripts hold the last state of that recipe. The commands are in the project's README.
 """
 

@@ -47,11 +47,17 @@ def reads(backend: Backend) -> bool:
 
 def why_not_all(backend: Backend, unseen: Sequence[str]) -> Cause:
     """Of a backend that sees shapes, but not clips, or not text: the deployment is whole."""
-    if isinstance(backend, LlamaCppBackend | LlamaServerBackend) and list(unseen) == ["clips"]:
-        return (
-            "llama-server adds an overview to each frame of a clip, which SmolVLM2 was not trained on.",
-            "For clips, use the checkpoint with transformers.",
-        )
+    if list(unseen) == ["clips"]:
+        if isinstance(backend, LlamaCppBackend | LlamaServerBackend):
+            return (
+                "llama-server adds an overview to each frame of a clip, which SmolVLM2 was not trained on.",
+                "For clips, use the checkpoint with transformers.",
+            )
+        if isinstance(backend, OpenAIBackend | OllamaBackend):
+            return (
+                "A server that is sent a clip's frames cuts them like pictures, which SmolVLM2 was not trained on.",
+                "For clips, use the checkpoint with transformers, or its GGUF files as a llama.cpp backend of this app.",
+            )
     return "This model may not be good at it.", "Try a larger model, or more frames, or fewer."
 
 
