@@ -1,6 +1,7 @@
 """Does the vision check tell seeing deployments from blind ones? Builds both for real; writes docs/vision-check.md.
 
     python benchmarks/vision_check.py --runs 100
+    python benchmarks/vision_check.py --runs 100 --only noise ChatML     (these; the rows of the others stay)
 
 Needs llama.cpp. Every deployment is the bundled model: whole, or broken in one way.
 """
@@ -8,6 +9,7 @@ Needs llama.cpp. Every deployment is the bundled model: whole, or broken in one 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import http.server
 import json
 import shutil
@@ -17,7 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -39,6 +41,11 @@ from smolvlm_core.servers import LlamaServer, ServerOptions
 from smolvlm_core.servers import llama_server as server_module
 from smolvlm_core.template import IMAGE
 
+RANDOM = "random weights of the size of SmolVLM2 256M, llama.cpp F16 + projector (once)"
+HEAD = (
+    "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
+    "|---|---|---|---|---|---|---|---|",
+)
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "vision-check.md"
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
@@ -46,19 +53,12 @@ CHATML = (
 )
 
 
-class TextFirst:
+class TextFirst(OpenAIBackend):
     """A chat program that sends the question before the picture."""
-
-    def __init__(self, inner: OpenAIBackend) -> None:
-        self.inner, self.name, self.revision = inner, "text first", ""
-        self.capabilities = inner.capabilities
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         turns = tuple(Turn(t.role, t.content.replace(IMAGE, "") + IMAGE * t.content.count(IMAGE)) for t in prompt.turns)
-        return self.inner.generate(replace(prompt, turns=turns), settings, cancel)
-
-    def close(self) -> None:
-        pass
+        return super().generate(replace(prompt, turns=turns), settings, cancel)
 
 
 @contextmanager
@@ -150,43 +150,88 @@ def shuffled(name: str, weight: torch.Tensor) -> torch.Tensor:
     return weight[:, order]
 
 
-def deployments(work: Path, stack: ExitStack) -> Iterator[tuple[str, str, Backend]]:
-    """(name, what is expected, backend), made one at a time."""
-    folder = bundled().folder
-    assert folder is not None
-    made = convert(folder, work / "whole", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"])
-    assert made.projector is not None
-    text, eyes = made.texts[0].path, made.projector.path
-    yield "transformers bf16", "sees", TransformersBackend(bundled())
-    yield "transformers fp32", "sees", TransformersBackend(bundled(), "float32")
-    yield "llama.cpp F16 + projector", "sees", llama(text, eyes)
-    yield "the same by the OpenAI API", "sees", OpenAIBackend(stack.enter_context(served(text, eyes)))
-    for name, file in zip(("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"), made.texts[1:]):
-        yield f"llama.cpp {name} + projector", "sees" if name != "Q2_K" else "", llama(file.path, eyes)
-    alone = stack.enter_context(served(text, None))
-    yield "text model alone, llama-server", "blind", OpenAIBackend(alone)
-    yield (
-        "text model alone behind a proxy that drops pictures",
-        "blind",
-        OpenAIBackend(stack.enter_context(dropping(alone))),
-    )
-    for name, change in (("untrained eyes of the same dimensions", fresh), ("projector's inputs shuffled", shuffled)):
-        broken = convert(changed(folder, work / name, change), work / f"{name} gguf")
-        assert broken.projector is not None
-        yield f"projector: {name}", "blind", llama(text, broken.projector.path)
-    yield "ChatML template", "", OpenAIBackend(stack.enter_context(served(text, eyes, CHATML)))
-    plain = json.loads((folder / "chat_template.json").read_text())["chat_template"]
-    yield (
-        "question before picture, the model's own template",
-        "",
-        TextFirst(OpenAIBackend(stack.enter_context(served(text, eyes, plain)))),
-    )
-    yield "the same, our template", "sees", TextFirst(OpenAIBackend(stack.enter_context(served(text, eyes))))
-    yield "context of 64 tokens (llama-server makes it 256)", "", llama(text, eyes, 64)
-    for share in (0.1, 0.2, 0.4, 0.8):
-        spec = from_folder(changed(folder, work / f"noise {share}", noisy(share)))
-        expected = "sees" if share == 0.1 else ""
-        yield f"noise on the vision weights, {share:.0%} of their spread", expected, TransformersBackend(spec)
+@dataclass(frozen=True)
+class Deployment:
+    """`expected`: the verdict; empty where either can be right. `build`: servers live as long as the stack."""
+
+    name: str
+    expected: str
+    build: Callable[[ExitStack], Backend]
+
+
+class Workshop:
+    """Makes the files, each once."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        folder = bundled().folder
+        assert folder is not None
+        self.folder = folder
+        self.made = convert(folder, work / "whole", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"])
+        assert self.made.projector is not None
+        self.text, self.eyes = self.made.texts[0].path, self.made.projector.path
+
+    def broken(self, name: str, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Backend:
+        """Our text model with the projector of a changed checkpoint."""
+        made = convert(changed(self.folder, self.work / name, change), self.work / f"{name} gguf")
+        assert made.projector is not None
+        return llama(self.text, made.projector.path)
+
+    def noisy(self, share: float) -> Backend:
+        return TransformersBackend(from_folder(changed(self.folder, self.work / f"noise {share}", noisy(share))))
+
+    def deployments(self) -> list[Deployment]:
+        text, eyes = self.text, self.eyes
+        own_template = json.loads((self.folder / "chat_template.json").read_text())["chat_template"]
+
+        def api(
+            stack: ExitStack, projector: Path | None = eyes, template: str | None = None, kind: type = OpenAIBackend
+        ) -> Backend:
+            return kind(stack.enter_context(served(text, projector, template)))  # type: ignore[no-any-return]
+
+        def dropped(stack: ExitStack) -> Backend:
+            return OpenAIBackend(stack.enter_context(dropping(stack.enter_context(served(text, None)))))
+
+        def quantized(path: Path) -> Callable[[ExitStack], Backend]:
+            return lambda _: llama(path, eyes)
+
+        def with_noise(share: float) -> Callable[[ExitStack], Backend]:
+            return lambda _: self.noisy(share)
+
+        return [
+            Deployment("transformers bf16", "sees", lambda _: TransformersBackend(bundled())),
+            Deployment("transformers fp32", "sees", lambda _: TransformersBackend(bundled(), "float32")),
+            Deployment("llama.cpp F16 + projector", "sees", quantized(text)),
+            Deployment("the same by the OpenAI API", "sees", api),
+            *(
+                Deployment(f"llama.cpp {name} + projector", "sees" if name != "Q2_K" else "", quantized(file.path))
+                for name, file in zip(("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"), self.made.texts[1:])
+            ),
+            Deployment("text model alone, llama-server", "blind", lambda stack: api(stack, None)),
+            Deployment("text model alone behind a proxy that drops pictures", "blind", dropped),
+            Deployment(
+                "projector: untrained eyes of the same dimensions",
+                "blind",
+                lambda _: self.broken("untrained eyes", fresh),
+            ),
+            Deployment("projector: its inputs shuffled", "blind", lambda _: self.broken("shuffled", shuffled)),
+            Deployment("ChatML template", "", lambda stack: api(stack, template=CHATML)),
+            Deployment(
+                "question before picture, the model's own template",
+                "",
+                lambda stack: api(stack, template=own_template, kind=TextFirst),
+            ),
+            Deployment("question before picture, our template", "sees", lambda stack: api(stack, kind=TextFirst)),
+            Deployment("context of 64 tokens (llama-server makes it 256)", "", lambda _: llama(text, eyes, 64)),
+            *(
+                Deployment(
+                    f"noise on the vision weights, {share:.0%} of their spread",
+                    "sees" if share == 0.1 else "",
+                    with_noise(share),
+                )
+                for share in (0.1, 0.2, 0.4, 0.8)
+            ),
+        ]
 
 
 def of_random(checkpoint: Path, work: Path) -> str:
@@ -196,7 +241,7 @@ def of_random(checkpoint: Path, work: Path) -> str:
     backend = llama(made.texts[0].path, made.projector.path)
     found = [check(backend, seed=0)]
     backend.close()
-    return row(f"{checkpoint.name}, random weights, llama.cpp F16 + projector (once)", "blind", found)
+    return row(RANDOM, "blind", found)
 
 
 def row(name: str, expected: str, found: list[Verdict]) -> str:
@@ -217,29 +262,51 @@ def share(found: list[Verdict], subject: Subject) -> str:
     return f"{sum(r for r, _ in shown) / asked:.0%}" if asked else "–"
 
 
+def told_before(report: Path, setting: dict[str, str]) -> dict[str, str]:
+    """The rows that a report has, by deployment; none where it is of another number of runs, program or checkpoint."""
+    text = report.read_text(encoding="utf-8") if report.exists() else ""
+    if any(f"<!-- {name} -->{value}<!-- /{name} -->" not in text for name, value in setting.items()):
+        return {}
+    rows = text.split("<!-- deployments -->")[1].split("<!-- /deployments -->")[0].strip().splitlines()[2:]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="TEXT",
+        help="deployments whose name has one of these; the rows of others stay",
+    )
     parser.add_argument("--random-checkpoint", type=Path, help="random weights of a real size, asked once")
     parser.add_argument("--out", type=Path, default=REPORT)
     args = parser.parse_args()
-    rows = [
-        "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Workshop(Path(folder))
+        listed = shop.deployments()
+        order = [*(deployment.name for deployment in listed), RANDOM]
+        weights = hashlib.sha256((shop.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+        setting = {"runs": str(args.runs), "program": find_server().told, "weights": weights}
 
-    def tell(told: str) -> None:
-        """Print it and write what there is so far: all of it takes an hour or two."""
-        print(told, flush=True)
-        rows.append(told)
-        write(args.out, {"runs": str(args.runs), "program": find_server().told, "deployments": "\n".join(rows)})
+        def tell(name: str, told: str) -> None:
+            """Print it and add it to the report at once: all of it takes hours."""
+            print(told, flush=True)
+            rows = {**told_before(args.out, setting), name: told}
+            lines = [*HEAD, *(rows[name] for name in order if name in rows)]
+            write(args.out, {**setting, "deployments": "\n".join(lines)})
 
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for name, expected, backend in deployments(Path(folder), stack):
-            tell(row(name, expected, [check(backend, seed=seed) for seed in range(args.runs)]))
-            backend.close()
+        for deployment in listed:
+            if any(part in deployment.name for part in args.only):
+                with ExitStack() as stack:
+                    backend = deployment.build(stack)
+                    found = [check(backend, seed=seed) for seed in range(args.runs)]
+                    backend.close()
+                tell(deployment.name, row(deployment.name, deployment.expected, found))
         if args.random_checkpoint:
-            tell(of_random(args.random_checkpoint, Path(folder)))
+            tell(RANDOM, of_random(args.random_checkpoint, shop.work))
 
 
 if __name__ == "__main__":
