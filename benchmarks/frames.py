@@ -1,7 +1,7 @@
 """How fast and how small the sampler is, against plain calls of the decoders, all in one run.
 
-    python benchmarks/frames.py [--lengths 10 120 3600] [--sizes 480 1080 2160] [--counts 8 32 64] [--repeat 1]
-    python benchmarks/frames.py --growth 500       (memory of one process over so many clips)
+    python -m benchmarks.frames [--lengths 10 120 3600] [--sizes 480 1080 2160] [--counts 8 32 64] [--repeat 1]
+    python -m benchmarks.frames --growth 500       (memory of one process over so many clips)
 
 Needs ffmpeg to make the clips: 10 s of moving pattern and noise, a keyframe every 2 s, repeated without encoding again. Each
 measurement is a process of its own; its peak memory is the whole process, interpreter and libraries included. torchcodec takes

@@ -1,7 +1,7 @@
 """Do llama.cpp and transformers answer alike, and what does quantization cost? Writes docs/parity.md, docs/quantization.md.
 
-    python benchmarks/parity.py                                        (the bundled checkpoint)
-    python benchmarks/parity.py --checkpoint F --random-checkpoint G   (another; and one of random weights: numbers only)
+    python -m benchmarks.parity                                        (the bundled checkpoint)
+    python -m benchmarks.parity --checkpoint F --random-checkpoint G   (another; and one of random weights: numbers only)
 
 The same questions go to transformers in bf16 and to llama-server with each pair of files: easy-VQA's test split, and
 scenes and clips drawn from seeds that training never uses. Greedy answers are compared to the letter; of the first

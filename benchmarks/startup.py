@@ -1,6 +1,6 @@
 """How long a newcomer waits: from `streamlit run` to the first painted page and to the first answer.
 
-    python benchmarks/startup.py --repeat 3
+    python -m benchmarks.startup --repeat 3
 
 Each run starts a fresh server and a fresh headless Chromium with an empty data folder. "First answer" uses a sample picture
 and asks as soon as the page lets one.

@@ -1,7 +1,7 @@
 """Does the vision check tell seeing deployments from blind ones? Builds both for real; writes docs/vision-check.md.
 
-    python benchmarks/vision_check.py --runs 100
-    python benchmarks/vision_check.py --runs 100 --only noise ChatML     (these; the rows of the others stay)
+    python -m benchmarks.vision_check --runs 100
+    python -m benchmarks.vision_check --runs 100 --only noise ChatML     (these; the rows of the others stay)
 
 Needs llama.cpp. Every deployment is the bundled model: whole, or broken in one way.
 """

@@ -1,6 +1,6 @@
 """Proves that an image question goes through Open WebUI to a server and is answered from the image.
 
-    python scripts/check_open_webui.py --url http://127.0.0.1:8080 --email a@example.org --password …
+    python -m scripts.check_open_webui --url http://127.0.0.1:8080 --email a@example.org --password …
 
 Signs in (or up, where there is no account yet), lists the models, then asks the vision check's questions through Open
 WebUI's own API. Exit code: that of the check.

@@ -172,7 +172,8 @@ class Conversations(IterableDataset):
             parts = [image_parts(scenes.draw(s, *size), self.layout) for s in shown]
             text = video_text([i * step for i in range(frames)], frames * step)
             opening = "User: " + text.removesuffix(VIDEO_CLOSING).replace(IMAGE, parts[0][0])
-            return opening, VIDEO_CLOSING, [t for p in parts for t in p[1]], questions.about_clip(rng, event, frames, count)
+            tiles = [t for p in parts for t in p[1]]
+            return opening, VIDEO_CLOSING, tiles, questions.about_clip(rng, event, frames, count)
         if kind == "several":
             n = rng.choice((2, 2, 3))
             sizes = [random_size(rng, 1.8) for _ in range(n)]
