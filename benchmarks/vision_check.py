@@ -41,7 +41,6 @@ from smolvlm_core.servers import LlamaServer, ServerOptions
 from smolvlm_core.servers import llama_server as server_module
 from smolvlm_core.template import IMAGE
 
-RANDOM = "random weights of the size of SmolVLM2 256M, llama.cpp F16 + projector (once)"
 HEAD = (
     "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
     "|---|---|---|---|---|---|---|---|",
@@ -177,17 +176,17 @@ class Workshop:
         assert made.projector is not None
         return llama(self.text, made.projector.path)
 
-    def noisy(self, share: float) -> Backend:
-        return TransformersBackend(from_folder(changed(self.folder, self.work / f"noise {share}", noisy(share))))
-
     def deployments(self) -> list[Deployment]:
         text, eyes = self.text, self.eyes
         own_template = json.loads((self.folder / "chat_template.json").read_text())["chat_template"]
 
         def api(
-            stack: ExitStack, projector: Path | None = eyes, template: str | None = None, kind: type = OpenAIBackend
+            stack: ExitStack,
+            projector: Path | None = eyes,
+            template: str | None = None,
+            kind: type[OpenAIBackend] = OpenAIBackend,
         ) -> Backend:
-            return kind(stack.enter_context(served(text, projector, template)))  # type: ignore[no-any-return]
+            return kind(stack.enter_context(served(text, projector, template)))
 
         def dropped(stack: ExitStack) -> Backend:
             return OpenAIBackend(stack.enter_context(dropping(stack.enter_context(served(text, None)))))
@@ -196,7 +195,8 @@ class Workshop:
             return lambda _: llama(path, eyes)
 
         def with_noise(share: float) -> Callable[[ExitStack], Backend]:
-            return lambda _: self.noisy(share)
+            out = self.work / f"noise {share}"
+            return lambda _: TransformersBackend(from_folder(changed(self.folder, out, noisy(share))))
 
         return [
             Deployment("transformers bf16", "sees", lambda _: TransformersBackend(bundled())),
@@ -234,6 +234,10 @@ class Workshop:
         ]
 
 
+def random_name(checkpoint: Path) -> str:
+    return f"{checkpoint.name}, random weights, llama.cpp F16 + projector (once)"
+
+
 def of_random(checkpoint: Path, work: Path) -> str:
     """A checkpoint of a real size whose weights are noise: it has all its files, and sees nothing. Asked once: it is slow."""
     made = convert(checkpoint, work / "random")
@@ -241,7 +245,7 @@ def of_random(checkpoint: Path, work: Path) -> str:
     backend = llama(made.texts[0].path, made.projector.path)
     found = [check(backend, seed=0)]
     backend.close()
-    return row(RANDOM, "blind", found)
+    return row(random_name(checkpoint), "blind", found)
 
 
 def row(name: str, expected: str, found: list[Verdict]) -> str:
@@ -287,7 +291,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shop = Workshop(Path(folder))
         listed = shop.deployments()
-        order = [*(deployment.name for deployment in listed), RANDOM]
+        order = [deployment.name for deployment in listed]
         weights = hashlib.sha256((shop.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
         setting = {"runs": str(args.runs), "program": find_server().told, "weights": weights}
 
@@ -295,7 +299,7 @@ def main() -> None:
             """Print it and add it to the report at once: all of it takes hours."""
             print(told, flush=True)
             rows = {**told_before(args.out, setting), name: told}
-            lines = [*HEAD, *(rows[name] for name in order if name in rows)]
+            lines = [*HEAD, *(rows.pop(name) for name in order if name in rows), *rows.values()]
             write(args.out, {**setting, "deployments": "\n".join(lines)})
 
         for deployment in listed:
@@ -306,7 +310,7 @@ def main() -> None:
                     backend.close()
                 tell(deployment.name, row(deployment.name, deployment.expected, found))
         if args.random_checkpoint:
-            tell(RANDOM, of_random(args.random_checkpoint, shop.work))
+            tell(random_name(args.random_checkpoint), of_random(args.random_checkpoint, shop.work))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ TOOLS = sorted(
     {
         tool
         for document in DOCUMENTS
-        for tool in re.findall(r"python ((?:-m )?(?:benchmarks|scripts|training)[\w./]+\w)", document.read_text())
+        for tool in re.findall(
+            r"python ((?:-m )?(?:benchmarks|scripts|training)[\w./]+\w)", document.read_text("utf-8")
+        )
     }
 )
 

@@ -55,7 +55,7 @@ def why_not_all(backend: Backend, unseen: Sequence[str]) -> Cause:
             )
         if isinstance(backend, OpenAIBackend | OllamaBackend):
             return (
-                "A server that is sent a clip's frames cuts them like pictures, which SmolVLM2 was not trained on.",
+                "Likely: the server cuts each frame of a clip like a picture, which SmolVLM2 was not trained on.",
                 "For clips, use the checkpoint with transformers, or its GGUF files as a llama.cpp backend of this app.",
             )
     return "This model may not be good at it.", "Try a larger model, or more frames, or fewer."
