@@ -19,7 +19,7 @@ from PIL import Image
 
 from smolvlm_core.backends import ollama
 from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
-from smolvlm_core.backends.ollama import OllamaBackend, context_for, messages, options
+from smolvlm_core.backends.ollama import OllamaBackend, context_for, geometry_of, messages, options
 from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, FrameRef, Message
@@ -167,14 +167,16 @@ def test_messages_keep_pictures_where_they_stand() -> None:
 
 def test_the_context_holds_every_picture_as_ollama_counts() -> None:
     settings = GenerationSettings(max_new_tokens=100)
-    assert context_for(prompt("red"), settings, 8192) == 4096
+    cut = geometry_of("smolvlm2:2.2b")
+    assert context_for(prompt("red"), settings, 8192, cut) == 4096
+    assert geometry_of("SmolVLM2-500M").tile == 512 and geometry_of("other") == cut
     many = build_prompt(
         [Message("user", "?", tuple(Attachment("image", f"{i}", "x", "image/png", 9, 9) for i in range(8)))],
         PICTURES.get,
     )
-    assert context_for(many, settings, 0) == 7168 >= 8 * 768 + 100
+    assert context_for(many, settings, 0, cut) == 12288 >= 8 * 17 * 81 + 100  # 16 tiles and an overview each
     with pytest.raises(ContextTooSmall, match="leave out pictures"):
-        context_for(many, settings, 4096)
+        context_for(many, settings, 8192, cut)
 
 
 def test_ollamas_own_defaults_are_off() -> None:
@@ -214,7 +216,7 @@ def test_a_wrong_template_is_told(server: FakeOllama) -> None:
     backend = OllamaBackend("smolvlm2", server.url)
     server.chatml = True
     found = check(backend, seed=1, subjects=("shapes",))
-    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Modelfile" in found.mend
+    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Mended" in found.mend
 
 
 def test_a_cancel_hangs_up(server: FakeOllama) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from smolvlm_core.prompt import Prompt
 
@@ -105,3 +105,26 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class SelfDescribed(Protocol):
+    """A backend that refuses pictures where a server's description of its model says that it takes none."""
+
+    def unbelieving(self) -> Self:
+        """The same, but it sends pictures whatever the description says: what is true, the answers tell."""
+        ...
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A backend with something to start before it can answer."""
+
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """Have it ready for a prompt: Progress, then Stats without figures. Raises LensError where it cannot be started."""
+        ...
+
+    @property
+    def load_seconds(self) -> float | None:
+        """What its start took, now or earlier; None where that is not known."""
+        ...

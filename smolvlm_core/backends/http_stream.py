@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from smolvlm_core.errors import BackendError, ContextTooSmall
+from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 600  # a long prompt on a slow machine; a server that is gone closes the connection at once
@@ -133,11 +133,19 @@ def _message(text: str) -> str:
     return str(message)[:300]
 
 
+NO_VISION_WORDS = (
+    "image input is not supported",
+    "not a multimodal",
+    "does not support image input",
+    "does not support images",
+    "at most 0 image",
+    "missing data required for image",
+)
 CONTEXT_WORDS = ("context size", "context length", "exceed_context_size", "maximum context")
 # What servers say → what to do about it. The words are llama-server's (b11434), vLLM's and Ollama's.
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        ("image input is not supported", "not a multimodal", "does not support image"),
+        NO_VISION_WORDS,
         "It serves the model without its vision projector: start it with one (llama-server: --mmproj FILE).",
     ),
     (
@@ -154,7 +162,7 @@ def worded(message: str) -> BackendError:
     lower = message.lower()
     for words, hint in _HINTS[:-1]:
         if any(word in lower for word in words):
-            kind = ContextTooSmall if words is CONTEXT_WORDS else BackendError
+            kind = {NO_VISION_WORDS: NoVision, CONTEXT_WORDS: ContextTooSmall}.get(words, BackendError)
             return kind(f"The server refused: {message.rstrip('.')}.", hint)
     words, hint = _HINTS[-1]
     known = all(word in lower for word in words)

@@ -6,19 +6,23 @@ where each stands (ollama/server/prompt.go, 2026), so that frames keep their pla
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 import threading
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import httpx
 
+from smolvlm_core import catalog
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress
 from smolvlm_core.backends.http_stream import Connection, hang_up_on
+from smolvlm_core.backends.http_stream import worded as http_worded
 from smolvlm_core.backends.openai_api import Tally, picture_bytes
-from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision, PromptError
-from smolvlm_core.prompt import Prompt, estimate_tokens
-from smolvlm_core.prompt import VisionGeometry as Geometry
+from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, NoVision, PromptError
+from smolvlm_core.prompt import Prompt, VisionGeometry, estimate_tokens
 from smolvlm_core.template import IMAGE
 
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -36,11 +40,21 @@ class OllamaBackend:
         self.model, self.url = model, url.rstrip("/").removesuffix("/v1")
         self.name = name or f"{model} · Ollama"
         self.revision = model
+        self.load_seconds: float | None = None  # Ollama tells it with an answer only
+        self._believes = True
+        self._context = LEAST_CONTEXT  # a smaller one than before would have Ollama load the model again
+
+    def unbelieving(self) -> Self:
+        """See `SelfDescribed`."""
+        other = copy.copy(self)
+        other._believes = False
+        return other
 
     def capabilities(self) -> Capabilities:
         """Read from the server. Raises BackendError where it is not there or has no such model."""
-        shown = self._show()
-        sees = "vision" in (shown.capabilities or [])
+        shown = self.show()
+        told = shown.capabilities  # an older Ollama tells nothing
+        sees = not self._believes or told is None or "vision" in told
         return Capabilities(sees, sees, True, _context_of(shown.modelinfo or {}))
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
@@ -51,8 +65,17 @@ class OllamaBackend:
                 f"Ollama says that {self.model} has no vision: it was imported without its projector.",
                 "Import it again with two FROM lines, the text model's and the projector's: see docs/ollama.md.",
             )
-        context = context_for(prompt, settings, known.context_tokens)
+        context = self._context_for(prompt, settings, known.context_tokens)
         return self._stream(prompt, settings, context, cancel)
+
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Startable`: a chat without messages has Ollama load the model (its API's documentation, "Load a model")."""
+        context = self._context_for(prompt, settings, self.capabilities().context_tokens)
+        return self._stream(Prompt((), ()), settings, context, cancel)
+
+    def _context_for(self, prompt: Prompt, settings: GenerationSettings, most: int) -> int:
+        self._context = max(self._context, context_for(prompt, settings, most, geometry_of(self.model)))
+        return min(self._context, most) if most else self._context
 
     def close(self) -> None:
         pass
@@ -82,9 +105,7 @@ class OllamaBackend:
         connection: Connection,
         cancel: threading.Event,
     ) -> Iterator[Delta]:
-        import ollama
-
-        try:
+        with _worded(self.url, self.model, cancel):
             parts = self._client(connection).chat(
                 self.model, messages(prompt), stream=True, options=options(settings, context)
             )
@@ -95,17 +116,11 @@ class OllamaBackend:
                     yield from tally.said(text)
                 if part.done:
                     count(part, tally)
-        except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
-            if not cancel.is_set():
-                raise worded(error, self.url, self.model) from error
 
-    def _show(self) -> Any:
-        import ollama
-
-        try:
+    def show(self) -> Any:
+        """What Ollama tells of the model (ollama.ShowResponse). Raises BackendError."""
+        with _worded(self.url, self.model):
             return self._client().show(self.model)
-        except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
-            raise worded(error, self.url, self.model) from error
 
     def _client(self, connection: Connection | None = None) -> Any:
         import ollama
@@ -115,17 +130,16 @@ class OllamaBackend:
                 request.extensions["trace"] = connection.noticed
 
         timeout = httpx.Timeout(SILENCE_SECONDS if connection else 10, connect=10)
-        return ollama.Client(self.url, timeout=timeout, event_hooks={"request": [watch]}, trust_env=False)
+        with _worded(self.url, self.model):
+            return ollama.Client(self.url, timeout=timeout, event_hooks={"request": [watch]}, trust_env=False)
 
 
 def models(url: str = DEFAULT_URL) -> list[str]:
     """Names of what the server has. Raises BackendError."""
     import ollama
 
-    try:
+    with _worded(url, ""):
         found = ollama.Client(url, timeout=5, trust_env=False).list()
-    except (ollama.ResponseError, httpx.TransportError, ConnectionError) as error:
-        raise worded(error, url, "") from error
     return [m.model for m in found.models if m.model]
 
 
@@ -159,14 +173,24 @@ def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]
     }
 
 
-def context_for(prompt: Prompt, settings: GenerationSettings, most: int) -> int:
-    """A context that holds the prompt by Ollama's count and an answer. Raises ContextTooSmall where the model's does not."""
-    _, text = estimate_tokens(prompt, Geometry(1, 1, 1))
-    needed = text + len(prompt.slots) * COUNTED_PER_PICTURE + settings.max_new_tokens
+def geometry_of(model: str) -> VisionGeometry:
+    """How a model of that name cuts pictures: as the SmolVLM2 of that size; of no known size, as the one that takes most."""
+    sizes = {spec.key.split("-")[1].lower(): spec.geometry for spec in catalog.PUBLISHED}
+    return next((cut for size, cut in sizes.items() if size in model.lower()), catalog.PUBLISHED[0].geometry)
+
+
+def context_for(prompt: Prompt, settings: GenerationSettings, most: int, geometry: VisionGeometry) -> int:
+    """A context that holds the prompt and an answer: by Ollama's count of a picture, and by what pictures take, frames
+    too, which are cut like pictures there. Raises ContextTooSmall where the model's does not."""
+    taken = sum(estimate_tokens(Prompt(prompt.turns, ()), geometry))
+    for slot in prompt.slots:
+        tokens, marks = estimate_tokens(Prompt((), (replace(slot, tiled=True),)), geometry)
+        taken += max(COUNTED_PER_PICTURE, tokens + marks)
+    needed = taken + settings.max_new_tokens
     if most and needed > most:
         raise ContextTooSmall(
-            f"The conversation takes {needed} tokens as Ollama counts ({COUNTED_PER_PICTURE} for each of "
-            f"{len(prompt.slots)} pictures); the model has room for {most}. Ollama would leave out pictures without a word.",
+            f"The conversation takes up to {needed} tokens with its {len(prompt.slots)} pictures and the answer; the model has "
+            f"room for {most}. Ollama would leave out pictures without a word.",
             "Show fewer pictures or frames, or start a new conversation.",
         )
     wanted = max(LEAST_CONTEXT, math.ceil(needed / STEP) * STEP)
@@ -184,9 +208,34 @@ def count(part: Any, tally: Tally) -> None:
         tally.timings = {"predicted_per_second": part.eval_count / (part.eval_duration / 1e9)}
 
 
-def worded(error: Exception, url: str, model: str) -> BackendError:
+@contextlib.contextmanager
+def _worded(url: str, model: str, cancel: threading.Event | None = None) -> Iterator[None]:
+    """Raises BackendError for what goes wrong between the client and the server; once cancelled, nothing."""
+    import ollama
+
+    try:
+        yield
+    except (
+        ollama.ResponseError,
+        httpx.TransportError,
+        httpx.InvalidURL,
+        ConnectionError,
+        ValueError,
+        TypeError,
+    ) as error:
+        if cancel is None or not cancel.is_set():
+            raise worded(error, url, model) from error
+
+
+def worded(error: Exception, url: str, model: str) -> LensError:
     """Ollama's errors in words a user can act on."""
     text = str(getattr(error, "error", "") or error).strip()
+    if isinstance(
+        error, ValueError | TypeError | httpx.InvalidURL
+    ):  # an address or an answer that the client cannot read
+        return BackendError(
+            f"What answers at {url} is not Ollama.", f"Correct the address: Ollama's own is {DEFAULT_URL}."
+        )
     if isinstance(error, httpx.TransportError | ConnectionError):
         return BackendError(f"Ollama does not answer at {url}.", "Start it (`ollama serve`), or correct the address.")
     if getattr(error, "status_code", 0) == 404 or "not found" in text:
@@ -197,7 +246,7 @@ def worded(error: Exception, url: str, model: str) -> BackendError:
         return BackendError(
             f"Ollama: {text}", "Choose a smaller model, or show fewer pictures: the context grows with them."
         )
-    return BackendError(f"Ollama refused: {text}", "Its own log may say more.")
+    return http_worded(text)
 
 
 def _context_of(info: dict[str, Any]) -> int:

@@ -7,12 +7,13 @@ what its model sees is the server's doing, which is what the vision check is for
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from PIL import Image
@@ -33,6 +34,13 @@ class OpenAIBackend:
     def __init__(self, url: str, model: str = "", api_key: str = "", name: str = "") -> None:
         self.url, self.model, self.api_key = normal_url(url), model, api_key
         self.name = name or f"{model or 'model'} · {self.url.split('//', 1)[-1].removesuffix('/v1')}"
+        self._believes = True
+
+    def unbelieving(self) -> Self:
+        """See `SelfDescribed`. What llama-server says of itself (/props) is believed: it does refuse pictures then."""
+        other = copy.copy(self)
+        other._believes = False
+        return other
 
     @property
     def revision(self) -> str:
@@ -49,7 +57,7 @@ class OpenAIBackend:
             BackendError: it cannot be reached, refuses the key, or has no such model.
         """
         told = self._told()
-        vision = sees_by_its_own_word(told, self._props())
+        vision = sees_by_its_own_word(told if self._believes else {}, self._props())
         return Capabilities(vision is not False, vision is not False, True, context_of(told) or DEFAULT_CONTEXT)
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:

@@ -181,19 +181,15 @@ def _asked(backend: OpenAIBackend, what: str, body: dict[str, Any]) -> dict[str,
 
 
 def _of_ollama(backend: OllamaBackend) -> Iterator[Cause]:
-    try:
-        asked = httpx.post(
-            f"{backend.url}/api/show", json={"model": backend.model}, timeout=10, trust_env=False, verify=certificates()
-        )
-        shown = asked.json()
-    except (httpx.HTTPError, ValueError):
-        return
-    if not isinstance(shown, dict):
-        return
-    again = f"`python -m smolvlm_core lint TEXT.gguf --write-modelfile Modelfile && ollama create {backend.model} -f Modelfile`"
+    shown = backend.show()
+    again = (
+        f"`python -m smolvlm_core lint TEXT.gguf --write-modelfile Mended && ollama create {backend.model} -f Mended`"
+    )
+    if shown.capabilities is not None and "vision" not in shown.capabilities:
+        yield "Ollama lists no vision: the model was imported without its projector.", again
     if "smolvlm" in backend.model.lower():  # others have templates of their own
-        for finding in ollama_template_findings(str(shown.get("template", ""))):
+        for finding in ollama_template_findings(shown.template or ""):
             yield f"{finding.what}.", again
-    kind = (shown.get("details") or {}).get("quantization_level")
+    kind = shown.details.quantization_level if shown.details else None
     if kind in HEAVY:
         yield _heavy(f"the model ({kind})")

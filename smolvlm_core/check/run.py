@@ -8,24 +8,26 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from PIL import Image
 
-from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
+from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, SelfDescribed, Stats
 from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
 from smolvlm_core.check.causes import likely_cause, reads, why_not_all
 from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, likelier_of_the_worse, standing
-from smolvlm_core.errors import ContextTooSmall, LensError, NoVision
+from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.prompt import build_prompt
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]
 CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank one", "another's")
 # Canaries that are also asked without their picture.
 CONTROLLED: dict[Subject, int] = {"shapes": 4, "text": 2, "clips": 2}
-MOST_QUESTIONS: dict[Subject, int] = {"shapes": 80, "text": 40, "clips": 40}
+# Of each subject: with fewer, more than one in 1,000 guessers would still be undecided and look degraded (computed exactly in
+# tests/test_check.py).
+MOST_QUESTIONS = 120
 TOLD: dict[Subject, str] = {
     "shapes": "pictures of shapes",
     "text": "digits and words",
@@ -59,7 +61,8 @@ class Found:
 class Verdict:
     """Over all subjects that were asked: what shapes say, or "degraded" where another is worse.
 
-    `confidence` and `chance` are of the subject that decided; where all are seen, of the least certain.
+    `confidence` and `chance` are of the subject that decided; where all are seen, of the least certain. `metadata`: what
+    the backend says of itself; told, not believed.
     """
 
     verdict: Literal["sees", "degraded", "blind", "unchecked"]
@@ -70,6 +73,7 @@ class Verdict:
     seconds: float = 0.0
     cause: str = ""
     mend: str = ""
+    metadata: dict[str, object] = field(default_factory=dict)
 
     def accuracy(self, condition: Condition, subject: Subject | None = None) -> tuple[int, int]:
         """(right, asked), of one subject or of all."""
@@ -95,7 +99,8 @@ def check(
 
 class _Check:
     def __init__(self, backend: Backend, report: Report, cancel: threading.Event, seed: int | None) -> None:
-        self.backend, self.report, self.cancel = backend, report, cancel
+        self.given, self.report, self.cancel = backend, report, cancel
+        self.backend = backend.unbelieving() if isinstance(backend, SelfDescribed) else backend
         self.rng = random.Random(seed)
         self.found = Verdict("unchecked")
         self.not_asked: LensError | None = None
@@ -103,6 +108,7 @@ class _Check:
     def run(self, subjects: Sequence[Subject] | None) -> Verdict:
         began = time.perf_counter()
         try:
+            self.found.metadata = asdict(self.given.capabilities())
             self._ask_until_plain("shapes")
             if self._sees("shapes"):
                 self._ask_about_the_others(subjects)
@@ -133,7 +139,7 @@ class _Check:
         outcomes: list[tuple[bool, int]] = []
         before: Canary | None = None
         said: Standing | None = None
-        while said is None and len(outcomes) < MOST_QUESTIONS[subject]:
+        while said is None and len(outcomes) < MOST_QUESTIONS:
             canary = draw_canary(self.rng, subject)
             outcomes.append((self._ask(canary, "its picture", canary.pictures), len(canary.options)))
             if len(outcomes) <= CONTROLLED[subject]:
@@ -167,7 +173,7 @@ class _Check:
                 tokens = event.prompt_tokens
         if self.cancel.is_set():
             return False  # half an answer is none
-        right = chosen(answer, canary.options) == canary.right
+        right = chosen(_after_thoughts(answer), canary.options) == canary.right
         self.found.asked.append(Asked(condition, canary, answer.strip(), right, tokens))
         return right
 
@@ -188,8 +194,7 @@ class _Check:
             cause, found.mend = why_not_all(self.backend, unseen)
             found.cause = f"It sees shapes, but not reliably {' and '.join(TOLD[s] for s in unseen)}. {cause}"
         if self.not_asked is not None:
-            if isinstance(self.not_asked, ContextTooSmall):
-                found.verdict = "degraded"
+            found.verdict = "degraded"
             found.cause = f"{found.cause} Not all could be asked: {Exception.__str__(self.not_asked)}".strip()
             found.mend = found.mend or self.not_asked.hint
 
@@ -220,8 +225,13 @@ class _Check:
         self.found.cause, self.found.mend = Exception.__str__(error), error.hint
 
 
+def _after_thoughts(answer: str) -> str:
+    """What a model that thinks aloud says in the end: its thoughts name every option."""
+    return answer.rpartition("</think>")[2]
+
+
 def _says_nothing(answer: str) -> bool:
-    return not answer or ("<think>" in answer and "</think>" not in answer)
+    return not _after_thoughts(answer).strip() or ("<think>" in answer and "</think>" not in answer)
 
 
 def _attached(canary: Canary, pictures: tuple[Image.Image, ...]) -> tuple[Attachment, ...]:
