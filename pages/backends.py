@@ -87,7 +87,7 @@ def begin_conversion() -> None:
         findings = verify_pair(made.texts[0].path, made.projector.path, folder, made.spec)
         entries = [registry.remember(registry.gguf_entry(t.path, made.projector.path)) for t in made.texts]
         for entry in entries:
-            checks.begin(registry.of_entry(entry).backend)
+            checks.begin(registry.of_entry(entry).backend, close=True)
         wrong = tuple(f.what for f in findings if not f.ok)
         return backend_rows.Converted(tuple(entry.title for entry in entries), (*wrong, *made.told))
 

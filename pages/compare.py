@@ -1,14 +1,18 @@
 """The same pictures and questions to several backends, side by side."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from smolvlm_core import catalog
+from smolvlm_core import compare as comparing
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend, GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.compare import MOST_COLUMNS, Comparison
+from smolvlm_core.check import verdicts
+from smolvlm_core.compare import MOST_COLUMNS, Comparison, Unavailable
 from smolvlm_core.errors import LensError
-from ui import backend_list, compare_columns, compare_input, state
+from ui import backend_list, checks, compare_columns, compare_input, state
 
 st.set_page_config(layout="wide")
 state.prepare()
@@ -22,6 +26,7 @@ state.show_notices()
 def choices() -> dict[str, tuple[str, str]]:
     """What is shown → (key, precision)."""
     known = [spec for spec in catalog.models() if catalog.is_cached(spec)]
+    known += [catalog.from_folder(Path(name)) for name in st.session_state["folders"] if Path(name).is_dir()]
     out = {}
     for spec in known:
         for dtype, told in (("bfloat16", "bf16"), ("float32", "fp32")):
@@ -32,36 +37,58 @@ def choices() -> dict[str, tuple[str, str]]:
     return out
 
 
-def made(name: str, key: str, dtype: str) -> tuple[str, Backend]:
-    backend = registry.choose(key).backend
+def made(name: str) -> Backend:
+    """One that cannot be had is told in its column."""
+    key, dtype = known[name]
+    try:
+        backend = registry.choose(key).backend
+    except LensError as error:
+        return Unavailable(name, error)
     if isinstance(backend, TransformersBackend):
         backend = TransformersBackend(backend.spec, dtype)  # type: ignore[arg-type]
-    return name, backend
+    return backend
+
+
+def with_verdict(name: str) -> str:
+    kept = verdicts.last(made(name))
+    return f"{name} · {kept.verdict if kept else 'never checked'}"
+
+
+def running() -> Comparison | None:
+    """This session's; after the page was loaded anew, the one that its address names."""
+    key = st.session_state["comparison"] or st.query_params.get("comparison")
+    st.session_state["comparison"] = key
+    found = comparing.find(key) if key else None
+    if found is not None and key:
+        st.query_params["comparison"] = key
+    return found
 
 
 known = choices()
+if not set(st.session_state["compare_backends"]) <= set(known) or not st.session_state["compare_backends"]:
+    st.session_state["compare_backends"] = list(known)[:2]
 picked = st.multiselect(
-    "Backends", list(known), default=list(known)[:2], max_selections=MOST_COLUMNS, key="compare_backends"
+    "Backends", list(known), max_selections=MOST_COLUMNS, key="compare_backends", format_func=with_verdict
 )
 shown = compare_input.draw()
 text = st.text_area(
     "Questions, one a line", key="compare_questions", placeholder="What color is the circle?", height=90
 )
 blind = st.toggle("Hide the names until I have voted", key="compare_blind")
-running: Comparison | None = st.session_state["comparison"]
+comparison = running()
 
 
 def begin() -> None:
     questions = [line.strip() for line in text.splitlines() if line.strip()]
     try:
         asked = [(question, shown.prompt(question)) for question in questions]
-        backends = [made(name, *known[name]) for name in picked]
-        st.session_state["comparison"] = Comparison(backends, asked, GenerationSettings())
+        begun = Comparison([(name, made(name)) for name in picked], asked, GenerationSettings(), blind=blind)
+        st.session_state["comparison"] = comparing.keep_running(begun)
     except LensError as error:
         state.notify(error)
 
 
-busy = running is not None and not running.done
+busy = comparison is not None and not comparison.done
 if st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=busy):
     begin()
     st.rerun()
@@ -69,12 +96,17 @@ if st.button("Compare", type="primary", icon=":material/compare_arrows:", disabl
 
 @st.fragment(run_every=0.4 if busy else None)
 def columns() -> None:
-    comparison: Comparison | None = st.session_state["comparison"]
     if comparison is None:
         return
-    compare_columns.draw(comparison, blind)
+    compare_columns.draw(comparison)
     if busy and comparison.done:
+        for column in comparison.columns:
+            if column.state == "done":
+                checks.begin_on_first_use(column.backend)
         st.rerun()
 
 
+if comparison is not None and comparison.prompts[0].slots != shown.prompt("").slots:
+    compare_columns.draw_pictures(comparison)
 columns()
+compare_columns.draw_votes()

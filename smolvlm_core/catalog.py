@@ -116,8 +116,8 @@ def from_folder(folder: Path) -> ModelSpec:
         ModelError: a file is missing or is not what it should be, and which.
     """
     folder = folder.resolve()
-    config = _read(folder, "config.json")
-    preprocessor = _read(folder, "preprocessor_config.json")
+    config = read_json(folder, "config.json")
+    preprocessor = read_json(folder, "preprocessor_config.json")
     if config.get("model_type") not in ("smolvlm", "idefics3"):
         raise ModelError(
             f"{folder} holds a {config.get('model_type')!r} model.",
@@ -159,7 +159,8 @@ def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any],
     )
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a checkpoint. Raises ModelError where it is missing or damaged."""
     try:
         value = json.loads((folder / name).read_text())
     except FileNotFoundError:

@@ -21,12 +21,14 @@ from smolvlm_core.backends.openai_api import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.check import Verdict, verdicts
-from smolvlm_core.compare import Comparison, device_of, marked, votes
+from smolvlm_core.compare import Comparison, Unavailable, find, keep_running, marked
 from smolvlm_core.compare_report import to_html, to_json, to_markdown
 from smolvlm_core.errors import LensError
 from smolvlm_core.gguf_file import read_gguf, spec_of
 from smolvlm_core.prompt import Prompt, build_prompt
 from smolvlm_core.servers import ServerOptions
+from smolvlm_core.turns import device_of, turn
+from smolvlm_core.votes import tally, votes
 from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
 
@@ -94,12 +96,84 @@ def test_one_that_fails_does_not_hold_up_the_others() -> None:
     assert found.columns[1].replies[0].text == "Red."
 
 
+def test_one_that_cannot_be_had_says_so_in_its_column() -> None:
+    lost = Unavailable("lost", LensError("There is no file x.gguf.", "Add it again."))
+    found = Comparison([("lost", lost), ("bf16", BF16)], [COLOR, SHAPE], GenerationSettings())
+    found.wait(60)
+    assert [c.state for c in found.columns] == ["failed", "done"]
+    assert "no file x.gguf" in found.columns[0].replies[0].error and found.reference(0) is found.columns[1]
+
+
+def test_one_that_refuses_every_question_has_failed() -> None:
+    class Refuses(Slow):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            if prompt.slots:
+                raise LensError("No vision.")
+            return super().generate(prompt, settings, cancel)
+
+    found = Comparison([("no", Refuses()), ("bf16", BF16)], [COLOR, SHAPE], GenerationSettings())
+    found.wait(60)
+    assert found.columns[0].state == "failed" and [r.ended for r in found.columns[0].replies] == [True, True]
+
+
+def test_an_answer_that_is_not_whole_says_so_everywhere() -> None:
+    found = Comparison([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings(max_new_tokens=2))
+    found.wait(60)
+    reply = found.columns[0].replies[0]
+    assert reply.text and reply.how_it_ended.startswith("Cut after 2 tokens")
+    reply.error = "The server ended."
+    for report in (to_html(found), to_markdown(found)):
+        assert reply.how_it_ended in report and reply.error in report and reply.text in report
+
+
+def test_two_comparisons_take_turns_and_can_be_found_again() -> None:
+    first = Comparison([("a", Slow(0.3)), ("b", Slow())], [COLOR], GenerationSettings())
+    second = Comparison([("c", Slow()), ("d", Slow())], [COLOR], GenerationSettings())
+    key = keep_running(second)
+    time.sleep(0.4)
+    assert second.columns[0].state == "waiting" and "Waiting for another" in second.columns[0].progress
+    second.wait(60)
+    ran = [span for c in (*first.columns, *second.columns) for span in c.backend.ran]  # type: ignore[attr-defined]
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(ran)))
+    assert find(key) is second and find("nothing") is None
+
+
+def test_a_turn_that_is_waited_for_can_be_given_up() -> None:
+    cancel = threading.Event()
+    with turn("a host", threading.Event(), lambda: None) as mine, turn("a host", cancel, cancel.set) as yours:
+        assert mine and not yours
+    with turn("a host", threading.Event(), lambda: None) as free:
+        assert free
+
+
+def test_who_votes_blind_cannot_tell_by_the_order() -> None:
+    orders = set()
+    for _ in range(12):
+        found = Comparison([(n, Slow()) for n in "abcd"], [COLOR], GenerationSettings(), blind=True)
+        found.stop()
+        orders.add(tuple(c.name for c in found.shown))
+        assert found.hides_names
+    assert len(orders) > 1
+
+
 def test_one_can_be_stopped() -> None:
     found = Comparison([("slow", Slow(30)), ("bf16", BF16)], [COLOR], GenerationSettings())
     time.sleep(0.2)
     found.stop(found.columns[0])
     found.wait(30)
     assert [c.state for c in found.columns] == ["stopped", "done"]
+
+
+@needs_llama_cpp
+def test_one_stopped_while_its_server_starts_has_not_failed(ggufs: Ggufs) -> None:
+    llama = ggufs.backend()
+    found = Comparison([("llama.cpp", llama), ("bf16", BF16)], [COLOR], GenerationSettings())
+    while not found.columns[0].progress:
+        time.sleep(0.01)
+    found.stop(found.columns[0])
+    found.wait(60)
+    assert [c.state for c in found.columns] == ["stopped", "done"] and not found.columns[0].replies[0].error
+    llama.close()
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -122,7 +196,18 @@ def test_votes_are_kept() -> None:
     found.wait(60)
     found.vote(0, found.columns[1])
     (kept,) = votes()
-    assert kept["preferred"] == "fp32" and kept["answers"] == {"bf16": "Red.", "fp32": "Red."}
+    assert kept["preferred"] == "fp32" and kept["answers"] == {"bf16": "Red.", "fp32": "Red."} and not kept["blind"]
+    assert tally([kept, kept]) == [("fp32", 2, 2), ("bf16", 0, 2)]
+
+
+def test_a_vote_that_cannot_be_kept_is_not_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = Comparison([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
+    found.wait(60)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SMOLVLM_LENS_DATA", str(tmp_path / "file"))
+    with pytest.raises(LensError, match="cannot be kept"):
+        found.vote(0, found.columns[0])
+    assert not found.voted
 
 
 @needs_llama_cpp

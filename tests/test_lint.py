@@ -87,12 +87,37 @@ def test_a_text_model_alone_and_a_wrong_projector(pair: tuple[Path, Path], tmp_p
         ("FROM {text}\nFROM {projector}\nPARAMETER stop <|im_end|>", 3, "The stop is '<|im_end|>'"),
         ('FROM {text}\n\n# a comment\nTEMPLATE """<|im_start|>user\n{{ .Prompt }}<|im_end|>\n"""', 4, "ChatML"),
         ("FROM {text}\nFROM {projector}", None, "num_ctx is not set"),
+        ('FROM "{text}"', 1, "One FROM line"),
+        ("FROM {text}\nFROM {text}", 2, "A second text model"),
     ],
 )
 def test_wrong_modelfiles(pair: tuple[Path, Path], tmp_path: Path, lines: str, line: int | None, match: str) -> None:
     path = tmp_path / "Modelfile"
     path.write_text(lines.replace("{text}", str(pair[0])).replace("{projector}", str(pair[1])))
     assert any(match in f.what and f.line == line for f in lint(path)), told(lint(path))
+
+
+def test_a_modelfile_is_held_against_its_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    data = pair[1].read_bytes()
+    (tmp_path / "mmproj.gguf").write_bytes(data.replace(b"smolvlm-shapes", b"another-model!"))
+    path = tmp_path / "Modelfile"
+    path.write_text(
+        f"FROM {pair[0]}\nFROM {tmp_path / 'mmproj.gguf'}\nPARAMETER stop <end_of_utterance>\nPARAMETER stop User:"
+    )
+    said = told(lint(path))
+    assert "warning 2 mmproj.gguf names another model" in said and "stop" not in said
+
+
+def test_a_checkpoint_that_stops_elsewhere_or_is_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(BUNDLED, folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "eos_token": "<|im_end|>"}))
+    assert "The stop token in tokenizer_config.json is <|im_end|>" in told(lint(folder))
+    path.write_text("{")
+    with pytest.raises(ModelError, match="tokenizer_config.json cannot be read"):
+        lint(folder)
 
 
 def test_what_is_none_of_these_is_refused(tmp_path: Path) -> None:

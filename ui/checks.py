@@ -10,9 +10,8 @@ import streamlit as st
 from smolvlm_core import jobs
 from smolvlm_core.answering import Answer
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.backends.llama_cpp import LlamaCppBackend
-from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import Verdict, check, verdicts
+from smolvlm_core.turns import HERE, device_of, turn
 from ui.frames import escape
 
 
@@ -20,21 +19,19 @@ def job_of(backend: Backend) -> jobs.Job | None:
     return jobs.find(_name(backend))
 
 
-def begin(backend: Backend) -> None:
-    """A whole check, for who asked for one."""
-    _begin(backend, None, short=False)
+def begin(backend: Backend, *, close: bool = False) -> None:
+    """A whole check, for who asked for one. `close`: what it has to start is stopped afterwards."""
+    _begin(backend, None, short=False, close=close)
 
 
-def begin_on_first_use(backend: Backend, answer: Answer) -> None:
-    """Of a backend on this machine that was never checked: on pictures only, once it has given an answer.
+def begin_on_first_use(backend: Backend, answer: Answer | None = None) -> None:
+    """Of a backend on this machine that was never checked: on pictures only, once it has given its answer.
     `SMOLVLM_LENS_CHECK=off` keeps such checks from being made; a server elsewhere, which may cost money, is not asked."""
     if os.environ.get("SMOLVLM_LENS_CHECK", "") == "off":
         return
     if (job := job_of(backend)) is not None and not (job.done and job.problem is None and not job.result.asked):
         return  # it goes on, or was tried
-    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
-        return
-    if verdicts.last(backend) is None:
+    if device_of(backend) == HERE and verdicts.is_due(backend):
         _begin(backend, answer, short=True)
 
 
@@ -51,14 +48,19 @@ def _name(backend: Backend) -> str:
     return f"check {verdicts.identity(backend)}"
 
 
-def _begin(backend: Backend, after: Answer | None, *, short: bool) -> None:
+def _begin(backend: Backend, after: Answer | None, *, short: bool, close: bool = False) -> None:
     def work(report: jobs.Report, cancel: threading.Event) -> Verdict:
         if after is not None:
             report("Waiting for the answer", None)
             after.wait()
             if not after.is_whole:
                 return Verdict("unchecked")
-        found = check(backend, lambda done, text: report(text, None), cancel, subjects=("shapes",) if short else None)
+        with turn(device_of(backend), cancel, lambda: report("Waiting for another check or comparison", None)) as mine:
+            if not mine:
+                return Verdict("unchecked")
+            found = check(backend, lambda _, text: report(text, None), cancel, subjects=("shapes",) if short else None)
+            if close:
+                backend.close()
         verdicts.keep(backend, found)
         return found
 

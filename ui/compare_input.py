@@ -57,7 +57,7 @@ def draw() -> Shown:
         )
         gallery.draw_images(lambda path: _take([(path.read_bytes(), path.name)]))
     with clip:
-        st.slider("Frames, evenly spaced", 1, MOST_FRAMES, 8, key="compare_count", on_change=_sample_again)
+        st.slider("Frames, evenly spaced", 1, MOST_FRAMES, key="compare_count", on_change=_sample_again)
         st.file_uploader(
             "Choose a clip",
             type=list(VIDEO_EXTENSIONS),
@@ -85,9 +85,12 @@ def _take_pictures() -> None:
 
 def _take(files: list[tuple[bytes, str]]) -> None:
     """Add pictures to those held; they take the place of a clip."""
+    if not files:
+        return
     before: Shown = st.session_state["compare_shown"] or Shown()
     kept = [a for a in before.attachments if a.kind == "image"]
     held = {a.sha256: (before.pictures or {})[a.sha256] for a in kept}
+    was = len(kept)
     for data, name in files:
         try:
             opened = media.open_image(data, name)
@@ -98,7 +101,8 @@ def _take(files: list[tuple[bytes, str]]) -> None:
             held[opened.sha256] = opened.image
             size = (opened.width, opened.height)
             kept.append(Attachment("image", opened.sha256, name, opened.mime, *size, notes=opened.notes))
-    st.session_state["compare_shown"], st.session_state["compare_bytes"] = Shown(tuple(kept), held), None
+    if len(kept) > was:  # else a clip would go for nothing
+        st.session_state["compare_shown"], st.session_state["compare_bytes"] = Shown(tuple(kept), held), None
 
 
 def _take_upload() -> None:

@@ -34,7 +34,7 @@ _DEFAULTS: dict[str, object] = {
     "compare_bytes": None,
     "compare_round": 0,
 }
-# Widgets of the sidebar: set again on every run, since Streamlit forgets a widget's value when another page is opened.
+# Widgets: set again on every run, since Streamlit forgets a widget's value when another page is opened.
 _KEPT: dict[str, object] = {
     "model": None,
     "max_new_tokens": 256,
@@ -44,6 +44,10 @@ _KEPT: dict[str, object] = {
     "repetition_penalty": 1.0,
     "system_prompt": "",
     "dtype": "bfloat16",
+    "compare_backends": (),
+    "compare_questions": "",
+    "compare_blind": False,
+    "compare_count": 8,
 }
 
 

@@ -196,7 +196,8 @@ def figures(answer: Message) -> str:
     if stats.get("tokens_per_second"):
         parts.append(f"{stats['tokens_per_second']:.0f} tokens/s")
     if stats:
-        parts.append(f"{stats['image_tokens']} image + {stats['prompt_tokens'] - stats['image_tokens']} text tokens")
+        images, all_tokens = stats["image_tokens"], stats["prompt_tokens"]
+        parts.append(f"{images} image + {all_tokens - images} text tokens" if images else f"{all_tokens} prompt tokens")
         parts.append(f"{stats['new_tokens']} new")
     return " · ".join(parts)
 
@@ -221,7 +222,7 @@ def _given(store: Store, question: Message, answer: Message, messages: list[Mess
     lines = [
         f"{len(prompt.slots)} pictures: each `<image>` stands for one, in order. {reused} prompt tokens came from the cache of the turn before.",
         f"Settings: {escape(', '.join(f'{name} {value}' for name, value in told.items()))}.",
-        f"Peak memory {memory:,.0f} MiB. Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
+        f"Peak of {stats.get('memory_of') or 'memory'} {memory:,.0f} MiB. Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
     ]
     st.caption("  \n".join(lines))
 

@@ -67,7 +67,9 @@ class Delta:
 
 @dataclass(frozen=True)
 class Stats:
-    """What one answer took. `reused_tokens` of the prompt were still in the key-value cache of the turn before."""
+    """What one answer took. `reused_tokens` of the prompt were still in the key-value cache of the turn before.
+    `peak_memory_bytes` is all that `memory_of` held ("the app's RAM", say, its other models included); `weights_bytes` of it are
+    this model's, 0 where that is not known."""
 
     stop_reason: StopReason
     image_tokens: int = 0
@@ -79,6 +81,8 @@ class Stats:
     total_seconds: float = 0.0
     queued_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    memory_of: str = ""
+    weights_bytes: int = 0
     prompt_fingerprint: str = ""
 
 

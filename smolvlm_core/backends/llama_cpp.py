@@ -22,7 +22,7 @@ import httpx
 from smolvlm_core.backends.base import Capabilities, Event, GenerationSettings, Progress, StopReason
 from smolvlm_core.backends.http_stream import Cancelled, ServerGone, certificates, post_stream
 from smolvlm_core.backends.openai_api import Tally, authorization, no_vision, picture_bytes, reading
-from smolvlm_core.backends.queued import follow
+from smolvlm_core.backends.queued import Start, follow
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt import Prompt, Slot, VisionGeometry
@@ -65,26 +65,17 @@ class LlamaCppBackend:
             )
         return follow(lambda: self.handle, lambda handle: _Run(handle, prompt, settings, cancel), cancel)
 
-    def prepare(self, prompt: Prompt, cancel: threading.Event) -> float | None:
-        """Have the server that a prompt needs running. Seconds that its start took, None where it was running.
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Startable`: the server is started, or started anew where it cuts pictures another way."""
 
-        Raises:
-            LensError: it cannot be started.
-        """
-        handle = self.handle
-        before = handle.server
-        failures: list[LensError] = []
+        def start(handle: ServerHandle) -> Start:
+            return Start(lambda tell: handle.ensure_running(cut_for(prompt), cancel), cancel)
 
-        def work() -> None:
-            try:
-                handle.ensure_running(cut_for(prompt), cancel)
-            except LensError as error:
-                failures.append(error)
+        return follow(lambda: self.handle, start, cancel)
 
-        handle.worker.submit(work, cancel).finished.wait()
-        if failures:
-            raise failures[0]
-        return handle.load_seconds if handle.server is not before else None
+    @property
+    def load_seconds(self) -> float | None:
+        return self.handle.load_seconds or None
 
     def close(self) -> None:
         """Stop the server, once the answer that it may be making has ended."""
@@ -230,7 +221,7 @@ class _Run:
         if isinstance(failure, ServerGone) and server is not None and server.ends_within(3):
             failure = self._died(server, failure)
         memory = server.memory_bytes if server is not None else 0
-        stats = tally.stats(reason, queued_seconds=queued, peak_memory_bytes=memory)
+        stats = tally.stats(reason, queued_seconds=queued, peak_memory_bytes=memory, memory_of="llama-server's RAM")
         self.events.put(stats)
         if failure is not None:
             self.events.put(failure)
@@ -240,6 +231,7 @@ class _Run:
             raise Cancelled
         server = self.handle.ensure_running(cut_for(self.prompt), self.cancel)
         geometry = self.handle.spec.geometry
+        tally.image_tokens = geometry.image_tokens(self.prompt.slots)
         for event in complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally):
             self.events.put(event)
         return tally.reason
@@ -265,7 +257,8 @@ class _Run:
 
 
 class LlamaServerBackend:
-    """A llama-server running elsewhere, by its address. It was started by someone else: how it cuts pictures is its own."""
+    """A llama-server running elsewhere, by its address. It was started by someone else: how it cuts pictures is its own, and
+    how many tokens they take is not told."""
 
     def __init__(self, spec: ModelSpec, url: str, api_key: str = "", name: str = "") -> None:
         self.spec, self.url, self.api_key = spec, url.rstrip("/").removesuffix("/v1"), api_key
@@ -351,7 +344,6 @@ def complete(
     """Ask a llama-server and count in `tally`. Raises Cancelled, or BackendError."""
     yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
     mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
-    tally.image_tokens = geometry.image_tokens(prompt.slots)
     body = completion_request(prompt, settings, mark, geometry)
     headers = authorization(api_key)
     whole = False

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from smolvlm_core.backends.base import Event, Progress, Stats
-from smolvlm_core.errors import BackendError
+from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.worker import Job, Worker
+
+Report = Callable[[str, float | None], None]
 
 
 class Handle(Protocol):
@@ -37,6 +39,25 @@ class Run(Protocol):
     events: queue.SimpleQueue[Event | BaseException]
 
     def work(self) -> None: ...
+
+
+class Start:
+    """As a Run: a model or a server made ready, nothing answered. `start` is called on the worker's thread."""
+
+    def __init__(self, start: Callable[[Report], object], cancel: threading.Event) -> None:
+        self._start, self._cancel = start, cancel
+        self.asked = time.perf_counter()
+        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+
+    def work(self) -> None:
+        try:
+            self._start(lambda text, share: self.events.put(Progress(text, share)))
+        except LensError as error:
+            cancelled = self._cancel.is_set()
+            self.events.put(Stats("cancelled" if cancelled else "failed"))
+            self.events.put(error)
+        else:
+            self.events.put(Stats("end"))
 
 
 H = TypeVar("H", bound=Handle)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from smolvlm_core.paths import data_folder
 from smolvlm_core.servers.llama_server import ServerOptions, check_files
 
 Kind = Literal["gguf", "url", "ollama"]
+_changing = threading.Lock()  # the list is read, changed and written by several threads
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,13 @@ def added() -> tuple[Added, ...]:
 
 def remember(entry: Added) -> Added:
     """Keep an entry. One with the same key, or of the same text model, is replaced, and its server stopped."""
-    known = added()
-    same = [e for e in known if e.key == entry.key or (e.kind == "gguf" and e.text == entry.text)]
+    with _changing:
+        known = added()
+        same = [e for e in known if e.key == entry.key or (e.kind == "gguf" and e.text == entry.text)]
+        _write([*(e for e in known if e not in same), entry])
     for old in same:
         if old != entry and old.kind == "gguf":
             _stop(old)
-    _write([*(e for e in known if e not in same), entry])
     return entry
 
 
@@ -86,7 +89,8 @@ def _stop(entry: Added) -> None:
 
 
 def forget(key: str) -> None:
-    _write([e for e in added() if e.key != key])
+    with _changing:
+        _write([e for e in added() if e.key != key])
 
 
 def gguf_entry(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
 from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.backends.generation import sampling, stop_when, streamer
-from smolvlm_core.backends.queued import follow
+from smolvlm_core.backends.queued import Start, follow
 from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
 from smolvlm_core.loader import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
@@ -67,6 +67,15 @@ class TransformersBackend:
         self._refuse_if_too_long(prompt)
         return follow(lambda: self.handle, lambda handle: _Run(handle, prompt, settings, cancel), cancel)
 
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Startable`: the weights are loaded."""
+        return follow(lambda: self.handle, lambda handle: Start(handle.ensure_loaded, cancel), cancel)
+
+    @property
+    def load_seconds(self) -> float | None:
+        loaded = self.handle.loaded
+        return loaded.load_seconds if loaded else None
+
     def close(self) -> None:
         POOL.release(self.handle)
 
@@ -90,7 +99,8 @@ class _Run:
         self.asked = self.started = time.perf_counter()
         self.first_token: float | None = None
         self.encoded: EncodedPrompt | None = None
-        self.reused = self.new_tokens = self.peak_memory = 0
+        self.reused = self.new_tokens = self.peak_memory = self.weights_bytes = 0
+        self.memory_of = ""
 
     def work(self) -> None:
         self.started = time.perf_counter()
@@ -233,8 +243,10 @@ class _Run:
         import psutil
         import torch
 
-        used = torch.cuda.max_memory_allocated() if loaded.device == "cuda" else psutil.Process().memory_info().rss
+        on_gpu = loaded.device == "cuda"
+        used = torch.cuda.max_memory_allocated() if on_gpu else psutil.Process().memory_info().rss
         self.peak_memory = max(self.peak_memory, int(used))
+        self.memory_of, self.weights_bytes = "the app's GPU memory" if on_gpu else "the app's RAM", loaded.memory_bytes
 
     def _stats(self, reason: StopReason) -> Stats:
         now = time.perf_counter()
@@ -250,6 +262,8 @@ class _Run:
             total_seconds=now - self.asked,
             queued_seconds=self.started - self.asked,
             peak_memory_bytes=self.peak_memory,
+            memory_of=self.memory_of,
+            weights_bytes=self.weights_bytes,
             prompt_fingerprint=self.prompt.fingerprint,
         )
 

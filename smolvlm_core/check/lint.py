@@ -5,14 +5,13 @@ Each finding has its line, where there is one, and the mend. A clean bill is no 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from smolvlm_core.catalog import from_folder
+from smolvlm_core.catalog import from_folder, read_json
 from smolvlm_core.convert.verify import template_of
 from smolvlm_core.errors import LensError, ModelError
 from smolvlm_core.gguf_file import HEAVY, GgufFacts, find_projector, names_another_model, read_gguf, why_not_a_pair
@@ -29,6 +28,7 @@ OLLAMA_TEMPLATE = (
     "{{ end }}Assistant:"
 )
 NUM_CTX = 8192
+WRITE = "python -m smolvlm_core lint TEXT.gguf --write-modelfile TO"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _gguf(path: Path) -> list[Finding]:
 
 def text_model_findings(facts: GgufFacts) -> Iterator[Finding]:
     """What keeps a text model from its pictures, its template apart."""
-    again = "Convert the checkpoint again: `python -m smolvlm_core convert`."
+    again = "Convert the checkpoint again: `python -m smolvlm_core convert CHECKPOINT --out DIR`."
     if facts.missing_marks:
         marks = ", ".join(map(repr, facts.missing_marks))
         yield Finding("error", f"The vocabulary lacks {marks}: llama-server refuses every picture", again)
@@ -169,11 +169,7 @@ def _projector_beside(facts: GgufFacts) -> Iterator[Finding]:
     if found is not None:
         projector = read_gguf(found)
         if names_another_model(facts, projector):
-            yield Finding(
-                "warning",
-                f"{found.name} names another model ({projector.name!r}) than {facts.path.name} ({facts.name!r})",
-                "Take the projector that was converted with this model, or check it: `python -m smolvlm_core check`.",
-            )
+            yield _another_name(facts, projector)
         return
     others = sorted(p for p in facts.path.parent.glob("*.gguf") if "mmproj" in p.name.lower())
     if not others:
@@ -190,10 +186,19 @@ def _projector_beside(facts: GgufFacts) -> Iterator[Finding]:
         yield Finding("error", why, "Take the projector that was converted with this model.")
 
 
+def _another_name(text: GgufFacts, projector: GgufFacts) -> Finding:
+    return Finding(
+        "warning",
+        f"{projector.path.name} names another model ({projector.name!r}) than {text.path.name} ({text.name!r})",
+        f"Take the projector that was converted with this model, or check it: `python -m smolvlm_core check --backend {text.path}`.",
+    )
+
+
 def _checkpoint(folder: Path) -> list[Finding]:
     from_folder(folder)  # raises where it is none
     found = list(template_findings(template_of(folder)))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found += _stop_of_checkpoint(folder)
+    config = read_json(folder, "config.json")
     if not (config.get("text_config") or {}).get("architectures"):
         found.append(
             Finding(
@@ -203,6 +208,21 @@ def _checkpoint(folder: Path) -> list[Finding]:
             )
         )
     return found
+
+
+def _stop_of_checkpoint(folder: Path) -> Iterator[Finding]:
+    """The tokenizer's end of text, at which transformers' `generate` and the GGUF converter end an answer."""
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return
+    stop = read_json(folder, path.name).get("eos_token")
+    stop = stop.get("content") if isinstance(stop, dict) else stop
+    if stop != END_OF_UTTERANCE:
+        yield Finding(
+            "error",
+            f"The stop token in {path.name} is {stop or 'none'}, not {END_OF_UTTERANCE}",
+            f'Write "eos_token": "{END_OF_UTTERANCE}" there.',
+        )
 
 
 # --- Modelfiles ------------------------------------------------------------------------------------------------------
@@ -232,28 +252,35 @@ def _commands(text: str) -> Iterator[tuple[int, str, str]]:
                 value += f"\n{more}"
                 if '"""' in more:
                     break
-        yield number, name.upper(), value.strip().removeprefix('"""').removesuffix('"""')
+        value = value.strip()
+        quotes = next((q for q in ('"""', '"') if value.startswith(q)), None)
+        yield number, name.upper(), value.removeprefix(quotes).removesuffix(quotes) if quotes else value
 
 
 def _sources(path: Path, sources: list[tuple[int, str]]) -> Iterator[Finding]:
-    files = [(line, path.parent / value) for line, value in sources if value.endswith(".gguf")]
+    files = [(line, path.parent / Path(value).expanduser()) for line, value in sources if value.endswith(".gguf")]
+    second = "Add a second FROM line with the projector's file (mmproj-….gguf)."
     if len(sources) == 1 and files:
-        yield Finding(
-            "error",
-            "One FROM line: the text model alone. It will answer about pictures that it never saw",
-            "Add a second FROM line with the projector's file (mmproj-….gguf).",
-            files[0][0],
-        )
+        what = "One FROM line: the text model alone. It will answer about pictures that it never saw"
+        yield Finding("error", what, second, files[0][0])
     known: list[tuple[int, GgufFacts]] = []
     for line, file in files:
         try:
             known.append((line, read_gguf(file)))
         except ModelError as error:
             yield Finding("error", str(error), "Correct the path.", line)
-    texts = [f for _, f in known if f.kind == "text"]
+    texts = [(line, facts) for line, facts in known if facts.kind == "text"]
+    for line, _ in texts[1:]:
+        yield Finding("error", "A second text model: a model has one, and a projector", second, line)
+    for line, facts in texts[:1]:
+        yield from (replace(finding, line=line) for finding in text_model_findings(facts))
     for line, facts in known:
-        if facts.kind == "projector" and texts and (why := why_not_a_pair(texts[0], facts)):
+        if facts.kind != "projector" or not texts:
+            continue
+        if why := why_not_a_pair(texts[0][1], facts):
             yield Finding("error", why, "Take the projector that was converted with this model.", line)
+        elif names_another_model(texts[0][1], facts):
+            yield replace(_another_name(texts[0][1], facts), line=line)
 
 
 def _other_commands(commands: list[tuple[int, str, str]]) -> Iterator[Finding]:
@@ -267,8 +294,9 @@ def _other_commands(commands: list[tuple[int, str, str]]) -> Iterator[Finding]:
         elif name == "PARAMETER":
             key, _, given = value.partition(" ")
             parameters.setdefault(key, []).append((line, given.strip().strip('"')))
-    for line, stop in parameters.get("stop", []):
-        if stop != END_OF_UTTERANCE:
+    stops = parameters.get("stop", [])
+    if END_OF_UTTERANCE not in [stop for _, stop in stops]:
+        for line, stop in stops:
             yield Finding(
                 "error", f"The stop is {stop!r}, not {END_OF_UTTERANCE}", f"PARAMETER stop {END_OF_UTTERANCE}", line
             )
@@ -279,7 +307,7 @@ def _other_commands(commands: list[tuple[int, str, str]]) -> Iterator[Finding]:
             f"PARAMETER num_ctx {NUM_CTX}",
         )
     if not any(name == "TEMPLATE" for _, name, _ in commands):
-        mend = "Write one, or check it: `python -m smolvlm_core lint --write-modelfile`."
+        mend = f"Write one: `{WRITE}`."
         yield Finding("warning", "No TEMPLATE: Ollama guesses one from the GGUF's", mend)
 
 
@@ -291,7 +319,7 @@ def ollama_template_findings(template: str, line: int | None = None) -> Iterator
         yield Finding(
             "warning",
             f"The template is not the one that is known to be right: {difference(template, OLLAMA_TEMPLATE)}",
-            "`python -m smolvlm_core lint --write-modelfile` writes it.",
+            f"`{WRITE}` writes it.",
             line,
         )
 

@@ -86,13 +86,23 @@ def _keep(backend: Backend, verdict: Verdict) -> None:
 
 
 def last(backend: Backend) -> Kept | None:
-    """None where it was never checked, or has changed since; of a server, which may have changed, after a day."""
+    """None where it was never checked, or has changed since; of a server, which may have changed, "sees" holds for a day."""
+    kept = _kept(backend)
+    return None if kept is not None and kept.verdict == "sees" and is_due(backend) else kept
+
+
+def is_due(backend: Backend) -> bool:
+    """Never checked, or, of a server, not for a day."""
+    kept = _kept(backend)
+    is_server = not isinstance(backend, LlamaCppBackend | TransformersBackend)
+    return kept is None or (is_server and time.time() - kept.when >= SERVER_SECONDS)
+
+
+def _kept(backend: Backend) -> Kept | None:
     try:
-        kept = Kept(**_read()[identity(backend)])
+        return Kept(**_read()[identity(backend)])
     except (KeyError, TypeError):
         return None
-    is_here = isinstance(backend, LlamaCppBackend | TransformersBackend)
-    return kept if is_here or time.time() - kept.when < SERVER_SECONDS else None
 
 
 def _read() -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """`python -m smolvlm_core`: answers on stdout, everything else on stderr. Each command is a module beside this one.
 
-Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong arguments, 130 interrupted.
+Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong arguments, 130 interrupted; `check` has its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from smolvlm_core.cli import ask, check, convert, frames, lint, models, serve
-from smolvlm_core.cli.terminal import clear_line
+from smolvlm_core.cli.terminal import Parser, clear_line
 from smolvlm_core.errors import LensError
 
 
@@ -34,10 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips."
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (ask, frames, models, convert, serve, check, lint):
         command.add(commands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.terminal import clear_line, status
@@ -41,6 +42,7 @@ def add(commands: Any) -> None:
     check.add_argument("--seed", type=int, help="the same drawings again (default: fresh ones)")
     check.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for transformers")
     check.add_argument("--json", action="store_true", help="one JSON object: verdict, figures, every question asked")
+    check.wrong_arguments = EXIT_CODES["unchecked"]  # 2 would read as "degraded"
     check.set_defaults(run=_check)
 
 
@@ -54,18 +56,21 @@ def _subjects(text: str) -> tuple[str, ...]:
 def _check(args: argparse.Namespace) -> int:
     from smolvlm_core.backends.openai_api import OpenAIBackend
     from smolvlm_core.backends.registry import choose
-    from smolvlm_core.check import check
+    from smolvlm_core.check import check, verdicts
     from smolvlm_core.check.run import Verdict
     from smolvlm_core.errors import LensError
 
-    name = args.backend or args.url
+    by_url = args.url is not None
+    name = args.url if by_url else args.backend
     try:
-        backend = (
-            OpenAIBackend(args.url, args.model, args.key) if args.url else choose(args.backend, args.dtype).backend
-        )
+        backend = OpenAIBackend(args.url, args.model, args.key) if by_url else choose(args.backend, args.dtype).backend
         verdict = check(backend, lambda done, text: status(text), seed=args.seed, subjects=args.subjects)
+        verdicts.keep(backend, verdict)
     except LensError as error:
         verdict = Verdict("unchecked", cause=Exception.__str__(error), mend=error.hint)
+    except Exception as error:  # a bug, or a disk that is full: its exit code must not read as a verdict
+        traceback.print_exc()
+        verdict = Verdict("unchecked", cause=f"It failed unexpectedly: {error!r}.")
     clear_line()
     if args.json:
         print(json.dumps(as_json(name, verdict), indent=1, ensure_ascii=False))
@@ -92,6 +97,9 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
             f"{len(verdict.asked)} questions, {verdict.seconds:.1f} s",
             file=out,
         )
+    if verdict.metadata:
+        claims = [what for what in ("images", "video") if verdict.metadata[what]]
+        print(f"  by its own word it takes {' and '.join(claims) or 'no pictures'}: not counted", file=out)
     for line in filter(None, (verdict.cause, verdict.mend)):
         print(f"  {line}", file=out)
 
@@ -116,6 +124,7 @@ def as_json(name: str, verdict: Verdict) -> dict[str, Any]:
         },
         "questions": len(verdict.asked),
         "seconds": verdict.seconds,
+        "metadata": verdict.metadata,
         "cause": verdict.cause,
         "mend": verdict.mend,
         "asked": [

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """`wrong_arguments`: the exit code for those."""
+
+    wrong_arguments = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.wrong_arguments, f"{self.prog}: error: {message}\n")
 
 
 def positive(text: str) -> int:

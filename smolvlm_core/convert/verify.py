@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.catalog import ModelSpec, read_json
 from smolvlm_core.gguf_file import GgufFacts, read_gguf, why_not_a_pair
 from smolvlm_core.template import END_OF_UTTERANCE
 
@@ -72,8 +71,7 @@ def template_of(checkpoint: Path) -> str:
     if jinja.exists():
         return jinja.read_text(encoding="utf-8")
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        path = checkpoint / name
-        if path.exists() and (template := json.loads(path.read_text(encoding="utf-8")).get("chat_template")):
+        if (checkpoint / name).exists() and (template := read_json(checkpoint, name).get("chat_template")):
             return str(template)
     return ""
 
