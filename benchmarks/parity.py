@@ -41,7 +41,7 @@ from training.evaluate import Item, conversation, easy_items, frame_items, scene
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TOP = 10
-QUANTIZED = ("Q8_0", "Q5_K_M", "Q4_K_M")
+QUANTIZED = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 SETTINGS = GenerationSettings(max_new_tokens=48)
 
 

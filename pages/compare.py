@@ -1,10 +1,7 @@
 """The same pictures and questions to several backends, side by side."""
 
-from pathlib import Path
-
 import streamlit as st
 
-from smolvlm_core import catalog
 from smolvlm_core import compare as comparing
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend, GenerationSettings
@@ -25,10 +22,8 @@ state.show_notices()
 
 def choices() -> dict[str, tuple[str, str]]:
     """What is shown → (key, precision)."""
-    known = [spec for spec in catalog.models() if catalog.is_cached(spec)]
-    known += [catalog.from_folder(Path(name)) for name in st.session_state["folders"] if Path(name).is_dir()]
     out = {}
-    for spec in known:
+    for spec in backend_list.checkpoints():
         for dtype, told in (("bfloat16", "bf16"), ("float32", "fp32")):
             out[f"{spec.title} · transformers {told}"] = (spec.key, dtype)
     for key, title in backend_list.titles().items():

@@ -145,7 +145,7 @@ def told_figures(column: Column, reply: Reply) -> tuple[str, ...]:
 def _memory(stats: Stats) -> str:
     weights = f"{stats.weights_bytes / 2**20:.0f} MiB of weights" if stats.weights_bytes else ""
     whole = f"{stats.memory_of} {stats.peak_memory_bytes / 2**20:.0f} MiB" if stats.peak_memory_bytes else ""
-    return ", ".join(filter(None, (weights, whole))) or "–"
+    return "; ".join(filter(None, (weights, whole))) or "–"
 
 
 def _model(column: Column) -> str:

@@ -274,8 +274,12 @@ def test_two_backends_side_by_side(page: playwright.Page, address: str) -> None:
     page.get_by_label("Questions, one a line").fill("What color is the circle?")
     page.get_by_text("Hide the names until I have voted").click()
     page.get_by_role("button", name="Compare").click()
+    page.get_by_text("Answer A").wait_for()
+    page.wait_for_url("**comparison=**")
+    page.reload()
     playwright.expect(page.get_by_text("Red.")).to_have_count(2, timeout=60_000)
     playwright.expect(page.get_by_text("Answer A")).to_be_visible()
+    playwright.expect(page.get_by_text("The answers below are about:")).to_be_visible()
     page.get_by_role("button", name="Prefer").first.click()
     playwright.expect(page.get_by_text("Preferred")).to_be_visible()
     with page.expect_download() as download:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from smolvlm_core import catalog
-from smolvlm_core.backends.base import Event, GenerationSettings
+from smolvlm_core.backends.base import Delta, Event, GenerationSettings
+from smolvlm_core.backends.http_stream import worded
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.openai_api import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
@@ -208,6 +209,43 @@ def test_a_refusal_that_only_sounds_like_it_is_not_taken_for_blindness(backend: 
     assert check(Refuses(backend)).verdict == "unchecked"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",  # llama-server
+        "Qwen3-0.6B is not a multimodal model",  # vLLM
+        "At most 0 image(s) may be provided in one prompt.",  # vLLM
+        "this model is missing data required for image input",  # Ollama
+    ],
+)
+def test_a_server_that_refuses_pictures_has_no_vision(backend: TransformersBackend, said: str) -> None:
+    class Refuses(Blinded):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            raise worded(said)
+
+    assert check(Refuses(backend)).verdict == "blind"
+
+
+def test_one_that_refuses_clips_only_is_degraded(backend: TransformersBackend) -> None:
+    class OnePicture(Blinded):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            if len(prompt.slots) > 1:
+                raise BackendError("At most 1 image may be provided.", "Allow more.")
+            return self.inner.generate(prompt, settings, cancel)
+
+    found = check(OnePicture(backend), seed=1, subjects=("shapes", "clips"))
+    assert found.verdict == "degraded" and "At most 1 image" in found.cause and found.mend == "Allow more."
+
+
+def test_thoughts_are_not_the_answer(backend: TransformersBackend) -> None:
+    class Thinks(Blinded):
+        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+            yield Delta("<think>Is it red, green, blue or yellow? A circle, square, triangle, star?</think>")
+            yield from self.inner.generate(prompt, settings, cancel)
+
+    assert check(Thinks(backend), seed=1, subjects=("shapes",)).verdict == "sees"
+
+
 def test_a_check_can_be_stopped(backend: TransformersBackend) -> None:
     stop = threading.Event()
     found = check(backend, report=lambda done, text: stop.set() if done == 5 else None, cancel=stop)
@@ -283,6 +321,19 @@ def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixtur
     assert main(["check", "--url", "http://127.0.0.1:9"]) == 3
     assert "UNCHECKED" in capsys.readouterr().out
     assert main(["check", "--backend", "no such thing"]) == 3
+    assert main(["check", "--url", ""]) == 3
+    with pytest.raises(SystemExit) as wrong:
+        main(["check", "--bakcend", "x"])
+    assert wrong.value.code == 3
+
+
+def test_a_failure_of_its_own_does_not_read_as_a_verdict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smolvlm_core.backends.registry.choose", lambda *_: 1 / 0)
+    assert main(["check", "--backend", catalog.BUNDLED]) == 3
+    said = capsys.readouterr()
+    assert "UNCHECKED" in said.out and "ZeroDivisionError" in said.err
 
 
 @needs_llama_cpp

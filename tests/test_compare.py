@@ -235,6 +235,17 @@ def test_a_verdict_is_kept_for_its_badge() -> None:
     assert verdicts.last(FP32) is None
 
 
+def test_what_a_server_was_found_to_be_is_asked_again_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeing, blind = OpenAIBackend("http://127.0.0.1:1"), OpenAIBackend("http://127.0.0.1:2")
+    verdicts.keep(seeing, Verdict("sees"))
+    verdicts.keep(blind, Verdict("blind"))
+    assert verdicts.last(seeing) and verdicts.last(blind) and not verdicts.is_due(seeing)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + verdicts.SERVER_SECONDS)
+    assert verdicts.last(seeing) is None and verdicts.is_due(seeing)
+    assert verdicts.last(blind) is not None and verdicts.is_due(blind), "a warning stays until it is asked again"
+
+
 def test_a_verdict_does_not_outlive_a_change_of_the_files(tmp_path: Path) -> None:
     shutil.copytree(catalog.bundled().folder, tmp_path / "copy")
     backend = TransformersBackend(catalog.from_folder(tmp_path / "copy"))

@@ -53,7 +53,7 @@ class FakeOllama:
 
     def __init__(self, backend: TransformersBackend) -> None:
         self.backend = backend
-        self.capabilities = ["completion", "vision"]
+        self.capabilities: list[str] | None = ["completion", "vision"]
         self.context = 8192
         self.drops_pictures = self.chatml = False
         self.slow = 0.0
@@ -76,7 +76,7 @@ class FakeOllama:
                 elif self.path == "/api/show":
                     info = {"general.architecture": "llama", "llama.context_length": outer.context}
                     told = {
-                        "capabilities": outer.capabilities,
+                        **({"capabilities": outer.capabilities} if outer.capabilities is not None else {}),
                         "model_info": info,
                         "projector_info": {"general.architecture": "clip"},
                     }
@@ -84,6 +84,10 @@ class FakeOllama:
                     self.reply({**told, "details": {"quantization_level": "Q8_0"}, "template": template})
                 elif outer.fails:
                     self.reply({"error": outer.fails[1]}, outer.fails[0])
+                elif not body["messages"]:  # "Load a model"
+                    outer.asked.append(body)
+                    message = {"role": "assistant", "content": ""}
+                    self.reply({"model": "smolvlm2", "message": message, "done_reason": "load", "done": True})
                 else:
                     outer.asked.append(body)
                     self.chat(body)
@@ -200,6 +204,48 @@ def test_a_model_without_vision_is_refused_with_the_mend(server: FakeOllama) -> 
     with pytest.raises(BackendError, match="two FROM lines"):
         run(OllamaBackend("smolvlm2", server.url), prompt("red"))
     assert not server.asked
+
+
+def test_what_it_says_of_itself_is_asked_past(server: FakeOllama) -> None:
+    """One that sees is not called blind for a list, which is told; an older Ollama, without a list, is asked too."""
+    server.capabilities = ["completion"]
+    found = check(OllamaBackend("smolvlm2", server.url), seed=1, subjects=("shapes",))
+    assert found.verdict == "sees" and found.metadata["images"] is False
+    server.capabilities = None
+    run(OllamaBackend("smolvlm2", server.url), prompt("red"))
+    server.capabilities, server.drops_pictures = ["completion"], True
+    assert "imported without its projector" in likely_cause(OllamaBackend("smolvlm2", server.url))[0]
+
+
+def test_it_is_loaded_once_for_what_will_be_asked(server: FakeOllama) -> None:
+    backend, settings = OllamaBackend("smolvlm2", server.url), GenerationSettings(max_new_tokens=3000)
+    events = list(backend.prepare(prompt("red"), settings, threading.Event()))
+    assert isinstance(events[-1], Stats)
+    run(backend, prompt(text="Hello"))
+    sizes = [asked["options"]["num_ctx"] for asked in server.asked]  # type: ignore[index]
+    assert sizes == [5120, 5120] and server.asked[0]["messages"] == []
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"[1]", b'{"models": 3}'])
+def test_what_is_no_ollama_is_told(page: bytes) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    for url in (f"http://127.0.0.1:{http.server_port}", "http://localhost:abc"):
+        with pytest.raises(BackendError, match="is not Ollama"):
+            ollama.models(url)
+    http.shutdown()
 
 
 def test_one_that_sees_and_one_that_only_says_so(server: FakeOllama) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
+from pathlib import Path
 
 import streamlit as st
 
+from smolvlm_core import catalog
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.check import verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL, ModelHandle
@@ -42,6 +46,15 @@ def entries() -> tuple[Added, ...]:
     except LensError as error:
         st.error(str(error), icon=":material/error:")
         return ()
+
+
+def checkpoints() -> list[ModelSpec]:
+    """Those that transformers can load without a download: of the catalogue, and folders given in this session."""
+    known = [spec for spec in catalog.models() if catalog.is_cached(spec)]
+    for name in st.session_state["folders"]:
+        with contextlib.suppress(LensError):  # gone, or changed, since it was given
+            known.append(catalog.from_folder(Path(name)))
+    return known
 
 
 def titles() -> dict[str, str]:
@@ -95,11 +108,11 @@ def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:
         if handle is None or (loaded := handle.loaded) is None:
             return ""
         device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}[loaded.device]
-        return f"on {device}, {told_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f} s"
+        return f"on {device}, {told_size(loaded.memory_bytes)} of weights, loaded in {loaded.load_seconds:.1f}\u00a0s"
     server = backend.handle.server
     if server is None:
         return ""
     return (
         f"llama-server {server.program.told}, {told_size(server.memory_bytes)}, "
-        f"started in {backend.handle.load_seconds:.1f} s"
+        f"started in {backend.handle.load_seconds:.1f}\u00a0s"
     )

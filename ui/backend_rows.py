@@ -14,7 +14,6 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.registry import Added
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.catalog import bundled
 from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
@@ -35,8 +34,8 @@ class Converted:
 @st.fragment(run_every=1.0)
 def draw() -> None:
     known = [TransformersBackend(handle.spec, handle.dtype) for handle in POOL.loaded()]
-    if not any(backend.spec.key == bundled().key for backend in known):
-        known.insert(0, TransformersBackend(bundled()))
+    loaded = {backend.spec.key for backend in known}
+    known += [TransformersBackend(spec) for spec in backend_list.checkpoints() if spec.key not in loaded]
     for own in known:
         _row(f"{own.spec.key} {own.dtype}", own.name, "in this app", own, None)
     for entry in backend_list.entries():

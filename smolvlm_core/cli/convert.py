@@ -71,12 +71,13 @@ def _convert(args: argparse.Namespace) -> int:
 def _blind(texts: Any, projector: Path) -> int:
     """How many of the text models do not see with the projector."""
     from smolvlm_core.backends.registry import gguf_entry, of_entry
-    from smolvlm_core.check import check
+    from smolvlm_core.check import check, verdicts
 
     blind = 0
     for text in texts:
         backend = of_entry(gguf_entry(text.path, projector)).backend
         verdict = check(backend, report=lambda done, text: status(text))
+        verdicts.keep(backend, verdict)
         clear_line()
         tell_verdict(text.path.name, verdict)
         backend.close()
