@@ -60,8 +60,8 @@ def running() -> Comparison | None:
 
 
 known = choices()
-if not set(st.session_state["compare_backends"]) <= set(known) or not st.session_state["compare_backends"]:
-    st.session_state["compare_backends"] = list(known)[:2]
+chosen = st.session_state["compare_backends"]
+st.session_state["compare_backends"] = list(known)[:2] if chosen is None else [name for name in chosen if name in known]
 picked = st.multiselect(
     "Backends", list(known), max_selections=MOST_COLUMNS, key="compare_backends", format_func=with_verdict
 )

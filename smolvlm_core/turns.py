@@ -26,7 +26,7 @@ def turn(device: str, cancel: threading.Event, waiting: Callable[[], None]) -> I
     is someone else's."""
     with _guard:
         lock = _locks.setdefault(device, threading.Lock())
-    mine = lock.acquire(blocking=False)
+    mine = not cancel.is_set() and lock.acquire(blocking=False)
     while not mine and not cancel.is_set():
         waiting()
         mine = lock.acquire(timeout=0.2)

@@ -142,8 +142,8 @@ def test_a_turn_that_is_waited_for_can_be_given_up() -> None:
     cancel = threading.Event()
     with turn("a host", threading.Event(), lambda: None) as mine, turn("a host", cancel, cancel.set) as yours:
         assert mine and not yours
-    with turn("a host", threading.Event(), lambda: None) as free:
-        assert free
+    with turn("a host", threading.Event(), lambda: None) as free, turn("another", cancel, lambda: None) as given_up:
+        assert free and not given_up
 
 
 def test_who_votes_blind_cannot_tell_by_the_order() -> None:

@@ -44,7 +44,7 @@ _KEPT: dict[str, object] = {
     "repetition_penalty": 1.0,
     "system_prompt": "",
     "dtype": "bfloat16",
-    "compare_backends": (),
+    "compare_backends": None,
     "compare_questions": "",
     "compare_blind": False,
     "compare_count": 8,

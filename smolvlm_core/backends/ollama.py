@@ -230,9 +230,7 @@ def _worded(url: str, model: str, cancel: threading.Event | None = None) -> Iter
 def worded(error: Exception, url: str, model: str) -> LensError:
     """Ollama's errors in words a user can act on."""
     text = str(getattr(error, "error", "") or error).strip()
-    if isinstance(
-        error, ValueError | TypeError | httpx.InvalidURL
-    ):  # an address or an answer that the client cannot read
+    if isinstance(error, ValueError | TypeError | httpx.InvalidURL):  # an address or answer the client cannot read
         return BackendError(
             f"What answers at {url} is not Ollama.", f"Correct the address: Ollama's own is {DEFAULT_URL}."
         )
