@@ -46,7 +46,7 @@ def made(name: str) -> Backend:
 
 def with_verdict(name: str) -> str:
     kept = verdicts.last(made(name))
-    return f"{name} · {kept.verdict if kept else 'never checked'}"
+    return f"{name} · {kept.verdict}" if kept else name
 
 
 def running() -> Comparison | None:
