@@ -91,10 +91,11 @@ if st.button("Compare", type="primary", icon=":material/compare_arrows:", disabl
 
 @st.fragment(run_every=0.4 if busy else None)
 def columns() -> None:
-    if comparison is None:
-        return
-    compare_columns.draw(comparison)
-    if busy and comparison.done:
+    if comparison is not None:
+        compare_columns.draw(comparison)
+    if comparison is None or comparison.done:
+        compare_columns.draw_votes()  # here, since a vote draws only this anew
+    if comparison is not None and busy and comparison.done:
         for column in comparison.columns:
             if column.state == "done":
                 checks.begin_on_first_use(column.backend)
@@ -104,4 +105,3 @@ def columns() -> None:
 if comparison is not None and comparison.prompts[0].slots != shown.prompt("").slots:
     compare_columns.draw_pictures(comparison)
 columns()
-compare_columns.draw_votes()

@@ -281,7 +281,8 @@ def test_two_backends_side_by_side(page: playwright.Page, address: str) -> None:
     playwright.expect(page.get_by_text("Answer A")).to_be_visible()
     playwright.expect(page.get_by_text("The answers below are about:")).to_be_visible()
     page.get_by_role("button", name="Prefer").first.click()
-    playwright.expect(page.get_by_text("Preferred")).to_be_visible()
+    playwright.expect(page.locator(".stMarkdownBadge", has_text="Preferred")).to_be_visible()
+    playwright.expect(page.get_by_text("Votes so far: 1")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="HTML report").click()
     report = download.value.path().read_text()

@@ -67,6 +67,12 @@ def test_wrong_verdicts_are_as_rare_as_stated(rate: float, verdict: str) -> None
         assert found[{"sees": "blind", "blind": "sees"}[verdict]] < 1e-6
 
 
+def test_what_the_limit_of_questions_costs() -> None:
+    """The figures of docs/vision-check.md."""
+    assert verdicts_of(0.95)["degraded"] == pytest.approx(1 / 10_000, rel=0.05)
+    assert verdicts_of(0.25)["degraded"] == pytest.approx(1 / 1_200, rel=0.05)
+
+
 @given(st.lists(st.booleans(), max_size=80))
 def test_confidences_are_shares_of_one(answers: list[bool]) -> None:
     outcomes = [(right, 4) for right in answers]

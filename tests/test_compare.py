@@ -128,9 +128,12 @@ def test_an_answer_that_is_not_whole_says_so_everywhere() -> None:
 
 def test_two_comparisons_take_turns_and_can_be_found_again() -> None:
     first = Comparison([("a", Slow(0.3)), ("b", Slow())], [COLOR], GenerationSettings())
+    while first.columns[0].state == "waiting":
+        time.sleep(0.01)
     second = Comparison([("c", Slow()), ("d", Slow())], [COLOR], GenerationSettings())
     key = keep_running(second)
-    time.sleep(0.4)
+    while not second.columns[0].progress:
+        time.sleep(0.01)
     assert second.columns[0].state == "waiting" and "Waiting for another" in second.columns[0].progress
     second.wait(60)
     ran = [span for c in (*first.columns, *second.columns) for span in c.backend.ran]  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ import streamlit as st
 from smolvlm_core import compare_report, votes
 from smolvlm_core.compare import Column, Comparison, marked
 from smolvlm_core.errors import LensError
-from ui import state
 from ui.backend_list import badge
 from ui.frames import draw_frames, escape
 
@@ -38,7 +37,7 @@ def draw(comparison: Comparison) -> None:
 def draw_pictures(comparison: Comparison) -> None:
     """Where other pictures have been chosen since."""
     st.caption("The answers below are about:")
-    draw_frames([(slot.label, slot.open()) for slot in comparison.prompts[0].slots] or [])
+    draw_frames([(slot.label, slot.open()) for slot in comparison.prompts[0].slots])
 
 
 def draw_votes() -> None:
@@ -96,7 +95,7 @@ def _vote(comparison: Comparison, n: int, column: Column) -> None:
     try:
         comparison.vote(n, column)
     except LensError as error:
-        state.notify(error)
+        st.toast(str(error), icon=":material/error:")  # a vote does not draw the top of the page anew
 
 
 def _piece(text: str, differs: bool) -> str:

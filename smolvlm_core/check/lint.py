@@ -211,7 +211,7 @@ def _checkpoint(folder: Path) -> list[Finding]:
 
 
 def _stop_of_checkpoint(folder: Path) -> Iterator[Finding]:
-    """The tokenizer's end of text, at which transformers' `generate` and the GGUF converter end an answer."""
+    """The tokenizer's end of text, which llama.cpp's converter takes for the stop token."""
     path = folder / "tokenizer_config.json"
     if not path.exists():
         return
