@@ -9,6 +9,7 @@ from smolvlm_core.backends import ollama, registry
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder, default_gguf_folder
 from ui import backend_rows, checks, state
+from ui.text import escape, message
 
 state.prepare()
 st.title("Backends")
@@ -41,7 +42,9 @@ def add_pair() -> None:
         return
     st.session_state["gguf_text"] = st.session_state["gguf_projector"] = ""
     found = f"with {Path(entry.projector).name}" if entry.projector else "without a projector: it cannot see"
-    st.toast(f"Added {entry.title}, {found}.", icon=":material/check:" if entry.projector else ":material/warning:")
+    st.toast(
+        message(f"Added {entry.title}, {found}."), icon=":material/check:" if entry.projector else ":material/warning:"
+    )
 
 
 def add_server() -> None:
@@ -53,7 +56,7 @@ def add_server() -> None:
         return
     for part in ("url", "model", "key"):
         st.session_state[f"server_{part}"] = ""
-    st.toast(f"Added {entry.title}.", icon=":material/check:")
+    st.toast(message(f"Added {entry.title}."), icon=":material/check:")
 
 
 def list_ollama() -> None:
@@ -70,7 +73,7 @@ def add_ollama() -> None:
     except LensError as error:
         state.notify(error)
         return
-    st.toast(f"Added {entry.title}.", icon=":material/check:")
+    st.toast(message(f"Added {entry.title}."), icon=":material/check:")
 
 
 def begin_conversion() -> None:
@@ -98,11 +101,11 @@ programs, listed, adding = st.container(), st.container(), st.container()
 with programs:
     try:
         found = llama_programs.find_server()
-        st.caption(f":material/terminal: llama-server {found.told}")
+        st.caption(f":material/terminal: llama-server {escape(found.told)}")
         if found.warning:
             st.warning(found.warning, icon=":material/update:")
     except LensError as error:
-        st.info(str(error), icon=":material/terminal:")
+        st.info(message(error), icon=":material/terminal:")
 with listed:
     backend_rows.draw()
 with adding:

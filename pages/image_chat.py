@@ -9,7 +9,8 @@ from smolvlm_core.chat import Attachment
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from ui import cost, gallery, sidebar, state, transcript
-from ui.frames import escape, small_picture
+from ui.frames import small_picture
+from ui.text import escape
 
 store = state.prepare()
 
@@ -24,8 +25,9 @@ def add(data: bytes, name: str) -> None:
         st.session_state["pending"] = (*state.pending(), attachment)
 
 
-def take_uploads() -> None:
-    for upload in st.session_state[f"inlet_{st.session_state['inlet_round']}"] or []:
+def take_uploads(key: str) -> None:
+    """`key` of the uploader that called: the round may have moved on since that uploader was drawn."""
+    for upload in st.session_state.get(key) or []:
         add(upload.getvalue(), upload.name)
     st.session_state["inlet_round"] += 1  # a new key empties the uploader: its files now wait below
 
@@ -47,13 +49,15 @@ def draw_inlet(opened: bool) -> None:
     with st.expander("Add pictures", expanded=opened, icon=":material/add_photo_alternate:"):
         upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
         with upload:
+            key = f"inlet_{st.session_state['inlet_round']}"
             st.file_uploader(
                 "Drop, paste or choose pictures",
                 type=list(IMAGE_EXTENSIONS),
                 accept_multiple_files=True,
                 max_upload_size=MAX_IMAGE_BYTES // 2**20,
-                key=f"inlet_{st.session_state['inlet_round']}",
+                key=key,
                 on_change=take_uploads,
+                args=(key,),
             )
         with camera:
             if st.toggle("Use the camera"):
@@ -68,7 +72,7 @@ def draw_pending(attachments: tuple[Attachment, ...]) -> None:
         for attachment in attachments:
             with st.container(width=150):
                 st.image(small_picture(store, attachment.sha256), width=140)
-                st.caption("".join((escape(attachment.name), *(f" · {note}" for note in attachment.notes))))
+                st.caption("".join((escape(attachment.name), *(f" · {escape(note)}" for note in attachment.notes))))
                 st.button(
                     "Remove",
                     key=f"remove_{attachment.sha256}",

@@ -11,6 +11,7 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.video import VIDEO_EXTENSIONS
 from ui import clip_controls, cost, gallery, sidebar, state, transcript
 from ui.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, restore_choice, take
+from ui.text import escape, show_error
 
 store = state.prepare()
 
@@ -27,8 +28,9 @@ def use(file: BinaryIO, name: str) -> None:
         state.notify(error)
 
 
-def use_upload() -> None:
-    upload = st.session_state[f"clip_inlet_{st.session_state['inlet_round']}"]
+def use_upload(key: str) -> None:
+    """`key` of the uploader that called: the round may have moved on since that uploader was drawn."""
+    upload = st.session_state.get(key)
     st.session_state["inlet_round"] += 1
     if upload is not None:
         use(upload, upload.name)
@@ -42,11 +44,9 @@ def use_sample(path: Path) -> None:
 
 def draw_inlet(opened: bool) -> None:
     with st.expander("Choose a clip", expanded=opened, icon=":material/video_call:"):
+        key = f"clip_inlet_{st.session_state['inlet_round']}"
         st.file_uploader(
-            "Drop or choose a clip",
-            type=list(VIDEO_EXTENSIONS),
-            key=f"clip_inlet_{st.session_state['inlet_round']}",
-            on_change=use_upload,
+            "Drop or choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=use_upload, args=(key,)
         )
         for path in gallery.clips():
             st.button(
@@ -124,12 +124,12 @@ taken: Taken | None = None
 spent: cost.Cost | None = None
 attachments: tuple[Attachment, ...] = ()
 if clip is not None:
-    st.caption(clip.facts.told())
+    st.caption(escape(clip.facts.told()))
     try:
         clip_controls.draw(clip, choice.spec, held_frames(clip))
         taken = taken_frames(clip)
     except LensError as error:
-        st.error(str(error), icon=":material/error:")
+        show_error(error)
 if clip is not None and taken is not None:
     attachments = () if is_shown_already(taken.attachment) else (taken.attachment,)
     clip_controls.draw_frames(clip, taken, replaced=bool(attachments) and conversation is not None)

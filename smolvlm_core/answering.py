@@ -6,6 +6,8 @@ know who watches.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +15,13 @@ from dataclasses import asdict, dataclass
 
 from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.chat import Status, history_before
-from smolvlm_core.errors import LensError
+from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.prompt import Prompt, build_prompt, check_text
 from smolvlm_core.store import Store
 
+logger = logging.getLogger(__name__)
 SAVE_SECONDS = 0.3
+RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,22 @@ class Answer:
             error = str(problem)
         finally:
             try:
-                self._save(status, error)
+                self._save_at_last(status, error)
             finally:
                 _forget(self)
                 self._show(Snapshot(self._snapshot.text, None, True))
+
+    def _save_at_last(self, status: Status, error: str) -> None:
+        """Save the finished answer. While that fails (a full disk), keep it in memory, say so, and try again."""
+        while True:
+            try:
+                self._save(status, error)
+                return
+            except StoreError as problem:
+                logger.warning("answer %s is not saved yet: %s", self.id, problem)
+                text = f"The answer is complete but not saved yet. {problem} Trying again"
+                self._show(Snapshot(self._snapshot.text, Progress(text), False))
+            time.sleep(RETRY_SECONDS)
 
     def _take(self, event: Delta | Progress | Stats) -> None:
         if isinstance(event, Stats):
@@ -103,7 +119,8 @@ class Answer:
         else:
             self._show(Snapshot(self._snapshot.text + event.text, None, False))
             if time.monotonic() - self._saved > SAVE_SECONDS:
-                self._save("running", "")
+                with contextlib.suppress(StoreError):  # tried again with the next piece, and at the end
+                    self._save("running", "")
 
     def _save(self, status: Status, error: str) -> None:
         self._saved = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from smolvlm_core.backends.openai_api import picture_bytes
 from smolvlm_core.check import verdicts
 from smolvlm_core.compare import Column, Comparison, Reply, figures, marked
 from smolvlm_core.prompt import Slot
+from smolvlm_core.text import without_images
 
 HEAD = ("backend", "first token", "tokens/s", "image tokens", "memory", "load: cold, warm")
 
@@ -61,10 +63,11 @@ def to_markdown(comparison: Comparison) -> str:
         "",
     ]
     for slot in _slots(comparison):
-        lines += [f"{slot.label} ![{slot.label}](data:image/png;base64,{_encoded(slot)})", ""]
+        lines += [f"{_alt(slot.label)} ![{_alt(slot.label)}](data:image/png;base64,{_encoded(slot)})", ""]
     for n, (question, prompt) in enumerate(zip(comparison.questions, comparison.prompts)):
-        lines += [f"## {question}", "", f"Prompt and pictures: `{prompt.fingerprint}`", ""]
-        lines += ["````", prompt.text, "````", ""]
+        lines += [f"## {without_images(question)}", "", f"Prompt and pictures: `{prompt.fingerprint}`", ""]
+        fence = "`" * max(4, 1 + max(map(len, re.findall("`+", prompt.text)), default=0))
+        lines += [fence, prompt.text, fence, ""]
         lines += [f"| {' | '.join((HEAD[0], 'answer', *HEAD[1:]))} |", "|---" * (len(HEAD) + 1) + "|"]
         for column in comparison.columns:
             reply = column.replies[n]
@@ -158,7 +161,7 @@ def _model(column: Column) -> str:
 def _cell(reply: Reply) -> str:
     notes = [f"*{note}*" for note in (reply.error, reply.how_it_ended) if note]
     said = " ".join(filter(None, (reply.text, *notes))) or "*no answer*"
-    return said.replace("|", "\\|").replace("\n", "<br>")
+    return without_images(said).replace("|", "\\|").replace("\n", "<br>")
 
 
 def _marked_html(comparison: Comparison, column: Column, n: int) -> str:
@@ -168,6 +171,10 @@ def _marked_html(comparison: Comparison, column: Column, n: int) -> str:
     said = "".join(f"<mark>{html.escape(p)}</mark>" if differs else html.escape(p) for p, differs in pieces)
     said = f'<span class="said">{said}</span>' if said else ""
     return " ".join(filter(None, (said, *notes))) or "<i>no answer</i>"
+
+
+def _alt(label: str) -> str:
+    return without_images(label.replace("[", "(").replace("]", ")"))
 
 
 def _slots(comparison: Comparison) -> tuple[Slot, ...]:

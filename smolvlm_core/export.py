@@ -12,19 +12,20 @@ from smolvlm_core.chat import Attachment, Message, active_turns
 from smolvlm_core.errors import StoreError
 from smolvlm_core.store import ConversationInfo, Store
 from smolvlm_core.template import clock
+from smolvlm_core.text import without_images
 
 
 def to_markdown(store: Store, info: ConversationInfo) -> str:
     """What is shown in the chat, in order; pictures and frames as data URIs."""
-    lines = [f"# {info.title}", "", f"{info.kind.capitalize()} chat of {_day(info.created)}.", ""]
+    lines = [f"# {without_images(info.title)}", "", f"{info.kind.capitalize()} chat of {_day(info.created)}.", ""]
     for question, answer in active_turns(store.messages(info.id)):
-        lines += [f"## {question.text}", ""]
+        lines += [f"## {without_images(question.text)}", ""]
         for attachment in question.attachments:
             lines += [*_attachment_lines(store, attachment), ""]
         if answer is not None:
-            lines += [answer.text or "*No answer.*", ""]
+            lines += [without_images(answer.text) or "*No answer.*", ""]
             if answer.status != "complete":
-                lines += [f"*{answer.status}* {answer.error}".rstrip(), ""]
+                lines += [f"*{answer.status}* {without_images(answer.error)}".rstrip(), ""]
             lines += [f"<sub>{answer.model} {_figures(answer)}</sub>", ""]
     return "\n".join(lines)
 
@@ -45,15 +46,20 @@ def to_json(store: Store, info: ConversationInfo) -> str:
 def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
     dropped = "" if attachment.shown else " (no longer shown to the model)"
     if attachment.kind == "image":
-        return [f"![{attachment.name}]({_data_uri(store, attachment.sha256, attachment.mime)}){dropped}"]
+        return [f"![{_alt(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){dropped}"]
     seconds = f"{attachment.duration_seconds:.1f} s"
     lines = [
-        f"Clip {attachment.name}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{dropped}:",
+        f"Clip {without_images(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{dropped}:",
         "",
     ]
     return lines + [
         f"{clock(f.timestamp_seconds)} ![frame]({_data_uri(store, f.sha256, 'image/png')})" for f in attachment.frames
     ]
+
+
+def _alt(name: str) -> str:
+    """A file name as the text of an image: a bracket in it would end the image."""
+    return without_images(name.replace("[", "(").replace("]", ")"))
 
 
 def _data_uri(store: Store, sha256: str, mime: str) -> str:

@@ -18,6 +18,7 @@ from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.errors import PromptError
 from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, START, turn_text, video_text
 from smolvlm_core.template import IMAGE as IMAGE_SLOT
+from smolvlm_core.text import valid_text
 
 RESERVED = (
     IMAGE_SLOT,
@@ -135,7 +136,7 @@ def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prom
     turns, slots = [], []
     if system_prompt.strip():
         check_text(system_prompt)
-        turns.append(Turn("system", system_prompt.strip()))
+        turns.append(Turn("system", valid_text(system_prompt).strip()))
     for message in messages:
         check_text(message.text)
         content, found = _content(message, open_media)
@@ -165,13 +166,13 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
         raise PromptError("A turn may hold pictures or a clip, not both.", "Ask about them in two turns.")
     slots = [Slot(a.sha256, a.width, a.height, True, a.name, partial(open_media, a.sha256)) for a in images]
     if not videos:
-        return IMAGE_SLOT * len(images) + message.text.strip(), slots
+        return IMAGE_SLOT * len(images) + valid_text(message.text).strip(), slots
     clip = videos[0]
     if not clip.frames:
         raise PromptError(f"No frames were taken from {clip.name}.", "Choose a range that has frames in it.")
     slots += _frame_slots(clip, open_media)
     intro = video_text([f.timestamp_seconds for f in clip.frames], clip.duration_seconds)
-    return intro + message.text.strip(), slots
+    return intro + valid_text(message.text).strip(), slots
 
 
 def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:

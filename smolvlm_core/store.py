@@ -30,6 +30,7 @@ from smolvlm_core import media
 from smolvlm_core.chat import Attachment, FrameRef, Message, Status
 from smolvlm_core.errors import StoreError
 from smolvlm_core.paths import data_folder
+from smolvlm_core.text import valid_text
 
 Kind = Literal["image", "video"]
 HALF_COPIED = "partial-"
@@ -88,7 +89,7 @@ class Store:
 
     def conversations(self, kind: Kind | None = None, search: str = "") -> list[ConversationInfo]:
         """Those with messages, the latest first; `search` looks in titles and in what was said."""
-        pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = self._read().execute(
             "SELECT DISTINCT c.* FROM conversations c JOIN messages m ON m.conversation_id = c.id"
             " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\') ORDER BY c.updated DESC",
@@ -103,7 +104,8 @@ class Store:
     def rename(self, conversation_id: str, title: str) -> None:
         with self._write() as db:
             db.execute(
-                "UPDATE conversations SET title = ? WHERE id = ?", (title.strip()[:200] or "Untitled", conversation_id)
+                "UPDATE conversations SET title = ? WHERE id = ?",
+                (valid_text(title).strip()[:200] or "Untitled", conversation_id),
             )
 
     def delete(self, conversation_id: str, keep: frozenset[str] = frozenset()) -> None:
@@ -132,7 +134,7 @@ class Store:
     def _insert_question(
         self, db: sqlite3.Connection, conversation_id: str, text: str, attachments: tuple[Attachment, ...]
     ) -> int:
-        now = time.time()
+        now, text = time.time(), valid_text(text)
         try:
             cursor = db.execute(
                 "INSERT INTO messages (conversation_id, role, text, attachments, status, created)"
@@ -175,7 +177,14 @@ class Store:
         with self._write() as db:
             db.execute(
                 "UPDATE messages SET text = ?, status = ?, stats = ?, revision = ?, error = ? WHERE id = ?",
-                (text, status, json.dumps(stats) if stats else None, revision, error, answer_id),
+                (
+                    valid_text(text),
+                    status,
+                    json.dumps(stats) if stats else None,
+                    revision,
+                    valid_text(error),
+                    answer_id,
+                ),
             )
             db.execute(
                 "UPDATE conversations SET updated = ? WHERE id = (SELECT conversation_id FROM messages WHERE id = ?)",

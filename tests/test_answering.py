@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from smolvlm_core.attach import attach_image
 from smolvlm_core.backends import GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.chat import active_turns
-from smolvlm_core.errors import LensError, PromptError
+from smolvlm_core.errors import LensError, PromptError, StoreError
 from smolvlm_core.store import Store
 from tests.conftest import drawn, encoded
 
@@ -41,6 +42,43 @@ def test_a_follow_up_keeps_the_picture(store: Store, backend: TransformersBacken
     start_answer(store, backend, conversation, second, GenerationSettings()).wait()
     kept = last_answer(store, conversation)
     assert kept.text == "Blue." and kept.stats["reused_tokens"] > 180  # type: ignore[attr-defined]
+
+
+def test_an_answer_that_cannot_be_saved_is_kept_and_saved_later(
+    store: Store, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills in mid-answer left the answer "running" for good."""
+    monkeypatch.setattr("smolvlm_core.answering.RETRY_SECONDS", 0.05)
+    full = threading.Event()
+    full.set()
+    save = store.save_answer
+
+    def save_unless_full(*args: Any, **more: Any) -> None:
+        if full.is_set():
+            raise StoreError("The disk is full.", "Free some disk space.")
+        save(*args, **more)
+
+    monkeypatch.setattr(store, "save_answer", save_unless_full)
+    conversation = store.create("image")
+    question = store.add_question(conversation, "What shape is it?", (attach_image(store, encoded(drawn()), "a.png"),))
+    answer = start_answer(store, backend, conversation, question, GenerationSettings())
+    waiting = next(s for s in answer.follow(0) if s.progress is not None and "not saved yet" in s.progress.text)
+    assert waiting.text == "Circle." and "Free some disk space" in str(waiting.progress)
+    full.clear()
+    answer.wait(30)
+    kept = last_answer(store, conversation)
+    assert (kept.text, kept.status) == ("Circle.", "complete")  # type: ignore[attr-defined]
+
+
+def test_text_that_no_file_can_hold_is_replaced(store: Store, backend: TransformersBackend) -> None:
+    conversation = store.create("image")
+    question = store.add_question(conversation, "half a pair: \ud83d")
+    start_answer(store, backend, conversation, question, GenerationSettings()).wait(30)
+    assert store.messages(conversation)[0].text == "half a pair: \ufffd"
+    assert last_answer(store, conversation).status == "complete"  # type: ignore[attr-defined]
+    store.save_answer(store.messages(conversation)[1].id, "\udc00 and \ud83d\ude00", "complete")
+    assert store.messages(conversation)[1].text == "\ufffd and 😀"
+    assert len(store.conversations("image", "half a pair: \ud800")) == 1
 
 
 def test_stop_keeps_what_was_said(store: Store, backend: TransformersBackend) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
+import json
 import os
 import shutil
 import socket
@@ -19,8 +21,9 @@ from PIL import Image
 
 from smolvlm_core.paths import GALLERY
 from tests.clips import number_in, remuxed, write_numbered
-from tests.conftest import Ggufs, drawn
+from tests.conftest import Ggufs, drawn, encoded
 from tests.llama import needs_llama_cpp
+from tests.test_openai_api import Server, answering, piece
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
@@ -108,6 +111,74 @@ def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="What color is the circle?").first.click()
     finished(page, 2)
     assert answers(page)[0].startswith("Red."), "it survives a reload"
+
+
+def test_an_idle_page_is_silent(page: playwright.Page, address: str) -> None:
+    """Each run costs the server time: tabs that only stand there must not ask for any."""
+    received: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(frame)))
+    for path in ("", "backends"):
+        page.goto(f"{address}/{path}")
+        page.get_by_text("Ready" if path == "" else "in this app").first.wait_for()
+        page.wait_for_timeout(2500)  # the last polls end
+        received.clear()
+        page.wait_for_timeout(4000)
+        assert received == [], f"{len(received)} messages on an idle page"
+
+
+def test_other_hosts_and_other_sites_are_refused(address: str) -> None:
+    port = int(address.rsplit(":", 1)[1])
+
+    def status(path: str, **headers: str) -> int:
+        connection = http.client.HTTPConnection("localhost", port, timeout=10)
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
+    own, evil = f"localhost:{port}", f"evil.example:{port}"
+    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}"):
+        assert status(path, Host=own) != 403
+        assert status(path, Host=own, Origin=address) != 403
+        assert status(path, Host=evil) == 403
+        assert status(path, Host=own, Origin="http://evil.example") == 403
+    assert status("/_stcore/stream", Host=own, Origin=address, **upgrade) == 101
+    assert status("/_stcore/stream", Host=evil, Origin=f"http://{evil}", **upgrade) == 403
+    assert status("/_stcore/stream", Host=own, Origin="http://evil.example", **upgrade) == 403
+
+
+def test_a_hostile_server_makes_the_browser_fetch_nothing(page: playwright.Page) -> None:
+    """Image syntax and HTML in an answer, an error, a model's name, a file name and a repeated question."""
+    tracker, server = Server(), Server()
+    hits: list[str] = []
+    tracker.http.RequestHandlerClass.do_GET = lambda self: hits.append(self.path)
+    image = f"![x]({tracker.url}/a.png) <img src={tracker.url}/b.png> [![y][r]][r]\n\n[r]: {tracker.url}/c.png\n\n"
+    server.models = {"data": [{"id": image}]}
+    server.chat = answering(piece(f"{image} **bold** said"), piece(finish_reason="stop"))
+    page.get_by_role("link", name="Backends").click()
+    page.get_by_role("tab", name="Server").click()
+    page.get_by_role("textbox", name="Address").fill(server.url)
+    page.get_by_role("textbox", name="Model").last.fill(image.splitlines()[0])
+    server.models = {"data": [{"id": image.splitlines()[0]}]}
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator("[class*='st-key-row_url']").wait_for()
+    page.get_by_role("link", name="Image chat").click()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="![x]").click()
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
+        {"name": f"![x]({tracker.url.replace('/', ':')}).png", "mimeType": "image/png", "buffer": encoded(drawn())}
+    )
+    page.get_by_text("image tokens").first.wait_for()
+    ask(page, f"{image} What is it?")
+    finished(page)
+    assert "bold said" in answers(page)[0] and "![x]" in answers(page)[0], "Markdown is kept, images are text"
+    server.chat = (500, json.dumps({"error": {"message": image}}))
+    page.get_by_role("button", name="Answer again").click()
+    page.get_by_text("The server refused").wait_for()
+    ask(page, f"<image> {image}")  # refused, and repeated in a notice
+    page.get_by_text("Your question:").wait_for()
+    assert page.locator(f"img[src*='{tracker.http.server_port}']").count() == 0
+    assert hits == []
 
 
 def test_video_chat_with_a_clip(page: playwright.Page) -> None:

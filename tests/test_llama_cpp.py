@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -360,8 +361,10 @@ def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_agai
 
 
 def kill_server(backend: LlamaCppBackend) -> None:
-    for child in psutil.Process(backend.handle.server._process.pid).children():
-        child.kill()
+    """Called after each piece of text: the process may be gone already."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(backend.handle.server._process.pid).children():
+            child.kill()
 
 
 @needs_llama_cpp

@@ -105,6 +105,12 @@ def run(backend: OpenAIBackend, asked: Prompt, cancel: threading.Event | None = 
     return list(backend.generate(asked, GenerationSettings(), cancel or threading.Event()))
 
 
+def test_a_lone_surrogate_is_replaced_and_a_split_pair_is_joined(server: Server) -> None:
+    server.chat = answering(piece("a \ud800 b"), piece(" \ud83d"), piece("\ude00", finish_reason="stop"))
+    said = "".join(e.text for e in run(OpenAIBackend(server.url), prompt()) if isinstance(e, Delta))
+    assert said == "a \ufffd b 😀"
+
+
 def test_a_request_keeps_the_order_of_text_and_pictures() -> None:
     frames = tuple(FrameRef(i * 1.0, i, key) for i, key in enumerate(PICTURES))
     clip = Attachment("video", "c", "c.mp4", "video/mp4", 300, 300, duration_seconds=2.0, frames=frames)

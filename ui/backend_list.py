@@ -19,6 +19,7 @@ from smolvlm_core.check import verdicts
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL, ModelHandle
 from smolvlm_core.machine import GIB
+from ui.text import show_error
 
 _COLORS = {"sees": "green", "degraded": "orange", "blind": "red", "unchecked": "gray"}
 _ICONS = {"sees": "visibility", "degraded": "warning", "blind": "visibility_off", "unchecked": "help"}
@@ -44,7 +45,7 @@ def entries() -> tuple[Added, ...]:
     try:
         return registry.added()
     except LensError as error:
-        st.error(str(error), icon=":material/error:")
+        show_error(error)
         return ()
 
 
@@ -100,6 +101,14 @@ def _handle(backend: TransformersBackend | LlamaCppBackend) -> ModelHandle | Ser
     if isinstance(backend, TransformersBackend):
         return POOL.peek(backend.spec, backend.dtype)
     return backend.handle
+
+
+def is_busy(backend: Backend) -> bool:
+    """Whether its model is being loaded, or answers."""
+    if not isinstance(backend, TransformersBackend | LlamaCppBackend):
+        return False
+    handle = _handle(backend)
+    return handle is not None and (handle.state == "loading" or handle.worker.busy)
 
 
 def ready_told(backend: TransformersBackend | LlamaCppBackend) -> str:

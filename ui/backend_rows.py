@@ -18,7 +18,7 @@ from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.errors import LensError
 from smolvlm_core.loader import POOL
 from ui import backend_list, checks, evidence, state
-from ui.frames import escape
+from ui.text import escape, message, show_error
 
 SUBJECTS = {"shapes": "Shapes", "text": "Digits and words", "clips": "Clips"}
 
@@ -31,8 +31,17 @@ class Converted:
     told: tuple[str, ...]
 
 
-@st.fragment(run_every=1.0)
 def draw() -> None:
+    """Drawn again by itself only while a check or a conversion runs."""
+    polled = _is_changing()
+    st.fragment(_rows, run_every=1.0 if polled else None)(polled)
+
+
+def _is_changing() -> bool:
+    return any(not job.done for prefix in ("check ", "convert ") for job in jobs.named(prefix))
+
+
+def _rows(polled: bool) -> None:
     known = [TransformersBackend(handle.spec, handle.dtype) for handle in POOL.loaded()]
     loaded = {backend.spec.key for backend in known}
     known += [TransformersBackend(spec) for spec in backend_list.checkpoints() if spec.key not in loaded]
@@ -45,12 +54,14 @@ def draw() -> None:
             _broken(entry, error)
             continue
         _row(entry.key, entry.title, backend_list.kind_told(entry), backend, entry)
+    if polled and not _is_changing():
+        st.rerun()
 
 
 def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None) -> None:
     with st.container(border=True, key=f"row_{key.split(':')[0]}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"):
         name, actions = st.columns([3, 2], vertical_alignment="center")
-        name.markdown(f"**{title}**  \n:gray[{kind} · {backend_list.state_told(backend)}]")
+        name.markdown(f"**{escape(title)}**  \n:gray[{kind} · {escape(backend_list.state_told(backend))}]")
         job = checks.job_of(backend)
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
             st.button(
@@ -90,24 +101,24 @@ def _row(key: str, title: str, kind: str, backend: Backend, entry: Added | None)
 
 def _broken(entry: Added, error: LensError) -> None:
     with st.container(border=True):
-        st.markdown(f"**{entry.title}**")
-        st.error(str(error), icon=":material/error:")
+        st.markdown(f"**{escape(entry.title)}**")
+        show_error(error)
         st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
 
 
 def _verdict(key: str, backend: Backend, job: jobs.Job) -> None:
     if not job.done:
-        st.caption(f":material/hourglass_top: {job.text}")
+        st.caption(f":material/hourglass_top: {message(job.text)}")
         return
     if (problem := job.problem) is not None:
-        st.error(problem, icon=":material/error:")
+        show_error(problem)
         return
     found: Verdict = job.result
     if found.verdict == "unchecked" and not found.cause:  # it was stopped
         backend_list.badge(backend)
         return
     backend_list.draw_badge(found.verdict)
-    lines = [escape(found.cause), found.mend]
+    lines = [message(found.cause), message(found.mend)]
     for subject in found.subjects:
         counts = {name: found.accuracy(name, subject) for name in CONDITIONS}
         told = ", ".join(f"{name} {right} of {asked}" for name, (right, asked) in counts.items() if asked)
@@ -136,19 +147,25 @@ def _remove(entry: Added, backend: Backend | None) -> None:
         backend.close()
 
 
-@st.fragment(run_every=0.5)
 def conversions() -> None:
     """Conversions of this app, running and finished, until dismissed."""
+    polled = any(not job.done for job in jobs.named("convert "))
+    st.fragment(_conversions, run_every=0.5 if polled else None)(polled)
+
+
+def _conversions(polled: bool) -> None:
     for job in jobs.named("convert "):
         folder = job.name.removeprefix("convert ")
         if not job.done:
-            st.progress(job.fraction or 0.0, text=f"{folder}: {job.text}")
+            st.progress(job.fraction or 0.0, text=message(f"{folder}: {job.text}"))
             continue
         if (problem := job.problem) is not None:
-            st.error(f"{folder}: {problem}", icon=":material/error:")
+            show_error(f"{folder}: {problem}")
         else:
             made: Converted = job.result
-            st.success(f"Converted and added: {', '.join(made.titles)}", icon=":material/check:")
+            st.success(f"Converted and added: {escape(', '.join(made.titles))}", icon=":material/check:")
             for line in made.told:
-                st.caption(line)
+                st.caption(message(line))
         st.button("Dismiss", key=f"dismiss_{job.name}", on_click=partial(jobs.drop, job.name), type="tertiary")
+    if polled and all(job.done for job in jobs.named("convert ")):
+        st.rerun()

@@ -12,7 +12,7 @@ from smolvlm_core.answering import Answer
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.check import Verdict, check, verdicts
 from smolvlm_core.turns import HERE, device_of, turn
-from ui.frames import escape
+from ui.text import message
 
 
 def job_of(backend: Backend) -> jobs.Job | None:
@@ -75,7 +75,7 @@ def draw_progress(backend: Backend) -> None:
     if not job.done:
         _follow(backend, job)
     elif job.problem is None and job.result.verdict == "unchecked" and job.result.cause:
-        st.caption(f":material/help: Whether it sees could not be checked: {escape(job.result.cause)}")
+        st.caption(f":material/help: Whether it sees could not be checked: {message(job.result.cause)}")
 
 
 @st.fragment(run_every=1.0)
@@ -83,5 +83,5 @@ def _follow(backend: Backend, job: jobs.Job) -> None:
     if job.done:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f":material/visibility: Checking whether it sees. {escape(job.text)}")
+        st.caption(f":material/visibility: Checking whether it sees. {message(job.text)}")
         st.button("Skip", key="skip_check", type="tertiary", on_click=stop, args=(backend,))

@@ -11,6 +11,7 @@ from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.video import default_frame_count
 from ui import player
 from ui.clips import Clip, FrameChoice, Taken
+from ui.text import message
 
 MOST_FRAMES = 64
 STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes", "hand": "By hand"}
@@ -97,4 +98,4 @@ def draw_frames(clip: Clip, taken: Taken, *, replaced: bool) -> None:
     st.caption(told + (" They take the place of the earlier ones." if replaced else ""))
     player.draw(clip.sha256, clip.facts, frames, on_add=add, on_remove=remove)
     for note in taken.sampled.notes:
-        st.warning(note[:1].upper() + note[1:] + ".", icon=":material/warning:")
+        st.warning(message(note[:1].upper() + note[1:] + "."), icon=":material/warning:")

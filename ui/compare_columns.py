@@ -10,7 +10,8 @@ from smolvlm_core import compare_report, votes
 from smolvlm_core.compare import Column, Comparison, marked
 from smolvlm_core.errors import LensError
 from ui.backend_list import badge
-from ui.frames import draw_frames, escape
+from ui.frames import draw_frames
+from ui.text import escape, message, show_error
 
 _STATES = {"done": "check_circle", "failed": "error", "stopped": "stop_circle", "waiting": "hourglass_empty"}
 
@@ -62,11 +63,11 @@ def _answer(comparison: Comparison, column: Column, n: int, letter: str) -> None
         pieces = marked(reply.text, reference.text) if both else [(reply.text, False)]
         st.markdown("".join(_piece(p, differs) for p, differs in pieces))
     if reply.error:
-        st.error("It failed." if hidden else reply.error, icon=":material/error:")
+        show_error("It failed." if hidden else reply.error)
     if reply.how_it_ended:
         st.caption(f":orange[:material/content_cut: {reply.how_it_ended}]")
     if not column.done and not reply.ended:
-        st.caption(f":material/hourglass_top: {_doing(column, hidden)}")
+        st.caption(f":material/hourglass_top: {message(_doing(column, hidden))}")
         st.button("Stop", key=f"stop_{n}_{letter}", icon=":material/stop:", on_click=partial(comparison.stop, column))
     elif column.done and not reply.text and not reply.error:
         st.caption(f":material/{_STATES[column.state]}: No answer ({column.state})")
@@ -95,7 +96,7 @@ def _vote(comparison: Comparison, n: int, column: Column) -> None:
     try:
         comparison.vote(n, column)
     except LensError as error:
-        st.toast(str(error), icon=":material/error:")  # a vote does not draw the top of the page anew
+        st.toast(message(error), icon=":material/error:")  # a vote does not draw the top of the page anew
 
 
 def _piece(text: str, differs: bool) -> str:

@@ -18,6 +18,7 @@ from smolvlm_core.prompt import Prompt, build_prompt
 from smolvlm_core.video import VIDEO_EXTENSIONS, sample_clip
 from ui import gallery, state
 from ui.frames import draw_frames
+from ui.text import escape
 
 MOST_FRAMES = 64
 
@@ -40,7 +41,7 @@ class Shown:
             else:
                 draw_frames([(attachment.name, held[attachment.sha256])])
             for note in attachment.notes:
-                st.caption(note)
+                st.caption(escape(note))
 
 
 def draw() -> Shown:
@@ -54,6 +55,7 @@ def draw() -> Shown:
             max_upload_size=MAX_IMAGE_BYTES // 2**20,
             key=f"compare_pictures_{st.session_state['compare_round']}",
             on_change=_take_pictures,
+            args=(f"compare_pictures_{st.session_state['compare_round']}",),
         )
         gallery.draw_images(lambda path: _take([(path.read_bytes(), path.name)]))
     with clip:
@@ -63,6 +65,7 @@ def draw() -> Shown:
             type=list(VIDEO_EXTENSIONS),
             key=f"compare_clip_{st.session_state['compare_round']}",
             on_change=_take_upload,
+            args=(f"compare_clip_{st.session_state['compare_round']}",),
         )
         for path in gallery.clips():
             st.button(f"Use {path.name}", on_click=_take_clip, args=(path.read_bytes(), path.name))
@@ -77,8 +80,8 @@ def _clear() -> None:
     st.session_state["compare_shown"] = st.session_state["compare_bytes"] = None
 
 
-def _take_pictures() -> None:
-    files = st.session_state[f"compare_pictures_{st.session_state['compare_round']}"] or []
+def _take_pictures(key: str) -> None:
+    files = st.session_state.get(key) or []
     _take([(file.getvalue(), file.name) for file in files])
     st.session_state["compare_round"] += 1
 
@@ -105,8 +108,8 @@ def _take(files: list[tuple[bytes, str]]) -> None:
         st.session_state["compare_shown"], st.session_state["compare_bytes"] = Shown(tuple(kept), held), None
 
 
-def _take_upload() -> None:
-    upload = st.session_state[f"compare_clip_{st.session_state['compare_round']}"]
+def _take_upload(key: str) -> None:
+    upload = st.session_state.get(key)
     if upload is not None:
         _take_clip(upload.getvalue(), upload.name)
         st.session_state["compare_round"] += 1

@@ -10,6 +10,7 @@ from PIL import Image
 
 from smolvlm_core.media import thumbnail
 from smolvlm_core.store import Store
+from ui.text import escape
 
 SMALL_EDGE = 320  # px: twice the width on the page, for sharp screens
 
@@ -27,8 +28,3 @@ def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
 def small_picture(store: Store, sha256: str) -> Image.Image:
     """A thumbnail of a kept picture: pages draw it on every rerun."""
     return thumbnail(store.picture(sha256), SMALL_EDGE)
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!~$:|<>" else c for c in text)

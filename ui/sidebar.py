@@ -24,7 +24,7 @@ from smolvlm_core.prompt import check_text
 from smolvlm_core.store import ConversationInfo, Kind, Store
 from ui import backend_list, checks, state
 from ui.backend_list import told_size
-from ui.frames import escape
+from ui.text import escape, message, show_error
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def draw(store: Store, kind: Kind) -> Choice:
             backend = TransformersBackend(chosen.spec, dtype)  # type: ignore[arg-type]
         with status:
             backend_list.badge(backend)
-            _status(backend)
+            polled = _will_change(backend)
+            st.fragment(_status, run_every=1.0 if polled else None)(backend, polled)
         _conversations(store, kind)
     return Choice(chosen.spec, backend, settings, chosen.note)
 
@@ -56,7 +57,7 @@ def warn_if_blind(choice: Choice) -> None:
     """Above the chat, before anything is asked: a model that cannot be shown pictures, or was found not to see them."""
     if isinstance(choice.backend, LlamaCppBackend) and choice.backend.options.projector is None:
         st.error(
-            f"**{choice.spec.title} has no vision projector.** Served like this, it would answer fluently about pictures "
+            f"**{escape(choice.spec.title)} has no vision projector.** Served like this, it would answer fluently about pictures "
             "that it never saw. Pictures are therefore refused here. On the Backends page, add it again with its `mmproj` "
             "file, or convert the checkpoint: that makes both.",
             icon=":material/visibility_off:",
@@ -64,10 +65,10 @@ def warn_if_blind(choice: Choice) -> None:
         return
     kept = verdicts.last(choice.backend)
     if kept is not None and kept.verdict == "blind":
-        told = f"**{choice.spec.title} was found blind**: it answers about pictures without seeing them. {escape(kept.cause)} {kept.mend}"
+        told = f"**{escape(choice.spec.title)} was found blind**: it answers about pictures without seeing them. {message(kept.cause)} {message(kept.mend)}"
         st.error(told.strip(), icon=":material/visibility_off:")
     elif kept is not None and kept.verdict == "degraded":
-        told = f"**{choice.spec.title} was found degraded**: check what it says of pictures. {escape(kept.cause)} {kept.mend}"
+        told = f"**{escape(choice.spec.title)} was found degraded**: check what it says of pictures. {message(kept.cause)} {message(kept.mend)}"
         st.warning(told.strip(), icon=":material/warning:")
     checks.draw_progress(choice.backend)
 
@@ -89,11 +90,11 @@ def _model() -> registry.Choice:
     try:
         chosen = registry.choose(st.session_state["model"])
     except LensError as error:
-        st.error(f"{error} The default model is used instead.", icon=":material/error:")
+        show_error(f"{error} The default model is used instead.")
         chosen = registry.choose(default.key)
     spec = chosen.spec
     lines = [
-        chosen.note and f":orange[:material/info: **{chosen.note}**]",
+        chosen.note and f":orange[:material/info: **{escape(chosen.note)}**]",
         why if spec.key == default.key else "",
         _facts(chosen),
     ]
@@ -159,13 +160,17 @@ def _settings(*, is_transformers: bool) -> tuple[GenerationSettings, str]:
     try:
         check_text(system)
     except LensError as error:
-        st.error(f"{error} The system prompt is not used.")
+        show_error(f"{error} The system prompt is not used.")
         system = ""
     return GenerationSettings(tokens, temperature, top_p, penalty, int(seed), system), dtype
 
 
-@st.fragment(run_every=1.0)
-def _status(backend: Backend) -> None:
+def _will_change(backend: Backend) -> bool:
+    """Whether the status is worth drawing again by itself: an idle tab asks the server for nothing."""
+    return not st.session_state.get("painted") or backend_list.is_busy(backend)
+
+
+def _status(backend: Backend, polled: bool) -> None:
     """Where the model stands. Once the page has been drawn, starts loading what is on this machine."""
     if isinstance(backend, TransformersBackend | LlamaCppBackend):
         _handle_status(backend)
@@ -175,19 +180,22 @@ def _status(backend: Backend) -> None:
     st.caption(f"App memory {told_size(used)} of {told_size(total)} · models loaded: {len(POOL.loaded())}")
     with st.expander("Backends", icon=":material/dns:"):
         for name, told in backend_list.states():
-            st.caption(f"**{name}**  \n{told}")
+            st.caption(f"**{escape(name)}**  \n{message(told)}")
         st.caption("Add, check and remove them on the Backends page.")
+    st.session_state["painted"] = True
+    if polled and not _will_change(backend):
+        st.rerun()  # draws the status once more, without polling
 
 
 def _handle_status(backend: TransformersBackend | LlamaCppBackend) -> None:
     handle = backend.handle
     if handle.state == "loading":
-        st.progress(handle.status_fraction or 0.0, text=f":material/hourglass_top: {handle.status_text}…")
+        st.progress(handle.status_fraction or 0.0, text=f":material/hourglass_top: {escape(handle.status_text)}…")
     elif handle.state == "failed":
-        st.error(str(handle.error), icon=":material/error:")
+        show_error(handle.error)
         st.button("Try again", on_click=_load_again, args=(handle,), key="retry_load")
     elif handle.state == "ready":
-        st.caption(f":green[:material/check_circle: **Ready**] {backend_list.ready_told(backend)}")
+        st.caption(f":green[:material/check_circle: **Ready**] {escape(backend_list.ready_told(backend))}")
     elif isinstance(backend, TransformersBackend) and not catalog.is_cached(backend.spec):
         st.caption(":material/download: Downloaded with the first question")
     else:
@@ -201,7 +209,6 @@ def _preload_once(backend: TransformersBackend | LlamaCppBackend) -> None:
     if st.session_state.get("painted") and backend.name not in st.session_state["preloaded"]:
         st.session_state["preloaded"] |= {backend.name}
         backend.handle.preload()
-    st.session_state["painted"] = True
 
 
 def _load_again(handle: ModelHandle | ServerHandle) -> None:
@@ -230,7 +237,7 @@ def _conversations(store: Store, kind: Kind) -> None:
 def _row(store: Store, info: ConversationInfo, kind: Kind, is_open: bool) -> None:
     name, menu = st.columns([5, 1], gap="small", vertical_alignment="center")
     name.button(
-        info.title if len(info.title) <= 34 else info.title[:33] + "…",
+        escape(info.title if len(info.title) <= 34 else info.title[:33] + "…"),
         key=f"open_{info.id}",
         width="stretch",
         type="primary" if is_open else "tertiary",

@@ -13,6 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from smolvlm_core.chat import Attachment
 from smolvlm_core.errors import LensError
 from smolvlm_core.store import Kind, Store, open_store
+from ui.text import show_error
 
 _DEFAULTS: dict[str, object] = {
     "conversation_image": None,
@@ -104,5 +105,5 @@ def notify(problem: str | LensError) -> None:
 
 def show_notices() -> None:
     for text in st.session_state["notices"]:
-        st.error(text, icon=":material/error:")
+        show_error(text)
     st.session_state["notices"] = ()

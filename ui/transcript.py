@@ -14,9 +14,11 @@ from smolvlm_core.chat import Attachment, Message, active_turns, history_before
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt import build_prompt
 from smolvlm_core.store import Kind, Store
+from smolvlm_core.text import without_images
 from ui import checks, state
-from ui.frames import draw_frames, escape, small_picture
+from ui.frames import draw_frames, small_picture
 from ui.sidebar import Choice
+from ui.text import escape, message, show_error
 
 _STATUS = {
     "stopped": ("Stopped.", ":material/stop_circle:"),
@@ -84,9 +86,9 @@ def _question(store: Store, question: Message, kind: Kind, choice: Choice, *, ed
                 _thumbnail(store, question, attachment)
     for clip in (a for a in question.attachments if a.kind == "video"):
         shown = "" if clip.shown else " · no longer shown to the model"
-        with st.expander(f"{clip.name}: {len(clip.frames)} frames{shown}", icon=":material/movie:"):
+        with st.expander(f"{escape(clip.name)}: {len(clip.frames)} frames{shown}", icon=":material/movie:"):
             _frames_or_error(store, [(f.timestamp_seconds, f.sha256) for f in clip.frames])
-            st.caption(f"Read with {clip.decoder}." + "".join(f" Note: {note}." for note in clip.notes))
+            st.caption(f"Read with {clip.decoder}." + "".join(f" Note: {escape(note)}." for note in clip.notes))
     if editable and st.session_state["editing"] == question.id:
         _edit_box(store, question, kind, choice)
         return
@@ -108,7 +110,7 @@ def _frames_or_error(store: Store, frames: list[tuple[float | str, str]]) -> Non
     try:
         draw_frames([(mark, small_picture(store, sha256)) for mark, sha256 in frames])
     except LensError as error:
-        st.error(str(error))
+        show_error(error)
 
 
 def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
@@ -116,8 +118,8 @@ def _thumbnail(store: Store, question: Message, attachment: Attachment) -> None:
         try:
             st.image(small_picture(store, attachment.sha256), width=140)
         except LensError as error:
-            st.error(str(error))
-        st.caption(escape(attachment.name) + "".join(f" · {note}" for note in attachment.notes))
+            show_error(error)
+        st.caption(escape(attachment.name) + "".join(f" · {escape(note)}" for note in attachment.notes))
         label, icon, tip = (
             (
                 "Hide from model",
@@ -171,11 +173,11 @@ def _edit_box(store: Store, question: Message, kind: Kind, choice: Choice) -> No
 
 def _answer(store: Store, question: Message, answer: Message, messages: list[Message]) -> None:
     if answer.text:
-        st.markdown(answer.text)
+        st.markdown(without_images(answer.text))
     elif answer.status == "complete":
         st.caption("The model answered with nothing.")
     if answer.status == "failed":
-        st.error(answer.error, icon=":material/error:")
+        show_error(answer.error)
     elif answer.status in _STATUS:
         text, icon = _STATUS[answer.status]
         st.caption(f"{icon} {text}")
@@ -209,7 +211,7 @@ def _given(store: Store, question: Message, answer: Message, messages: list[Mess
             history_before(messages, question.id), store.picture, str((answer.settings or {}).get("system_prompt", ""))
         )
     except LensError as error:
-        st.caption(str(error))
+        st.caption(message(error))
         return
     if stats.get("prompt_fingerprint") not in (None, "", prompt.fingerprint):
         st.caption("Pictures were dropped or shown again since: this is what the model would be given now.")
@@ -266,10 +268,10 @@ def _follow(answer: Answer) -> None:
 
 def _show(snapshot: Snapshot, text: Any, sign: Any, seconds: float) -> None:
     if snapshot.text:
-        text.markdown(snapshot.text + (" ▍" if not snapshot.done else ""))
+        text.markdown(without_images(snapshot.text) + (" ▍" if not snapshot.done else ""))
         sign.empty()
-    elif snapshot.progress is not None:
-        label = f"{snapshot.progress.text}… {seconds:.0f} s"
+    if snapshot.progress is not None:
+        label = f"{message(snapshot.progress.text)}… {seconds:.0f} s"
         sign.progress(snapshot.progress.fraction or 0.0, text=label)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision
+from smolvlm_core.text import valid_text
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 600  # a long prompt on a slow machine; a server that is gone closes the connection at once
@@ -130,7 +131,7 @@ def _message(text: str) -> str:
         return text.strip()[:300]
     error = said.get("error", said) if isinstance(said, dict) else said
     message = error.get("message", error) if isinstance(error, dict) else error
-    return str(message)[:300]
+    return valid_text(str(message))[:300]
 
 
 NO_VISION_WORDS = (

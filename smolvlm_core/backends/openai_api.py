@@ -23,6 +23,7 @@ from smolvlm_core.backends.http_stream import Cancelled, ServerGone, certificate
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt import Prompt, Slot
 from smolvlm_core.template import IMAGE
+from smolvlm_core.text import valid_text
 
 DEFAULT_CONTEXT = 4096  # where a server does not tell: what small ones are often started with
 PROBE_SECONDS = 5
@@ -249,6 +250,7 @@ class Tally:
         self.began = time.perf_counter()
         self.first: float | None = None
         self.pieces = 0
+        self._half = ""
         self.begun = False
         self.ended = False
         self.usage: dict[str, Any] = {}
@@ -271,10 +273,18 @@ class Tally:
         if self.first is None:
             self.first = time.perf_counter()
         self.pieces += 1
+        text = self._whole(text)
         text = text if self.begun else text.lstrip(" ")
         if text:
             self.begun = True
             yield Delta(text)
+
+    def _whole(self, text: str) -> str:
+        """Valid text. The first half of a surrogate pair waits for the second, which may come with the next piece."""
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return valid_text(text)
 
     def stats(self, reason: StopReason, **more: Any) -> Stats:
         now = time.perf_counter()

@@ -1,0 +1,60 @@
+"""Checks every request before a page or route sees it: the Host and Origin headers, and what a page may load.
+
+Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers every route.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import streamlit as st
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Pictures and clips come from this server only: a model's answer cannot make the browser fetch an address.
+CONTENT_SECURITY_POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
+
+
+class Guard:
+    """ASGI middleware. Refuses foreign hosts and origins with 403."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if reason := refusal(headers.get("host", ""), headers.get("origin")):
+            if scope["type"] == "websocket":
+                await receive()  # the connect message: a WebSocket is closed with 403 before it is accepted
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await PlainTextResponse(reason, status_code=403)(scope, receive, send)
+            return
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
+def refusal(host: str, origin: str | None) -> str:
+    """Why a request is refused; "" where it is allowed."""
+    allowed = {name.strip().lower() for name in st.get_option("server.allowedHosts")}
+    if allowed and "*" not in allowed and _hostname(host) not in allowed:
+        return f"This app answers only to {', '.join(sorted(allowed))}. To add a name, set server.allowedHosts in .streamlit/config.toml."
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        return "This request comes from another website."
+    return ""
+
+
+def _hostname(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
