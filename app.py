@@ -4,7 +4,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from ui.clip.route import PATH, send_clip
 from ui.guard import Guard
-from ui.media_route import PATH, send_clip
 
 app = st.App("ui/router.py", routes=[Route(PATH, send_clip)], middleware=[Middleware(Guard)])

@@ -26,17 +26,17 @@ import torch
 from PIL import Image
 
 from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
-from smolvlm_core.backends.encoding import encode_prompt
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, completion_request, cut_for, server_properties
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.catalog import bundled, from_folder
-from smolvlm_core.convert import convert
-from smolvlm_core.gguf_file import read_gguf, spec_of
-from smolvlm_core.llama_programs import find_server
-from smolvlm_core.loader import LoadedModel
-from smolvlm_core.prompt import Prompt, Turn, build_prompt
-from smolvlm_core.servers import ServerOptions
-from smolvlm_core.template import IMAGE
+from smolvlm_core.engine.encoding import encode_prompt
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
+from smolvlm_core.llamacpp.programs import find_server
+from smolvlm_core.llamacpp.server import ServerOptions
+from smolvlm_core.models.catalog import bundled, from_folder
+from smolvlm_core.models.load import LoadedModel
+from smolvlm_core.prompt.build import Prompt, Turn, build_prompt
+from smolvlm_core.prompt.template import IMAGE
 from training.evaluate import Item, conversation, easy_items, frame_items, scene_items, several_items
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -29,17 +29,17 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.parity import llama, write
 from smolvlm_core.backends.base import Backend, Event, GenerationSettings
-from smolvlm_core.backends.openai_api import OpenAIBackend
+from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.catalog import bundled, from_folder
 from smolvlm_core.check import Verdict, check
 from smolvlm_core.check.canaries import Subject
-from smolvlm_core.convert import convert
-from smolvlm_core.llama_programs import find_server
-from smolvlm_core.prompt import Prompt, Turn
-from smolvlm_core.servers import LlamaServer, ServerOptions
-from smolvlm_core.servers import llama_server as server_module
-from smolvlm_core.template import IMAGE
+from smolvlm_core.llamacpp import server as server_module
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.programs import find_server
+from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
+from smolvlm_core.models.catalog import bundled, from_folder
+from smolvlm_core.prompt.build import Prompt, Turn
+from smolvlm_core.prompt.template import IMAGE
 
 HEAD = (
     "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from smolvlm_core import jobs, llama_programs
-from smolvlm_core.backends import ollama, registry
+from smolvlm_core.backends import registry
+from smolvlm_core.backends.remote import ollama
 from smolvlm_core.errors import LensError
+from smolvlm_core.llamacpp import programs as llama_programs
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder, default_gguf_folder
-from ui import backend_rows, checks, state
+from smolvlm_core.work import job as jobs
+from ui import state
+from ui.backends import checks
+from ui.backends import rows as backend_rows
 from ui.text import escape, message
 
 state.prepare()
@@ -83,7 +87,8 @@ def begin_conversion() -> None:
     target = path_of(out) if out else default_gguf_folder(folder, folder.name)
 
     def work(report: jobs.Report, _cancel: object) -> backend_rows.Converted:
-        from smolvlm_core.convert import convert, verify_pair
+        from smolvlm_core.llamacpp.convert import convert
+        from smolvlm_core.llamacpp.verify import verify_pair
 
         made = convert(folder, target, wanted, kind, report)
         assert made.projector is not None

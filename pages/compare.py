@@ -2,14 +2,18 @@
 
 import streamlit as st
 
-from smolvlm_core import compare as comparing
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend, GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import verdicts
-from smolvlm_core.compare import MOST_COLUMNS, Comparison, Unavailable
+from smolvlm_core.compare import run as comparing
+from smolvlm_core.compare.run import MOST_COLUMNS, Comparison, Unavailable
 from smolvlm_core.errors import LensError
-from ui import backend_list, checks, compare_columns, compare_input, state
+from ui import state
+from ui.backends import checks
+from ui.backends import summary as backend_list
+from ui.compare import columns as compare_columns
+from ui.compare import input as compare_input
 
 st.set_page_config(layout="wide")
 state.prepare()

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from smolvlm_core.attach import attach_image
-from smolvlm_core.chat import Attachment
+from smolvlm_core.conversations import context as cost
+from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
-from ui import cost, gallery, sidebar, state, transcript
+from smolvlm_core.prompt.messages import Attachment
+from ui import gallery, state
+from ui.chat import sidebar, transcript
 from ui.frames import small_picture
 from ui.text import escape
 

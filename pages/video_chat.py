@@ -5,12 +5,15 @@ from typing import BinaryIO
 
 import streamlit as st
 
-from smolvlm_core.attach import keep_frames
-from smolvlm_core.chat import Attachment, active_turns
+from smolvlm_core.conversations import context as cost
+from smolvlm_core.conversations.attachments import keep_frames
 from smolvlm_core.errors import LensError
+from smolvlm_core.prompt.messages import Attachment, active_turns
 from smolvlm_core.video import VIDEO_EXTENSIONS
-from ui import clip_controls, cost, gallery, sidebar, state, transcript
-from ui.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, restore_choice, take
+from ui import gallery, state
+from ui.chat import sidebar, transcript
+from ui.clip import controls as clip_controls
+from ui.clip.clips import Clip, Taken, clip_of_conversation, drop_earlier_frames, open_kept, restore_choice, take
 from ui.text import escape, show_error
 
 store = state.prepare()

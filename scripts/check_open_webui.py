@@ -12,7 +12,7 @@ import argparse
 
 import httpx
 
-from smolvlm_core.backends.openai_api import OpenAIBackend
+from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.check import check
 from smolvlm_core.cli.check import EXIT_CODES, tell_verdict
 

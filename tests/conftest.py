@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from smolvlm_core import catalog
 from smolvlm_core.backends.llama_cpp import SERVERS, LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.convert import convert
-from smolvlm_core.gguf_file import read_gguf, spec_of
-from smolvlm_core.servers import ServerOptions
-from smolvlm_core.store import Store, open_store
+from smolvlm_core.conversations.store import Store, open_store
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
+from smolvlm_core.llamacpp.server import ServerOptions
+from smolvlm_core.models import catalog
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of it turn it on

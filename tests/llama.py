@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smolvlm_core.llama_programs import is_installed
+from smolvlm_core.llamacpp.programs import is_installed
 
 needs_llama_cpp = pytest.mark.skipif(
     not is_installed(),

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from smolvlm_core.answering import running_answer, start_answer
-from smolvlm_core.attach import attach_image
 from smolvlm_core.backends import GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import active_turns
+from smolvlm_core.conversations.answering import running_answer, start_answer
+from smolvlm_core.conversations.attachments import attach_image
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError, PromptError, StoreError
-from smolvlm_core.store import Store
+from smolvlm_core.prompt.messages import active_turns
 from tests.conftest import drawn, encoded
 
 
@@ -48,7 +48,7 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_saved_later(
     store: Store, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fills in mid-answer left the answer "running" for good."""
-    monkeypatch.setattr("smolvlm_core.answering.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("smolvlm_core.conversations.answering.RETRY_SECONDS", 0.05)
     full = threading.Event()
     full.set()
     save = store.save_answer

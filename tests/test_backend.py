@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from smolvlm_core import catalog
 from smolvlm_core.backends import Delta, Event, GenerationSettings, Progress, Stats
-from smolvlm_core.backends.encoding import encode_prompt
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import ContextTooSmall
-from smolvlm_core.loader import POOL
-from smolvlm_core.prompt import Prompt, build_prompt
+from smolvlm_core.models import catalog
+from smolvlm_core.models.load import POOL
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from tests.conftest import drawn
 
 PICTURES = {"red": drawn("red"), "blue": drawn("blue", "rectangle"), "green": drawn("green")}
@@ -125,7 +125,7 @@ def test_sampling_is_repeatable_by_its_seed(backend: TransformersBackend) -> Non
 
 
 def test_gumbel_noise_samples_the_right_distribution() -> None:
-    from smolvlm_core.backends.generation import sampling
+    from smolvlm_core.engine.sampling import sampling
 
     scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
     draw = sampling(GenerationSettings(temperature=1.0, seed=0), "cpu")

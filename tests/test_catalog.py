@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core import catalog
-from smolvlm_core.catalog import BUNDLED, choose_default
 from smolvlm_core.errors import ModelError
-from smolvlm_core.machine import GIB, Machine
+from smolvlm_core.models import catalog
+from smolvlm_core.models.catalog import BUNDLED, choose_default
+from smolvlm_core.models.machine import GIB, Machine
 
 LARGE, MIDDLE, SMALL = (spec.key for spec in catalog.PUBLISHED)
 

@@ -16,24 +16,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smolvlm_core import catalog
 from smolvlm_core.backends.base import Delta, Event, GenerationSettings
-from smolvlm_core.backends.http_stream import worded
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
-from smolvlm_core.backends.openai_api import OpenAIBackend
+from smolvlm_core.backends.remote.openai import OpenAIBackend
+from smolvlm_core.backends.remote.stream import worded
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, SHAPES, WAYS, Subject, chosen, draw_canary
-from smolvlm_core.check.causes import likely_cause, reads
+from smolvlm_core.check.diagnose import likely_cause, reads
 from smolvlm_core.check.run import MOST_QUESTIONS
 from smolvlm_core.check.statistics import ERROR, chance_of_as_many, confidence, likelier_of_the_worse, standing
 from smolvlm_core.cli import main
-from smolvlm_core.convert import convert
 from smolvlm_core.errors import BackendError
-from smolvlm_core.gguf_file import read_gguf, spec_of
-from smolvlm_core.prompt import Prompt, Turn
-from smolvlm_core.servers import LlamaServer, ServerOptions
-from smolvlm_core.template import IMAGE
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
+from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import Prompt, Turn
+from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs
 from tests.llama import needs_llama_cpp
 
@@ -295,7 +295,7 @@ def test_a_chatml_template_is_told(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch
     assert "Nothing that can be read" in likely_cause(OpenAIBackend(whole.url))[0]
     whole.stop()
     monkeypatch.setattr(
-        "smolvlm_core.servers.llama_server.TEMPLATE",
+        "smolvlm_core.llamacpp.server.TEMPLATE",
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
     )
     broken = served()

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core import catalog
 from smolvlm_core.backends.base import Event, GenerationSettings
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
-from smolvlm_core.backends.openai_api import OpenAIBackend
+from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.check import Verdict, verdicts
-from smolvlm_core.compare import Comparison, Unavailable, find, keep_running, marked
-from smolvlm_core.compare_report import to_html, to_json, to_markdown
+from smolvlm_core.compare.report import to_html, to_json, to_markdown
+from smolvlm_core.compare.run import Comparison, Unavailable, find, keep_running, marked
+from smolvlm_core.compare.votes import tally, votes
 from smolvlm_core.errors import LensError
-from smolvlm_core.gguf_file import read_gguf, spec_of
-from smolvlm_core.prompt import Prompt, build_prompt
-from smolvlm_core.servers import ServerOptions
-from smolvlm_core.turns import device_of, turn
-from smolvlm_core.votes import tally, votes
+from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
+from smolvlm_core.llamacpp.server import ServerOptions
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.work.device_lock import device_of, turn
 from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
 

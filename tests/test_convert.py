@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smolvlm_core import catalog
-from smolvlm_core.convert import convert, verify_pair
-from smolvlm_core.convert.mends import pre_tokenizer_of, stage
 from smolvlm_core.errors import ModelError
-from smolvlm_core.gguf_file import find_projector, read_gguf, spec_of, why_not_a_pair
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.gguf import find_projector, read_gguf, spec_of, why_not_a_pair
+from smolvlm_core.llamacpp.repair import pre_tokenizer_of, stage
+from smolvlm_core.llamacpp.verify import verify_pair
+from smolvlm_core.models import catalog
 from tests.conftest import Ggufs
 from tests.llama import needs_llama_cpp
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core import catalog
-from smolvlm_core.check.lint import OLLAMA_TEMPLATE, Finding, difference, lint, template_findings, write_modelfile
 from smolvlm_core.cli import main
-from smolvlm_core.convert import convert
-from smolvlm_core.convert.verify import template_of
 from smolvlm_core.errors import ModelError
+from smolvlm_core.llamacpp.convert import convert
+from smolvlm_core.llamacpp.lint import OLLAMA_TEMPLATE, Finding, difference, lint, template_findings, write_modelfile
+from smolvlm_core.llamacpp.verify import template_of
+from smolvlm_core.models import catalog
 
 BUNDLED = catalog.bundled().folder
 assert BUNDLED is not None

@@ -19,10 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from smolvlm_core import catalog
-from smolvlm_core.answering import start_answer
 from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Progress, Stats
-from smolvlm_core.backends.encoding import encode_prompt
 from smolvlm_core.backends.llama_cpp import (
     SERVERS,
     LlamaCppBackend,
@@ -31,18 +28,20 @@ from smolvlm_core.backends.llama_cpp import (
     cut_for,
     take_completion,
 )
-from smolvlm_core.backends.openai_api import OpenAIBackend, Tally, data_uri
+from smolvlm_core.backends.remote.openai import OpenAIBackend, Tally, data_uri
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, FrameRef, Message
+from smolvlm_core.conversations.answering import start_answer
+from smolvlm_core.conversations.store import Store
+from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import BackendError, ModelError
-from smolvlm_core.gguf_file import read_gguf, spec_of
-from smolvlm_core.llama_programs import FIX_FROM_BUILD, Program, build_number, find_server
-from smolvlm_core.loader import POOL
-from smolvlm_core.prompt import Prompt, VisionGeometry, build_prompt
-from smolvlm_core.servers import LlamaServer, ServerOptions
-from smolvlm_core.servers.llama_server import arguments, check_files, telling_line
-from smolvlm_core.store import Store
-from smolvlm_core.template import IMAGE
+from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
+from smolvlm_core.llamacpp.programs import FIX_FROM_BUILD, Program, build_number, find_server
+from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions, arguments, check_files, telling_line
+from smolvlm_core.models import catalog
+from smolvlm_core.models.load import POOL
+from smolvlm_core.prompt.build import Prompt, VisionGeometry, build_prompt
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
 
@@ -399,7 +398,7 @@ def test_files_in_the_wrong_places_are_refused_before_a_start(ggufs_without_quan
 
 @pytest.fixture(scope="module")
 def ggufs_without_quantizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    from smolvlm_core.convert import convert
+    from smolvlm_core.llamacpp.convert import convert
 
     made = convert(catalog.bundled().folder, tmp_path_factory.mktemp("pair"))
     return made.texts[0].path, made.projector.path
@@ -446,7 +445,7 @@ def test_one_running_elsewhere_is_used_by_its_address(ggufs: Ggufs) -> None:
 @needs_llama_cpp
 def test_the_server_ends_with_the_app_even_when_that_is_killed(ggufs: Ggufs, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from smolvlm_core.servers import LlamaServer, ServerOptions\n"
+        "import sys, time; from pathlib import Path; from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions\n"
         "s = LlamaServer.start(ServerOptions(Path(sys.argv[1]), None, 256), lambda *_: None)\n"
         "print(s._process.pid, flush=True); time.sleep(600)"
     )

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core import catalog, loader
 from smolvlm_core.backends import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Message
 from smolvlm_core.errors import ModelError, OutOfMemoryError
-from smolvlm_core.loader import ModelPool
-from smolvlm_core.prompt import build_prompt
+from smolvlm_core.models import catalog
+from smolvlm_core.models import load as loader
+from smolvlm_core.models.load import ModelPool
+from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.messages import Message
 from tests.conftest import drawn
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -158,7 +159,7 @@ def test_a_checkpoint_of_real_size(real_size: Path) -> None:
     published = catalog.PUBLISHED[2]
     assert spec.geometry == published.geometry and spec.kv_bytes_per_token == published.kv_bytes_per_token
     assert abs(spec.parameters - published.parameters) / published.parameters < 0.01
-    from smolvlm_core.chat import Attachment
+    from smolvlm_core.prompt.messages import Attachment
 
     image = Attachment("image", "a", "a.png", "image/png", 640, 360)
     prompt = build_prompt([Message("user", "What is this?", (image,))], lambda _: drawn().resize((640, 360)))

@@ -17,18 +17,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from smolvlm_core.backends import ollama
 from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
-from smolvlm_core.backends.ollama import OllamaBackend, context_for, geometry_of, messages, options
 from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
+from smolvlm_core.backends.remote import ollama
+from smolvlm_core.backends.remote.ollama import OllamaBackend, context_for, geometry_of, messages, options
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.check import check
-from smolvlm_core.check.causes import likely_cause
-from smolvlm_core.check.lint import OLLAMA_TEMPLATE
+from smolvlm_core.check.diagnose import likely_cause
 from smolvlm_core.errors import BackendError, ContextTooSmall, PromptError
-from smolvlm_core.prompt import Prompt, Slot, Turn, build_prompt
-from smolvlm_core.template import IMAGE
+from smolvlm_core.llamacpp.lint import OLLAMA_TEMPLATE
+from smolvlm_core.prompt.build import Prompt, Slot, Turn, build_prompt
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import drawn
 
 CHATML = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"

@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
-from smolvlm_core.backends.openai_api import (
+from smolvlm_core.backends.registry import added, choose, forget, remember, url_entry
+from smolvlm_core.backends.remote.openai import (
     OpenAIBackend,
     chat_request,
     context_of,
@@ -22,11 +23,10 @@ from smolvlm_core.backends.openai_api import (
     picture_bytes,
     sees_by_its_own_word,
 )
-from smolvlm_core.backends.registry import added, choose, forget, remember, url_entry
-from smolvlm_core.chat import Attachment, FrameRef, Message
 from smolvlm_core.errors import BackendError, LensError, StoreError
 from smolvlm_core.paths import data_folder
-from smolvlm_core.prompt import Prompt, build_prompt
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from tests.conftest import drawn
 
 PICTURES = {"red": drawn("red"), "blue": drawn("blue")}

@@ -10,10 +10,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from smolvlm_core import catalog, jobs
 from smolvlm_core.backends.registry import added
-from smolvlm_core.chat import active_turns
-from smolvlm_core.store import Store, open_store
+from smolvlm_core.conversations.store import Store, open_store
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.messages import active_turns
+from smolvlm_core.work import job as jobs
 from tests.conftest import Ggufs, Writer, drawn, encoded
 from tests.llama import needs_llama_cpp
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from smolvlm_core import catalog
-from smolvlm_core.backends.encoding import encode_prompt
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, FrameRef, Message, history_before
+from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import PromptError
-from smolvlm_core.prompt import VisionGeometry, build_prompt, estimate_tokens
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import VisionGeometry, build_prompt, estimate_tokens
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message, history_before
 from tests.conftest import drawn
 
 IMAGE = Attachment("image", "a", "a.png", "image/png", 300, 300)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core import export
-from smolvlm_core.attach import attach_image, describe_clip, keep_frames
-from smolvlm_core.chat import active_turns
+from smolvlm_core.conversations import export
+from smolvlm_core.conversations.attachments import attach_image, describe_clip, keep_frames
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
-from smolvlm_core.store import Store
+from smolvlm_core.prompt.messages import active_turns
 from smolvlm_core.video import sample_clip
 from tests.conftest import Writer, drawn, encoded
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from smolvlm_core import catalog
-from smolvlm_core.backends.encoding import encode_prompt
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.chat import Attachment, FrameRef, Message
-from smolvlm_core.prompt import build_prompt
+from smolvlm_core.engine.encoding import encode_prompt
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from training import clips, questions, scenes
 from training.conversations import Conversations, attention_mask, collate, image_parts
 from training.questions import Question

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from smolvlm_core.worker import Worker
+from smolvlm_core.work.worker import Worker
 
 
 def test_jobs_run_in_the_order_they_came_on_one_thread() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.models.catalog import ModelSpec
 from training.scenes import COLORS, MOST_SQUASH, SHAPES
 
 CARD = """---

@@ -17,7 +17,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch.utils.data import IterableDataset
 
-from smolvlm_core.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, VIDEO_CLOSING, video_text
+from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, VIDEO_CLOSING, video_text
 from training import questions, scenes
 from training.clips import random_clip
 from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE

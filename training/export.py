@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import SmolVLMForConditionalGeneration
 
-from smolvlm_core.template import END_OF_UTTERANCE
+from smolvlm_core.prompt.template import END_OF_UTTERANCE
 from training import tokenizer as bpe
 from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
 

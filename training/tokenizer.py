@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import SmolVLMConfig
 
-from smolvlm_core.template import END_OF_UTTERANCE, IMAGE, START, video_text
+from smolvlm_core.prompt.template import END_OF_UTTERANCE, IMAGE, START, video_text
 from training import questions, scenes
 from training.clips import random_event
 from training.model import build_config

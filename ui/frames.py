@@ -8,8 +8,8 @@ from functools import lru_cache
 import streamlit as st
 from PIL import Image
 
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.media import thumbnail
-from smolvlm_core.store import Store
 from ui.text import escape
 
 SMALL_EDGE = 320  # px: twice the width on the page, for sharp screens

@@ -10,9 +10,9 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from smolvlm_core.chat import Attachment
+from smolvlm_core.conversations.store import Kind, Store, open_store
 from smolvlm_core.errors import LensError
-from smolvlm_core.store import Kind, Store, open_store
+from smolvlm_core.prompt.messages import Attachment
 from ui.text import show_error
 
 _DEFAULTS: dict[str, object] = {

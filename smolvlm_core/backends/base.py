@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from smolvlm_core.prompt import Prompt
+from smolvlm_core.prompt.build import Prompt
 
 StopReason = Literal["end", "length", "context", "cancelled", "failed"]
 

@@ -20,15 +20,15 @@ from typing import Any, Literal
 import httpx
 
 from smolvlm_core.backends.base import Capabilities, Event, GenerationSettings, Progress, StopReason
-from smolvlm_core.backends.http_stream import Cancelled, ServerGone, certificates, post_stream
-from smolvlm_core.backends.openai_api import Tally, authorization, no_vision, picture_bytes, reading
-from smolvlm_core.backends.queued import Start, follow
-from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.backends.queue import Start, follow
+from smolvlm_core.backends.remote.openai import Tally, authorization, no_vision, picture_bytes, reading
+from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
 from smolvlm_core.errors import BackendError, LensError, NoVision
-from smolvlm_core.prompt import Prompt, Slot, VisionGeometry
-from smolvlm_core.servers.llama_server import LlamaServer, ServerOptions
-from smolvlm_core.template import IMAGE
-from smolvlm_core.worker import Worker
+from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.prompt.build import Prompt, Slot, VisionGeometry
+from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.work.worker import Worker
 
 logger = logging.getLogger(__name__)
 # How a server cuts pictures: "tiles" as SmolVLM2 does with pictures, "frames" into one tile and an overview.

@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from smolvlm_core import catalog
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, LlamaServerBackend, server_properties
-from smolvlm_core.backends.ollama import DEFAULT_URL, OllamaBackend
-from smolvlm_core.backends.openai_api import DEFAULT_CONTEXT, OpenAIBackend, normal_url
+from smolvlm_core.backends.remote.ollama import DEFAULT_URL, OllamaBackend
+from smolvlm_core.backends.remote.openai import DEFAULT_CONTEXT, OpenAIBackend, normal_url
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.catalog import ModelSpec
 from smolvlm_core.errors import BackendError, LensError, StoreError
-from smolvlm_core.gguf_file import find_projector, read_gguf, spec_of
-from smolvlm_core.loader import Dtype
+from smolvlm_core.llamacpp.gguf import find_projector, read_gguf, spec_of
+from smolvlm_core.llamacpp.server import ServerOptions, check_files
+from smolvlm_core.models import catalog
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.models.load import Dtype
 from smolvlm_core.paths import data_folder
-from smolvlm_core.servers.llama_server import ServerOptions, check_files
 
 Kind = Literal["gguf", "url", "ollama"]
 _changing = threading.Lock()  # the list is read, changed and written by several threads

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
-from smolvlm_core.backends.encoding import EncodedPrompt, encode_prompt
-from smolvlm_core.backends.generation import sampling, stop_when, streamer
-from smolvlm_core.backends.queued import Start, follow
-from smolvlm_core.catalog import ModelSpec
+from smolvlm_core.backends.queue import Start, follow
+from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
+from smolvlm_core.engine.sampling import sampling, stop_when, streamer
 from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
-from smolvlm_core.loader import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
-from smolvlm_core.prompt import Prompt
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.models.load import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
+from smolvlm_core.prompt.build import Prompt
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check.run import Verdict
 from smolvlm_core.errors import ModelError
-from smolvlm_core.llama_programs import find_server
+from smolvlm_core.llamacpp.programs import find_server
 from smolvlm_core.paths import data_folder
 
 logger = logging.getLogger(__name__)

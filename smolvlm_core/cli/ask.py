@@ -14,11 +14,11 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.backends.base import Delta, GenerationSettings, Progress, Stats
-from smolvlm_core.catalog import ModelSpec, default_model
-from smolvlm_core.chat import Attachment, Message
 from smolvlm_core.cli.terminal import clear_line, positive, status
-from smolvlm_core.machine import this_machine
-from smolvlm_core.prompt import build_prompt
+from smolvlm_core.models.catalog import ModelSpec, default_model
+from smolvlm_core.models.machine import this_machine
+from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.messages import Attachment, Message
 
 
 def add(commands: Any) -> None:
@@ -144,7 +144,7 @@ def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
 
 
 def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
-    from smolvlm_core.attach import describe_clip
+    from smolvlm_core.conversations.attachments import describe_clip
     from smolvlm_core.video import ClipFacts, default_frame_count, sample_clip
 
     def by_rule(facts: ClipFacts) -> int:

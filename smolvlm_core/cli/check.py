@@ -54,8 +54,8 @@ def _subjects(text: str) -> tuple[str, ...]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from smolvlm_core.backends.openai_api import OpenAIBackend
     from smolvlm_core.backends.registry import choose
+    from smolvlm_core.backends.remote.openai import OpenAIBackend
     from smolvlm_core.check import check, verdicts
     from smolvlm_core.check.run import Verdict
     from smolvlm_core.errors import LensError

@@ -32,8 +32,8 @@ def add(commands: Any) -> None:
 
 def checkpoint_folder(name: str) -> tuple[Path, str]:
     """(folder, name for its files) of a path, or of a model known by key, fetched where needed. Raises ModelError."""
-    from smolvlm_core.catalog import find
-    from smolvlm_core.loader import local_folder
+    from smolvlm_core.models.catalog import find
+    from smolvlm_core.models.load import local_folder
 
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -43,7 +43,8 @@ def checkpoint_folder(name: str) -> tuple[Path, str]:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from smolvlm_core.convert import convert, verify_pair
+    from smolvlm_core.llamacpp.convert import convert
+    from smolvlm_core.llamacpp.verify import verify_pair
 
     checkpoint, name = checkpoint_folder(args.checkpoint)
     wanted = [q.strip() for q in args.quantize.split(",") if q.strip()]

@@ -56,7 +56,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def _frames(args: argparse.Namespace) -> int:
-    from smolvlm_core.attach import save_frames
+    from smolvlm_core.conversations.attachments import save_frames
     from smolvlm_core.video import sample_clip
 
     sampled = sample_clip(

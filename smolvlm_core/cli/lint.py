@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 
 def _lint(args: argparse.Namespace) -> int:
-    from smolvlm_core.check.lint import lint, write_modelfile
+    from smolvlm_core.llamacpp.lint import lint, write_modelfile
 
     findings = lint(args.path)
     for finding in findings:
@@ -34,7 +34,7 @@ def _lint(args: argparse.Namespace) -> int:
     if not findings:
         print(f"{args.path}: nothing found.")
     if args.write_modelfile:
-        from smolvlm_core.gguf_file import find_projector, read_gguf
+        from smolvlm_core.llamacpp.gguf import find_projector, read_gguf
 
         if args.path.suffix != ".gguf":
             args.wrong("--write-modelfile needs the text model's .gguf file")

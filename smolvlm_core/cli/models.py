@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from smolvlm_core.catalog import default_model, is_cached, models
-from smolvlm_core.machine import GIB, this_machine
+from smolvlm_core.models.catalog import default_model, is_cached, models
+from smolvlm_core.models.machine import GIB, this_machine
 
 
 def add(commands: Any) -> None:

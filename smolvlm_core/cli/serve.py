@@ -40,8 +40,8 @@ def add(commands: Any) -> None:
 
 def _serve(args: argparse.Namespace) -> int:
     from smolvlm_core.backends.registry import gguf_entry
-    from smolvlm_core.gguf_file import read_gguf
-    from smolvlm_core.servers import LlamaServer, ServerOptions
+    from smolvlm_core.llamacpp.gguf import read_gguf
+    from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 
     text = _text_model(args)
     entry = gguf_entry(text, args.projector)
@@ -79,7 +79,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _sees(url: str, name: str) -> bool:
-    from smolvlm_core.backends.openai_api import OpenAIBackend
+    from smolvlm_core.backends.remote.openai import OpenAIBackend
     from smolvlm_core.check import check
 
     verdict = check(OpenAIBackend(url), report=lambda done, text: status(text), cancel=threading.Event())
@@ -95,7 +95,7 @@ def _text_model(args: argparse.Namespace) -> Path:
     """The .gguf given, or the one converted from a checkpoint."""
     if args.model.endswith(".gguf"):
         return Path(args.model)
-    from smolvlm_core.convert import convert
+    from smolvlm_core.llamacpp.convert import convert
     from smolvlm_core.paths import default_gguf_folder
 
     checkpoint, name = checkpoint_folder(args.model)

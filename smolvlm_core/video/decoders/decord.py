@@ -7,15 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame
-from smolvlm_core.video.decoders.base import (
-    DecoderError,
-    Source,
-    check_pixels,
-    name_of,
-    opened,
-    scaled,
-    size_of,
-)
+from smolvlm_core.video.decoders.base import DecoderError, Source, check_pixels, name_of, opened, scaled, size_of
 
 MOST_SECONDS = 1e7
 

@@ -6,15 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smolvlm_core.video.clip import ClipFacts, Frame
-from smolvlm_core.video.decoders.base import (
-    DecoderError,
-    Source,
-    check_pixels,
-    name_of,
-    opened,
-    scaled,
-    size_of,
-)
+from smolvlm_core.video.decoders.base import DecoderError, Source, check_pixels, name_of, opened, scaled, size_of
 
 
 class OpenCvClip:

@@ -1,0 +1,109 @@
+"""Answers made one after another on a worker's thread, followed from the asker's.
+
+Knows queues and cancels. Does not know what makes the answer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from smolvlm_core.backends.base import Event, Progress, Stats
+from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.work.worker import Job, Worker
+
+Report = Callable[[str, float | None], None]
+
+
+class Handle(Protocol):
+    """What owns a model or a server: its worker, and where it stands."""
+
+    worker: Worker
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def status_text(self) -> str: ...
+    @property
+    def status_fraction(self) -> float | None: ...
+
+
+class Run(Protocol):
+    """One answer. `work` runs on the worker's thread and puts what it makes into `events`: Stats at the end, always,
+    with stop reason "failed" before an exception."""
+
+    asked: float
+    events: queue.SimpleQueue[Event | BaseException]
+
+    def work(self) -> None: ...
+
+
+class Start:
+    """As a Run: a model or a server made ready, nothing answered. `start` is called on the worker's thread."""
+
+    def __init__(self, start: Callable[[Report], object], cancel: threading.Event) -> None:
+        self._start, self._cancel = start, cancel
+        self.asked = time.perf_counter()
+        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+
+    def work(self) -> None:
+        try:
+            self._start(lambda text, share: self.events.put(Progress(text, share)))
+        except LensError as error:
+            cancelled = self._cancel.is_set()
+            self.events.put(Stats("cancelled" if cancelled else "failed"))
+            self.events.put(error)
+        else:
+            self.events.put(Stats("end"))
+
+
+H = TypeVar("H", bound=Handle)
+
+
+def follow(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: threading.Event) -> Iterator[Event]:
+    """Queue a run and yield what it makes. A consumer that stops listening cancels it."""
+    handle, run, job = _submit(get_handle, make_run, cancel)
+    done = False
+    try:
+        place = -1
+        while not done:
+            try:
+                item = run.events.get(timeout=0.1)
+            except queue.Empty:
+                ahead = handle.worker.ahead_of(job)
+                if handle.state == "loading":
+                    yield Progress(handle.status_text, handle.status_fraction)
+                elif ahead and ahead != place:
+                    place = ahead
+                    yield Progress(f"Waiting: {ahead} before you")
+                if job.finished.is_set() and run.events.empty():  # a bug: it is in the log
+                    done = True
+                    yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
+                    raise BackendError(
+                        "The answer ended unexpectedly.", "The log has the details; ask again."
+                    ) from None
+                if cancel.is_set() and handle.worker.drop(job):
+                    done = True
+                    yield Stats("cancelled", total_seconds=time.perf_counter() - run.asked)
+                continue
+            if isinstance(item, BaseException):
+                done = True
+                raise item
+            done = isinstance(item, Stats) and item.stop_reason != "failed"
+            yield item
+    finally:
+        if not done:  # nobody listens any more
+            cancel.set()
+
+
+def _submit(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: threading.Event) -> tuple[H, Run, Job]:
+    while True:
+        handle = get_handle()
+        run = make_run(handle)
+        try:
+            return handle, run, handle.worker.submit(run.work, cancel)
+        except RuntimeError:
+            continue  # released between the two lines: there is a new handle by now

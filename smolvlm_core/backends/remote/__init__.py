@@ -1,0 +1,1 @@
+"""Backends that are servers, reached over HTTP."""

@@ -1,0 +1,1 @@
+"""The same prompts to several backends, side by side."""

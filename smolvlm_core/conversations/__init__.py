@@ -1,0 +1,1 @@
+"""What was said and shown, stored on disk, and answers in progress."""

@@ -1,0 +1,1 @@
+"""Runs a SmolVLM2 checkpoint in this process with torch."""

@@ -1,0 +1,254 @@
+"""What a GGUF file says of itself: a text model or a vision projector, its sizes, its chat template.
+
+Reads metadata only. Knows nothing of servers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from smolvlm_core.errors import ModelError
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.prompt.build import VisionGeometry
+
+Kind = Literal["text", "projector", "other"]
+# Without these, llama-server refuses every image ("Invalid token"): it looks them up in the text model's vocabulary
+# (llama.cpp b11434, tools/mtmd/mtmd.cpp, PROJECTOR_TYPE_IDEFICS3).
+IMAGE_MARKS = ("\n", "\n\n", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>")
+# Quantizations of about three bits a weight and less.
+HEAVY = (
+    "Q2_K",
+    "Q2_K_S",
+    "Q3_K_S",
+    "IQ1_S",
+    "IQ1_M",
+    "IQ2_XXS",
+    "IQ2_XS",
+    "IQ2_S",
+    "IQ2_M",
+    "IQ3_XXS",
+    "TQ1_0",
+    "TQ2_0",
+)
+BPE_NEWLINE = "Ċ"  # how a byte-level vocabulary writes \n
+
+
+@dataclass(frozen=True)
+class GgufFacts:
+    """Sizes in tokens, px and parameters; 0 or "" where the file does not say."""
+
+    path: Path
+    kind: Kind
+    architecture: str = ""
+    name: str = ""
+    quantization: str = ""
+    parameters: int = 0
+    size_bytes: int = 0
+    # of a text model
+    hidden_size: int = 0
+    layers: int = 0
+    kv_bytes_per_token: int = 0
+    context_tokens: int = 0
+    vocab_size: int = 0
+    chat_template: str = ""
+    bos_token: str = ""
+    eos_token: str = ""
+    adds_bos: bool = False
+    pre_tokenizer: str = ""
+    missing_marks: tuple[str, ...] = ()
+    # of a projector
+    projector_type: str = ""
+    projection_size: int = 0
+    tile: int = 0
+    patch: int = 0
+    scale_factor: int = 0
+    longest_edge: int = 0
+
+    @property
+    def tokens_per_tile(self) -> int:
+        return (self.tile // self.patch // max(1, self.scale_factor)) ** 2 if self.patch else 0
+
+
+def read_gguf(path: Path) -> GgufFacts:
+    """Read once for each state of a file: a real vocabulary takes a second or two.
+
+    Raises:
+        ModelError: the file is missing or is no whole GGUF.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}.", "Give the path of a .gguf file.")
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int, size_bytes: int) -> GgufFacts:
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        fields = _Fields(reader)
+        kind, own = _kind_of(fields)
+        return GgufFacts(
+            path,
+            kind,
+            name=str(fields.get("general.name", "")),
+            quantization=_quantization(fields),
+            parameters=sum(int(t.n_elements) for t in reader.tensors),
+            size_bytes=size_bytes,
+            **own,
+        )
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OSError,
+        OverflowError,
+        MemoryError,
+        UnicodeDecodeError,
+    ) as error:
+        raise ModelError(
+            f"{path.name} is not a whole GGUF file: {error or type(error).__name__}.",
+            "Convert or download it again.",
+        ) from error
+
+
+@dataclass
+class _Fields:
+    reader: Any
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        found = self.reader.get_field(name)
+        return otherwise if found is None else found.contents()
+
+
+def _kind_of(fields: _Fields) -> tuple[Kind, dict[str, Any]]:
+    architecture = str(fields.get("general.architecture", ""))
+    if architecture == "clip":
+        return "projector", _projector(fields)
+    if fields.get("tokenizer.ggml.tokens") is None:
+        return "other", {"architecture": architecture}
+    return "text", {"architecture": architecture, **_text(fields, architecture)}
+
+
+def _projector(fields: _Fields) -> dict[str, Any]:
+    return {
+        "architecture": "clip",
+        "projector_type": str(fields.get("clip.projector_type", fields.get("clip.vision.projector_type", ""))),
+        "projection_size": int(fields.get("clip.vision.projection_dim", 0)),
+        "tile": int(fields.get("clip.vision.image_size", 0)),
+        "patch": int(fields.get("clip.vision.patch_size", 0)),
+        "scale_factor": int(fields.get("clip.vision.projector.scale_factor", 0)),
+        "longest_edge": int(fields.get("clip.vision.preproc_image_size", 0)),
+    }
+
+
+def _text(fields: _Fields, architecture: str) -> dict[str, Any]:
+    tokens = fields.get("tokenizer.ggml.tokens")
+    known = set(tokens)
+    heads = int(fields.get(f"{architecture}.attention.head_count", 0))
+    hidden = int(fields.get(f"{architecture}.embedding_length", 0))
+    head_size = int(fields.get(f"{architecture}.attention.key_length", hidden // heads if heads else 0))
+    layers = int(fields.get(f"{architecture}.block_count", 0))
+    kv_heads = int(fields.get(f"{architecture}.attention.head_count_kv", heads))
+
+    def token(key: str) -> str:
+        at = fields.get(f"tokenizer.ggml.{key}_token_id")
+        return tokens[at] if at is not None and 0 <= at < len(tokens) else ""
+
+    return {
+        "hidden_size": hidden,
+        "layers": layers,
+        "kv_bytes_per_token": 4 * layers * kv_heads * head_size,
+        "context_tokens": int(fields.get(f"{architecture}.context_length", 0)),
+        "vocab_size": len(tokens),
+        "chat_template": str(fields.get("tokenizer.chat_template", "")),
+        "bos_token": token("bos"),
+        "eos_token": token("eos"),
+        "adds_bos": bool(fields.get("tokenizer.ggml.add_bos_token", False)),
+        "pre_tokenizer": str(fields.get("tokenizer.ggml.pre", "")),
+        "missing_marks": tuple(m for m in IMAGE_MARKS if m.replace("\n", BPE_NEWLINE) not in known and m not in known),
+    }
+
+
+def _quantization(fields: _Fields) -> str:
+    from gguf import LlamaFileType
+
+    number = fields.get("general.file_type")
+    try:
+        return LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_") if number is not None else ""
+    except ValueError:
+        return f"file type {number}"
+
+
+def find_projector(text: GgufFacts) -> Path | None:
+    """The projector beside a text model: the one `mmproj*` file of its folder that fits it, F16 before others."""
+    found = sorted(p for p in text.path.parent.glob("*.gguf") if "mmproj" in p.name.lower())
+    fitting = [p for p in found if (facts := _readable(p)) is not None and not why_not_a_pair(text, facts)]
+    named = [p for p in fitting if _stem(p.name) == _stem(text.path.name)]
+    among = named or fitting
+    return min(among, key=lambda p: ("f16" not in p.name.lower(), p.name)) if among else None
+
+
+def _stem(name: str) -> str:
+    """mmproj-NAME-F16.gguf and NAME-Q4_K_M.gguf have the same one."""
+    return name.removeprefix("mmproj-").removesuffix(".gguf").rsplit("-", 1)[0]
+
+
+def _readable(path: Path) -> GgufFacts | None:
+    try:
+        return read_gguf(path)
+    except ModelError:
+        return None
+
+
+def why_not_a_pair(text: GgufFacts, projector: GgufFacts) -> str:
+    """What keeps two files from working together; "" where nothing does. Same sizes are no proof of the same model."""
+    if projector.kind != "projector":
+        return f"{projector.path.name} is not a vision projector but {_told_kind(projector)}"
+    if text.kind != "text":
+        return f"{text.path.name} is not a text model but {_told_kind(text)}"
+    if projector.projection_size != text.hidden_size:
+        return (
+            f"{projector.path.name} gives {projector.projection_size} values a token and {text.path.name} takes "
+            f"{text.hidden_size}: it is the projector of another model"
+        )
+    return ""
+
+
+def names_another_model(text: GgufFacts, projector: GgufFacts) -> bool:
+    """Whether the files say that they were converted from different checkpoints. No proof: names can be changed."""
+    return bool(text.name and projector.name) and text.name.lower() != projector.name.lower()
+
+
+def _told_kind(facts: GgufFacts) -> str:
+    return {"text": "a text model", "projector": "a vision projector", "other": "something else"}[facts.kind]
+
+
+def spec_of(text: GgufFacts, projector: GgufFacts | None) -> ModelSpec:
+    """What a pair of files costs. A text model alone shows no pictures: its geometry is one empty tile."""
+    geometry = (
+        VisionGeometry(projector.tile, projector.longest_edge or projector.tile, projector.tokens_per_tile, True)
+        if projector
+        else VisionGeometry(1, 1, 1)
+    )
+    return ModelSpec(
+        key=str(text.path),
+        title=text.path.name.removesuffix(".gguf"),
+        repo_id=text.path.name,
+        revision="",
+        folder=text.path.parent,
+        parameters=text.parameters + (projector.parameters if projector else 0),
+        weights_bytes=text.size_bytes + (projector.size_bytes if projector else 0),
+        geometry=geometry,
+        kv_bytes_per_token=text.kv_bytes_per_token,
+        context_tokens=text.context_tokens,
+        video_fps=1.0,
+        video_max_frames=64,
+        licence="see the model's own card",
+    )

@@ -1,0 +1,1 @@
+"""Which models exist, what each costs, and loading them into memory."""

@@ -1,0 +1,217 @@
+"""Which models there are, what each costs, and which suits this machine. Does not know how to load one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from smolvlm_core.errors import ModelError
+from smolvlm_core.models.machine import GIB, Machine
+from smolvlm_core.paths import BUNDLED_CHECKPOINT
+from smolvlm_core.prompt.build import VisionGeometry
+
+BUNDLED = "smolvlm-shapes"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model. Sizes in bytes and px; `kv_bytes_per_token` in bf16; `folder` is None for a model of the hub."""
+
+    key: str
+    title: str
+    repo_id: str
+    revision: str
+    folder: Path | None
+    parameters: int
+    weights_bytes: int
+    geometry: VisionGeometry
+    kv_bytes_per_token: int
+    context_tokens: int
+    video_fps: float
+    video_max_frames: int
+    licence: str
+    note: str = ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights, a full context of key-value cache, and a tenth for activations."""
+        return int(self.weights_bytes * 1.1) + self.context_tokens * self.kv_bytes_per_token + GIB // 4
+
+    @property
+    def tokens_per_square_image(self) -> int:
+        rows, columns = self.geometry.grid(1000, 1000)
+        return (rows * columns + 1) * self.geometry.tokens_per_tile
+
+    @property
+    def weights_id(self) -> str:
+        """What the weights in memory are keyed by."""
+        return f"{self.repo_id}@{self.revision}" if self.folder is None else str(self.folder)
+
+
+def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, context: int) -> ModelSpec:
+    repo = f"HuggingFaceTB/SmolVLM2-{size}"
+    geometry = VisionGeometry(384, 1536, 81) if large else VisionGeometry(512, 2048, 64)
+    return ModelSpec(
+        repo.split("/")[1],
+        title,
+        repo,
+        "main",
+        None,
+        parameters,
+        parameters * 2,
+        geometry,
+        int(kv_kib * 1024),
+        context,
+        1.0,
+        64,
+        "Apache-2.0",
+    )
+
+
+# Sizes: the published configurations; key-value bytes: 2 × layers × kv heads × head dim × 2 bytes.
+PUBLISHED = (
+    _hub("2.2B-Instruct", "SmolVLM2 2.2B", 2_246_784_880, True, 192, 8192),
+    _hub("500M-Video-Instruct", "SmolVLM2 500M Video", 507_482_304, False, 40, 8192),
+    _hub("256M-Video-Instruct", "SmolVLM2 256M Video", 256_484_928, False, 22.5, 8192),
+)
+
+
+@lru_cache(maxsize=1)
+def bundled() -> ModelSpec:
+    """The checkpoint that comes with the project, read once: pages ask for it several times in each drawing."""
+    note = "Trained by this project on drawn, coloured shapes. It does not know photos, people or text."
+    return replace(
+        from_folder(BUNDLED_CHECKPOINT), key=BUNDLED, title="SmolVLM Shapes (bundled)", licence="Apache-2.0", note=note
+    )
+
+
+def models() -> tuple[ModelSpec, ...]:
+    """Every model known by name, the best first."""
+    return (*PUBLISHED, bundled())
+
+
+def find(name: str) -> ModelSpec:
+    """A model by key, hub id or folder.
+
+    Raises:
+        ModelError: no such model, or the folder holds no SmolVLM2 checkpoint.
+    """
+    for spec in models():
+        if name.lower() in (spec.key.lower(), spec.repo_id.lower()):
+            return spec
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return from_folder(folder)
+    known = ", ".join(spec.key for spec in models())
+    raise ModelError(f"There is no model called {name!r}.", f"Use one of {known}, or the path of a checkpoint folder.")
+
+
+def from_folder(folder: Path) -> ModelSpec:
+    """Read a checkpoint folder's configuration.
+
+    Raises:
+        ModelError: a file is missing or is not what it should be, and which.
+    """
+    folder = folder.resolve()
+    config = read_json(folder, "config.json")
+    preprocessor = read_json(folder, "preprocessor_config.json")
+    if config.get("model_type") not in ("smolvlm", "idefics3"):
+        raise ModelError(
+            f"{folder} holds a {config.get('model_type')!r} model.",
+            "Choose a folder with a SmolVLM checkpoint (model_type smolvlm).",
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"{folder} has no .safetensors weights.",
+            "Download the whole checkpoint; other weight formats are not loaded.",
+        )
+    try:
+        return _spec_of(folder, config, preprocessor, sum(path.stat().st_size for path in weights))
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ModelError(f"{folder}/config.json lacks {error}.", "Download the checkpoint's files again.") from error
+
+
+def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any], weights_bytes: int) -> ModelSpec:
+    text, vision = config["text_config"], config["vision_config"]
+    heads = text["num_attention_heads"]
+    head_dim = text.get("head_dim") or text["hidden_size"] // heads
+    tile = preprocessor["max_image_size"]["longest_edge"]
+    tokens = (vision["image_size"] // vision["patch_size"]) ** 2 // config["scale_factor"] ** 2
+    sampling = preprocessor.get("video_sampling") or {}
+    return ModelSpec(
+        key=str(folder),
+        title=folder.name,
+        repo_id=folder.name,
+        revision="",
+        folder=folder,
+        parameters=weights_bytes // 2,
+        weights_bytes=weights_bytes,
+        geometry=VisionGeometry(tile, preprocessor["size"]["longest_edge"], tokens),
+        kv_bytes_per_token=4 * text["num_hidden_layers"] * text.get("num_key_value_heads", heads) * head_dim,
+        context_tokens=text.get("max_position_embeddings", 2048),
+        video_fps=float(sampling.get("fps", 1)),
+        video_max_frames=int(sampling.get("max_frames", 64)),
+        licence="see the checkpoint's own card",
+    )
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a checkpoint. Raises ModelError where it is missing or damaged."""
+    try:
+        value = json.loads((folder / name).read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} has no {name}.", "Choose a complete checkpoint folder, as downloaded from the hub."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / name} cannot be read: {error}.", "Download the checkpoint again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{folder / name} is not a JSON object.", "Download the checkpoint again.")
+    return value
+
+
+def is_cached(spec: ModelSpec) -> bool:
+    """Whether the model's weights are on this machine already."""
+    if spec.folder is not None:
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(spec.repo_id, name, revision=spec.revision), str) for name in names)
+
+
+def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:
+    """The model for a machine and one line that says why. `cached`: keys of hub models that are on disk. Pure."""
+    large, middle, small = PUBLISHED
+    if machine.gpu_memory_bytes >= large.memory_bytes + GIB // 2:
+        wanted, why = large, f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB"
+    elif machine.gpu_memory_bytes >= middle.memory_bytes + GIB // 2:
+        wanted, why = (
+            middle,
+            f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB, too little for the 2.2B model",
+        )
+    elif machine.ram_bytes >= 3 * small.memory_bytes:
+        wanted, why = small, "there is no large enough GPU, so the smallest published model"
+    else:
+        return (
+            BUNDLED,
+            f"{machine.ram_bytes / GIB:.1f} GiB of RAM are too little for a published model, so the bundled model of drawn shapes answers.",
+        )
+    if machine.hub_reachable or wanted.key in cached:
+        return wanted.key, f"Chosen because {why}."
+    for other in PUBLISHED:
+        if other.key in cached and other.weights_bytes <= wanted.weights_bytes:
+            return other.key, "Chosen because it is already on this machine and the model hub cannot be reached."
+    return (
+        BUNDLED,
+        "The model hub cannot be reached and no SmolVLM2 is on this machine, so the bundled model of drawn shapes answers.",
+    )
+
+
+def default_model(machine: Machine) -> tuple[ModelSpec, str]:
+    key, why = choose_default(machine, frozenset(spec.key for spec in PUBLISHED if is_cached(spec)))
+    return find(key), why

@@ -1,0 +1,1 @@
+"""Conversation → one exact prompt with image slots, the same for every backend."""

@@ -1,0 +1,197 @@
+"""Conversation → one exact prompt with image slots, the same for every backend.
+
+Knows SmolVLM2's chat format and what pictures cost in tokens. Does not know who will run the prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from PIL import Image
+
+from smolvlm_core.errors import PromptError
+from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, START, turn_text, video_text
+from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
+from smolvlm_core.text import valid_text
+
+RESERVED = (
+    IMAGE_SLOT,
+    END_OF_UTTERANCE,
+    START,
+    "<|im_end|>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<|endoftext|>",
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One picture of the prompt. `tiled`: cut into tiles and an overview; a video frame is one square tile."""
+
+    sha256: str
+    width: int
+    height: int
+    tiled: bool
+    label: str
+    open: Callable[[], Image.Image] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """`role`: system, user or assistant. `content` holds one `<image>` for each picture, where it stands."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The turns so far, the last of them a question; `slots` are their pictures, in the order of their `<image>`."""
+
+    turns: tuple[Turn, ...]
+    slots: tuple[Slot, ...]
+
+    @property
+    def text(self) -> str:
+        """The exact text, up to where the answer begins."""
+        said = (turn_text(t.role, t.content, image_first=t.content.startswith(IMAGE_SLOT)) for t in self.turns)
+        return START + "".join(said) + ASSISTANT_CUE
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two backends exactly when they were given the same text and the same pictures."""
+        parts = [self.text, *(f"{slot.sha256} {slot.tiled}" for slot in self.slots)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class VisionGeometry:
+    """How a model cuts pictures up: sizes in px, `tokens_per_tile` image tokens for each tile.
+
+    `always_overview`: llama.cpp's way. Even a single tile comes with an overview, so a video frame is two tiles; and
+    frames beside pictures are cut up as pictures are.
+    """
+
+    tile: int
+    longest_edge: int
+    tokens_per_tile: int
+    always_overview: bool = False
+
+    def grid(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tiles of a picture, (0, 0) where it is a single tile.
+
+        Follows transformers 5.23.0, models/smolvlm/image_processing_pil_smolvlm.py: the longer side becomes
+        `longest_edge` (enlarged too), then both sides are rounded up to whole tiles.
+        """
+        longest = self.longest_edge
+        if width >= height:
+            w, h = longest, int(longest / (width / height))
+            h += h % 2
+        else:
+            h, w = longest, int(longest * (width / height))
+            w += w % 2
+        w, h = max(w, 1), max(h, 1)
+        if w >= h:
+            columns = math.ceil(w / self.tile)
+            rows = math.ceil(int(columns * self.tile / (w / h)) / self.tile)
+        else:
+            rows = math.ceil(h / self.tile)
+            columns = math.ceil(int(rows * self.tile * (w / h)) / self.tile)
+        return (rows, columns) if rows > 1 or columns > 1 else (0, 0)
+
+    def image_tokens(self, slots: Sequence[Slot]) -> int:
+        """Image tokens of the pictures of one prompt, without the marks around them."""
+        cut_frames = self.always_overview and any(slot.tiled for slot in slots)
+        return sum(self._tiles(slot, cut_frames) for slot in slots) * self.tokens_per_tile
+
+    def _tiles(self, slot: Slot, cut_frames: bool) -> int:
+        rows, columns = 0, 0
+        if slot.tiled:
+            rows, columns = self.grid(slot.width, slot.height)
+        elif cut_frames:
+            rows, columns = self.grid(self.tile, self.tile)
+        return max(rows * columns, int(self.always_overview)) + 1
+
+
+OpenMedia = Callable[[str], Image.Image]  # sha256 → the picture
+
+
+def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prompt: str = "") -> Prompt:
+    """The prompt of a conversation that ends in a question. The same messages always give the same prompt.
+
+    Pictures are not opened here: each slot opens its own with `open_media` when a backend asks.
+
+    Raises:
+        PromptError: nothing asked, reserved words in the text, or several clips in one turn.
+    """
+    if not messages or messages[-1].role != "user":
+        raise PromptError("There is no question to answer.", "Type one.")
+    turns, slots = [], []
+    if system_prompt.strip():
+        check_text(system_prompt)
+        turns.append(Turn("system", valid_text(system_prompt).strip()))
+    for message in messages:
+        check_text(message.text)
+        content, found = _content(message, open_media)
+        turns.append(Turn(message.role, content))
+        slots += found
+    return Prompt(tuple(turns), tuple(slots))
+
+
+def check_text(text: str) -> None:
+    """Raises PromptError where the text holds words that would be read as marks of the chat format."""
+    for word in (*RESERVED, *re.findall(r"<row_\d+_col_\d+>", text)):
+        if word in text:
+            raise PromptError(
+                f"Your text contains {word}, which the model's chat format reserves.",
+                "Write it differently, with a space inside for example.",
+            )
+
+
+def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
+    """A turn's text (pictures first, then the clip, then the words) and its slots."""
+    shown = [a for a in message.attachments if a.shown]
+    images = [a for a in shown if a.kind == "image"]
+    videos = [a for a in shown if a.kind == "video"]
+    if len(videos) > 1:
+        raise PromptError(f"A turn may hold one clip; this one holds {len(videos)}.", "Remove all but one.")
+    if images and videos:
+        raise PromptError("A turn may hold pictures or a clip, not both.", "Ask about them in two turns.")
+    slots = [Slot(a.sha256, a.width, a.height, True, a.name, partial(open_media, a.sha256)) for a in images]
+    if not videos:
+        return IMAGE_SLOT * len(images) + valid_text(message.text).strip(), slots
+    clip = videos[0]
+    if not clip.frames:
+        raise PromptError(f"No frames were taken from {clip.name}.", "Choose a range that has frames in it.")
+    slots += _frame_slots(clip, open_media)
+    intro = video_text([f.timestamp_seconds for f in clip.frames], clip.duration_seconds)
+    return intro + valid_text(message.text).strip(), slots
+
+
+def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
+    return [
+        Slot(
+            f.sha256,
+            clip.width,
+            clip.height,
+            False,
+            f"{clip.name} at {f.timestamp_seconds:.2f} s",
+            partial(open_media, f.sha256),
+        )
+        for f in clip.frames
+    ]
+
+
+def estimate_tokens(prompt: Prompt, geometry: VisionGeometry) -> tuple[int, int]:
+    """(image tokens, exact; text tokens and marks, estimated at 3.5 characters a token) without a tokenizer."""
+    images = geometry.image_tokens(prompt.slots)
+    tiles = images // geometry.tokens_per_tile
+    marks = tiles * 2 + len(prompt.slots) * 3
+    return images, marks + math.ceil(len(prompt.text.replace(IMAGE_SLOT, "")) / 3.5)

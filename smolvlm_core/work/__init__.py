@@ -1,0 +1,1 @@
+"""Background jobs, worker threads, and whose turn it is on a device."""

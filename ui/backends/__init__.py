@@ -1,0 +1,1 @@
+"""The Backends page, and what other pages say about backends."""

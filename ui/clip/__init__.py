@@ -1,0 +1,1 @@
+"""The clip of the video page: player, frames, controls."""
