@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Stats
+from smolvlm_core.backends.base import Backend, Delta
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, completion_request, cut_for, server_properties
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
@@ -36,6 +36,7 @@ from smolvlm_core.llamacpp.server import ServerOptions
 from smolvlm_core.models.catalog import bundled, from_folder
 from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt, Turn, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.template import IMAGE
 from training.evaluate import Item, conversation, easy_items, frame_items, scene_items, several_items
 

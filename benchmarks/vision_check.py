@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.parity import llama, write
-from smolvlm_core.backends.base import Backend, Event, GenerationSettings
+from smolvlm_core.backends.base import Backend, Event
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import Verdict, check
@@ -39,6 +39,7 @@ from smolvlm_core.llamacpp.programs import find_server
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models.catalog import bundled, from_folder
 from smolvlm_core.prompt.build import Prompt, Turn
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.template import IMAGE
 
 HEAD = (

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from smolvlm_core.backends import registry
-from smolvlm_core.backends.base import Backend, GenerationSettings
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import verdicts
 from smolvlm_core.compare import run as comparing
 from smolvlm_core.compare.run import MOST_COLUMNS, Comparison, Unavailable
 from smolvlm_core.errors import LensError
+from smolvlm_core.prompt.generation import GenerationSettings
 from ui import state
 from ui.backends import checks
 from ui.backends import summary as backend_list

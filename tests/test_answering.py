@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from smolvlm_core.backends import GenerationSettings
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.conversations.answering import running_answer, start_answer
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError, PromptError, StoreError
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import active_turns
 from tests.conftest import drawn, encoded
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from smolvlm_core.backends import Delta, Event, GenerationSettings, Progress, Stats
+from smolvlm_core.backends import Delta, Event, Progress
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import ContextTooSmall
 from smolvlm_core.models import catalog
 from smolvlm_core.models.load import POOL
 from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from tests.conftest import drawn
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smolvlm_core.backends.base import Delta, Event, GenerationSettings
+from smolvlm_core.backends.base import Delta, Event
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.remote.stream import worded
@@ -33,6 +33,7 @@ from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt, Turn
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs
 from tests.llama import needs_llama_cpp

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core.backends.base import Event, GenerationSettings
+from smolvlm_core.backends.base import Event
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
@@ -27,6 +27,7 @@ from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import ServerOptions
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.work.device_lock import device_of, turn
 from tests.conftest import Ggufs, drawn

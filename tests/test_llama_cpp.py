@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Progress, Stats
+from smolvlm_core.backends.base import Delta, Event, Progress
 from smolvlm_core.backends.llama_cpp import (
     SERVERS,
     LlamaCppBackend,
@@ -39,7 +39,9 @@ from smolvlm_core.llamacpp.programs import FIX_FROM_BUILD, Program, build_number
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions, arguments, check_files, telling_line
 from smolvlm_core.models import catalog
 from smolvlm_core.models.load import POOL
-from smolvlm_core.prompt.build import Prompt, VisionGeometry, build_prompt
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs, drawn

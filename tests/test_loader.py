@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core.backends import Delta, GenerationSettings, Progress, Stats
+from smolvlm_core.backends import Delta, Progress
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.errors import ModelError, OutOfMemoryError
 from smolvlm_core.models import catalog
 from smolvlm_core.models import load as loader
 from smolvlm_core.models.load import ModelPool
 from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Message
 from tests.conftest import drawn
 

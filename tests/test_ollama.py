@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.backends.base import Delta, Event
 from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
 from smolvlm_core.backends.remote import ollama
 from smolvlm_core.backends.remote.ollama import OllamaBackend, context_for, geometry_of, messages, options
@@ -27,6 +27,7 @@ from smolvlm_core.check.diagnose import likely_cause
 from smolvlm_core.errors import BackendError, ContextTooSmall, PromptError
 from smolvlm_core.llamacpp.lint import OLLAMA_TEMPLATE
 from smolvlm_core.prompt.build import Prompt, Slot, Turn, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import drawn

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from smolvlm_core.backends.base import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.backends.base import Delta, Event
 from smolvlm_core.backends.registry import added, choose, forget, remember, url_entry
 from smolvlm_core.backends.remote.openai import (
     OpenAIBackend,
@@ -26,6 +26,7 @@ from smolvlm_core.backends.remote.openai import (
 from smolvlm_core.errors import BackendError, LensError, StoreError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from tests.conftest import drawn
 

@@ -11,7 +11,8 @@ from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import PromptError
 from smolvlm_core.models import catalog
-from smolvlm_core.prompt.build import VisionGeometry, build_prompt, estimate_tokens
+from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.geometry import VisionGeometry, estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message, history_before
 from tests.conftest import drawn
 

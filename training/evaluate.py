@@ -24,13 +24,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from smolvlm_core.backends.base import Delta, GenerationSettings
+from smolvlm_core.backends.base import Delta
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.media import sha256_of
 from smolvlm_core.models.catalog import ModelSpec, from_folder
 from smolvlm_core.models.load import LoadedModel, best_device, load
 from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, VIDEO_CLOSING
 from training import questions, scenes

@@ -19,14 +19,16 @@ from typing import Any, Literal
 
 import httpx
 
-from smolvlm_core.backends.base import Capabilities, Event, GenerationSettings, Progress, StopReason
+from smolvlm_core.backends.base import Capabilities, Event, Progress
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.remote.openai import Tally, authorization, no_vision, picture_bytes, reading
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.prompt.build import Prompt, Slot, VisionGeometry
+from smolvlm_core.prompt.build import Prompt, Slot
+from smolvlm_core.prompt.generation import GenerationSettings, StopReason
+from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.work.worker import Worker
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from smolvlm_core.backends.base import Event, Progress, Stats
+from smolvlm_core.backends.base import Event, Progress
 from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.work.worker import Job, Worker
 
 Report = Callable[[str, float | None], None]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.backends.base import Capabilities, Delta, Event, Progress
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.engine.sampling import sampling, stop_when, streamer
@@ -22,6 +22,7 @@ from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import DEFAULT_DTYPE, POOL, Dtype, LoadedModel, ModelHandle
 from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats, StopReason
 
 if TYPE_CHECKING:
     import torch

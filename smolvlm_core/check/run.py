@@ -13,12 +13,13 @@ from typing import Literal
 
 from PIL import Image
 
-from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, SelfDescribed, Stats
+from smolvlm_core.backends.base import Backend, Delta, SelfDescribed
 from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
 from smolvlm_core.check.diagnose import likely_cause, reads, why_not_all
 from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, likelier_of_the_worse, standing
 from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]

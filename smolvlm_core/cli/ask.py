@@ -13,11 +13,12 @@ from typing import Any
 from PIL import Image
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Delta, GenerationSettings, Progress, Stats
+from smolvlm_core.backends.base import Delta, Progress
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.models.catalog import ModelSpec, default_model
 from smolvlm_core.models.machine import this_machine
 from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, Message
 
 

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from smolvlm_core.backends.base import Stats
 from smolvlm_core.backends.remote.openai import picture_bytes
 from smolvlm_core.check import verdicts
 from smolvlm_core.compare.run import Column, Comparison, Reply, figures, marked
 from smolvlm_core.prompt.build import Slot
+from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.text import without_images
 
 HEAD = ("backend", "first token", "tokens/s", "image tokens", "memory", "load: cold, warm")

@@ -20,16 +20,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
-from smolvlm_core.backends.base import (
-    Backend,
-    Capabilities,
-    Delta,
-    Event,
-    GenerationSettings,
-    Progress,
-    Startable,
-    Stats,
-)
+from smolvlm_core.backends.base import Backend, Capabilities, Delta, Event, Progress, Startable
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.compare import votes
@@ -37,6 +28,7 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.load import local_folder
 from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Message
 from smolvlm_core.work.device_lock import device_of, turn
 

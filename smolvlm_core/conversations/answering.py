@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from smolvlm_core.backends.base import Backend, Delta, GenerationSettings, Progress, Stats
+from smolvlm_core.backends.base import Backend, Delta, Progress
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.prompt.build import Prompt, build_prompt, check_text
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Status, history_before
 
 logger = logging.getLogger(__name__)

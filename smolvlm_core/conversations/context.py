@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.prompt.build import build_prompt, estimate_tokens
+from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.prompt.geometry import estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns, history_before
 from smolvlm_core.video import count_that_fits
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.backends.base import GenerationSettings
+from smolvlm_core.prompt.generation import GenerationSettings
 
 if TYPE_CHECKING:
     import torch

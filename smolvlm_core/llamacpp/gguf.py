@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.prompt.build import VisionGeometry
+from smolvlm_core.prompt.geometry import VisionGeometry
 
 Kind = Literal["text", "projector", "other"]
 # Without these, llama-server refuses every image ("Invalid token"): it looks them up in the text model's vocabulary

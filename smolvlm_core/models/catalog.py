@@ -11,7 +11,7 @@ from typing import Any
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.machine import GIB, Machine
 from smolvlm_core.paths import BUNDLED_CHECKPOINT
-from smolvlm_core.prompt.build import VisionGeometry
+from smolvlm_core.prompt.geometry import VisionGeometry
 
 BUNDLED = "smolvlm-shapes"
 

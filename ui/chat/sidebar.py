@@ -10,7 +10,7 @@ import psutil
 import streamlit as st
 
 from smolvlm_core.backends import registry
-from smolvlm_core.backends.base import Backend, GenerationSettings
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, ServerHandle
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import verdicts
@@ -23,6 +23,7 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import POOL, ModelHandle
 from smolvlm_core.models.machine import GIB, this_machine
 from smolvlm_core.prompt.build import check_text
+from smolvlm_core.prompt.generation import GenerationSettings
 from ui import state
 from ui.backends import checks
 from ui.backends import summary as backend_list

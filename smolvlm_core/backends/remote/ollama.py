@@ -16,13 +16,15 @@ from typing import Any, Self
 
 import httpx
 
-from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress
+from smolvlm_core.backends.base import Capabilities, Delta, Event, Progress
 from smolvlm_core.backends.remote.openai import Tally, picture_bytes
 from smolvlm_core.backends.remote.stream import Connection, hang_up_on
 from smolvlm_core.backends.remote.stream import worded as http_worded
 from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, NoVision, PromptError
 from smolvlm_core.models import catalog
-from smolvlm_core.prompt.build import Prompt, VisionGeometry, estimate_tokens
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.geometry import VisionGeometry, estimate_tokens
 from smolvlm_core.prompt.template import IMAGE
 
 DEFAULT_URL = "http://127.0.0.1:11434"

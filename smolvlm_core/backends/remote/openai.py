@@ -18,10 +18,11 @@ from typing import Any, Self
 import httpx
 from PIL import Image
 
-from smolvlm_core.backends.base import Capabilities, Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.backends.base import Capabilities, Delta, Event, Progress
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream, refused
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.prompt.build import Prompt, Slot
+from smolvlm_core.prompt.generation import GenerationSettings, Stats, StopReason
 from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.text import valid_text
 
