@@ -331,7 +331,7 @@ def main() -> None:
     facts: dict[str, Any] = {
         "questions": str(len(asked)),
         "sampled": str(len(asked[:: args.every])),
-        "program": f"{program.told} ({program.version})",
+        "program": f"{program.short_version} ({program.version})",
         "checkpoint": args.checkpoint.name,
     }
     write(args.out / "parity.md", {**facts, **parts})

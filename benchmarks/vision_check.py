@@ -294,7 +294,7 @@ def main() -> None:
         listed = shop.deployments()
         order = [deployment.name for deployment in listed]
         weights = hashlib.sha256((shop.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
-        setting = {"runs": str(args.runs), "program": find_server().told, "weights": weights}
+        setting = {"runs": str(args.runs), "program": find_server().short_version, "weights": weights}
 
         def tell(name: str, told: str) -> None:
             """Print it and add it to the report at once: all of it takes hours."""

@@ -14,7 +14,7 @@ import httpx
 
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.check import check
-from smolvlm_core.cli.check import EXIT_CODES, tell_verdict
+from smolvlm_core.cli.check import EXIT_CODES, print_verdict
 
 
 def token(url: str, email: str, password: str) -> str:
@@ -39,7 +39,7 @@ def main() -> int:
     names = [model["id"] for model in listed["data"]]
     print(f"models: {', '.join(names) or 'none'}")
     verdict = check(OpenAIBackend(f"{args.url}/api", args.model or names[0], key))
-    tell_verdict(f"{args.model or names[0]} through Open WebUI", verdict)
+    print_verdict(f"{args.model or names[0]} through Open WebUI", verdict)
     for asked in verdict.asked[:3]:
         print(f"{asked.canary.question} ({asked.condition}) {asked.answer}")
     return EXIT_CODES[verdict.verdict]

@@ -5,13 +5,16 @@ Knows file formats, orientation, colour spaces and limits. Does not know models 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from cachetools import LRUCache
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from smolvlm_core.errors import MediaError
@@ -42,6 +45,19 @@ class Picture:
     @property
     def height(self) -> int:
         return self.image.height
+
+
+def picture_cache(max_bytes: int) -> LRUCache[Any, Image.Image]:
+    """A cache of decoded pictures, bounded by their size in memory: the least recently used go first."""
+    return LRUCache(max_bytes, getsizeof=decoded_bytes)
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    return image.width * image.height * len(image.getbands())
+
+
+def data_uri(data: bytes, mime: str = "image/png") -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def sha256_of(data: bytes) -> str:

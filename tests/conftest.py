@@ -4,6 +4,7 @@ import io
 import math
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from smolvlm_core.backends.llama_cpp import SERVERS, LlamaCppBackend
+from smolvlm_core.backends.base import Backend, Capabilities
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.conversations.store import Store, open_store
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import ServerOptions
 from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import Event, GenerationSettings
+from smolvlm_core.work.pool import Pool
+from smolvlm_core.workspace import Workspace
+from ui import state
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of it turn it on
@@ -31,20 +38,32 @@ def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """No test touches the user's conversations."""
     folder = tmp_path / "data"
     monkeypatch.setenv("SMOLVLM_LENS_DATA", str(folder))
-    open_store.cache_clear()
     yield folder
-    open_store.cache_clear()
 
 
 @pytest.fixture
-def store(own_data_folder: Path) -> Store:
-    return open_store()
+def workspace(own_data_folder: Path) -> Workspace:
+    """The one that the pages of this test use too."""
+    return state.workspace()
+
+
+@pytest.fixture
+def store(workspace: Workspace) -> Store:
+    return workspace.store
 
 
 @pytest.fixture(scope="session")
-def backend() -> TransformersBackend:
+def pool() -> Iterator[Pool]:
+    """One for all tests, the pages' too: a model is loaded once."""
+    shared = state.shared_process().pool
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def backend(pool: Pool) -> TransformersBackend:
     """The bundled model, for real."""
-    return TransformersBackend(catalog.bundled())
+    return TransformersBackend(catalog.bundled(), pool=pool)
 
 
 @dataclass(frozen=True)
@@ -54,24 +73,42 @@ class Ggufs:
     text: Path
     projector: Path
     quantized: Path
+    pool: Pool
 
     def options(self, **more: Any) -> ServerOptions:
         return ServerOptions(self.text, self.projector, 2048, **more)
 
     def backend(self, **more: Any) -> LlamaCppBackend:
-        return LlamaCppBackend(spec_of(read_gguf(self.text), read_gguf(self.projector)), self.options(**more))
+        spec = spec_of(read_gguf(self.text), read_gguf(self.projector))
+        return LlamaCppBackend(spec, self.options(**more), pool=self.pool)
 
 
 @pytest.fixture(scope="session")
-def ggufs(tmp_path_factory: pytest.TempPathFactory) -> Ggufs:
+def ggufs(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Ggufs:
     made = convert(catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M"])
-    return Ggufs(made.texts[0].path, made.projector.path, made.texts[1].path)
+    return Ggufs(made.texts[0].path, made.projector.path, made.texts[1].path, pool)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_server_is_left() -> Iterator[None]:
-    yield
-    SERVERS.close()
+class Wrapper(Backend):
+    """A real backend in which a test changes one thing."""
+
+    kind = "test"
+
+    def __init__(self, inner: Backend, name: str = "wrapped") -> None:
+        self.inner, self.name, self.spec = inner, name, inner.spec
+
+    def identity(self) -> str:
+        return f"{self.name} {self.inner.identity()}"
+
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities()
+
+    @property
+    def reads_text(self) -> bool:
+        return self.inner.reads_text
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        return self.inner.generate(prompt, settings, cancel)
 
 
 def drawn(color: str = "red", shape: str = "ellipse", size: int = 300, background: str = "white") -> Image.Image:

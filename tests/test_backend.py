@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from smolvlm_core.backends import Delta, Event, Progress
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import ContextTooSmall
 from smolvlm_core.models import catalog
-from smolvlm_core.models.load import POOL
+from smolvlm_core.models.load import ModelLoader
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from tests.conftest import drawn
+from ui import state
 
 PICTURES = {"red": drawn("red"), "blue": drawn("blue", "rectangle"), "green": drawn("green")}
 
@@ -68,7 +68,7 @@ def reference(backend: TransformersBackend, prompt: Prompt, new_tokens: int) -> 
 @pytest.fixture(scope="module")
 def exact() -> TransformersBackend:
     """float32, so that reading the prompt in pieces and at once agree to the token."""
-    backend = TransformersBackend(catalog.bundled(), "float32")
+    backend = TransformersBackend(catalog.bundled(), "float32", pool=state.shared_process().pool)
     run(backend, prompt_of(("hello", ())))
     return backend
 
@@ -221,7 +221,9 @@ def test_concurrent_sessions_get_their_own_answers(backend: TransformersBackend)
     for thread in threads:
         thread.join()
     assert [answers[n] for n in range(9)] == ["Red.", "Blue.", "Green."] * 3
-    assert len([h for h in POOL.loaded() if h.dtype == "bfloat16"]) == 1
+    loaders = [handle.loader for handle in state.shared_process().pool.loaded()]
+    bundled = [one for one in loaders if isinstance(one, ModelLoader) and one.spec == catalog.bundled()]
+    assert [one.dtype for one in bundled].count("bfloat16") == 1
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(backend: TransformersBackend) -> None:

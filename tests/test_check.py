@@ -16,14 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smolvlm_core.backends.base import Delta, Event
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.remote.stream import worded
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, SHAPES, WAYS, Subject, chosen, draw_canary
-from smolvlm_core.check.diagnose import likely_cause, reads
+from smolvlm_core.check.diagnose import likely_cause
 from smolvlm_core.check.run import MOST_QUESTIONS
 from smolvlm_core.check.statistics import ERROR, chance_of_as_many, confidence, likelier_of_the_worse, standing
 from smolvlm_core.cli import main
@@ -33,9 +32,9 @@ from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt, Turn
-from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.template import IMAGE
-from tests.conftest import Ggufs
+from tests.conftest import Ggufs, Wrapper
 from tests.llama import needs_llama_cpp
 
 
@@ -145,15 +144,12 @@ def test_digits_in_words_and_ways_in_their_other_forms_are_understood() -> None:
     assert chosen("It moves upwards.", tuple(WAYS)) == "up" and chosen("To the left.", tuple(WAYS)) == "left"
 
 
-class Blinded:
+class Blinded(Wrapper):
     """A real deployment whose pictures never arrive: the prompt goes on without them."""
 
     def __init__(self, inner: TransformersBackend, show: Image.Image | None = None) -> None:
-        self.inner, self.show = inner, show
-        self.name, self.revision = "blinded", ""
-
-    def capabilities(self) -> object:
-        return self.inner.capabilities()
+        super().__init__(inner, "blinded")
+        self.show = show
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         if self.show is None:
@@ -162,9 +158,6 @@ class Blinded:
         shown = self.show
         slots = tuple(replace(s, sha256="same", open=lambda: shown) for s in prompt.slots)
         return self.inner.generate(Prompt(prompt.turns, slots), settings, cancel)
-
-    def close(self) -> None:
-        pass
 
 
 def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
@@ -181,7 +174,7 @@ def test_a_model_that_does_not_read_is_found_out_where_it_is_asked_to(backend: T
     found = check(backend, seed=1, subjects=("text",))
     assert found.verdict == "degraded" and found.subjects["shapes"].standing == "sees"
     assert found.subjects["text"].standing == "blind" and "not reliably digits and words" in found.cause
-    assert not reads(backend)
+    assert not backend.reads_text
 
 
 @pytest.mark.parametrize("kept", [0, -1])
@@ -199,7 +192,7 @@ def test_a_server_that_keeps_one_frame_is_found_out(backend: TransformersBackend
 def test_dropped_pictures_are_found_out(backend: TransformersBackend) -> None:
     found = check(Blinded(backend), seed=1)
     assert found.verdict == "blind"
-    assert "dropped on the way" in found.cause and found.mend
+    assert "dropped on the way" in found.cause and found.fix
 
 
 def test_a_picture_of_something_else_each_time_is_found_out(backend: TransformersBackend) -> None:
@@ -241,7 +234,7 @@ def test_one_that_refuses_clips_only_is_degraded(backend: TransformersBackend) -
             return self.inner.generate(prompt, settings, cancel)
 
     found = check(OnePicture(backend), seed=1, subjects=("shapes", "clips"))
-    assert found.verdict == "degraded" and "At most 1 image" in found.cause and found.mend == "Allow more."
+    assert found.verdict == "degraded" and "At most 1 image" in found.cause and found.fix == "Allow more."
 
 
 def test_thoughts_are_not_the_answer(backend: TransformersBackend) -> None:
@@ -264,7 +257,7 @@ def test_a_check_can_be_stopped(backend: TransformersBackend) -> None:
 def test_llama_cpp_with_the_projector_sees(ggufs: Ggufs, which: str) -> None:
     text = getattr(ggufs, which)
     spec = spec_of(read_gguf(text), read_gguf(ggufs.projector))
-    backend = LlamaCppBackend(spec, ServerOptions(text, ggufs.projector, 2048))
+    backend = LlamaCppBackend(spec, ServerOptions(text, ggufs.projector, 2048), pool=ggufs.pool)
     assert check(backend, seed=3).verdict == "sees"
     backend.close()
 
@@ -281,10 +274,10 @@ def test_a_projector_of_another_checkpoint_is_told_by_its_name(ggufs: Ggufs, tmp
     other = shutil.copytree(str(catalog.bundled().folder), tmp_path / "another-model")
     made = convert(Path(other), tmp_path / "gguf")
     spec = spec_of(read_gguf(ggufs.text), read_gguf(made.projector.path))
-    backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, made.projector.path, 2048))
-    cause, mend = likely_cause(backend)
-    assert "projector is of another model" in cause and "another-model" in cause and "convert" in mend
-    assert "Nothing that can be read" in likely_cause(ggufs.backend())[0]
+    backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, made.projector.path, 2048), pool=ggufs.pool)
+    cause, fix = likely_cause(backend, verdict="blind")
+    assert "projector is of another model" in cause and "another-model" in cause and "convert" in fix
+    assert "No cause was found" in likely_cause(ggufs.backend(), verdict="blind")[0]
 
 
 @needs_llama_cpp
@@ -293,32 +286,36 @@ def test_a_chatml_template_is_told(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch
         return LlamaServer.start(ggufs.options(), lambda *_: None)
 
     whole = served()
-    assert "Nothing that can be read" in likely_cause(OpenAIBackend(whole.url))[0]
+    assert "No cause was found" in likely_cause(OpenAIBackend(whole.url), verdict="blind")[0]
     whole.stop()
     monkeypatch.setattr(
         "smolvlm_core.llamacpp.server.TEMPLATE",
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
     )
     broken = served()
-    cause, mend = likely_cause(OpenAIBackend(broken.url))
+    cause, fix = likely_cause(OpenAIBackend(broken.url), verdict="blind")
     broken.stop()
-    assert "the chat template is ChatML" in cause and "smolvlm_core serve" in mend
+    assert "the chat template is ChatML" in cause and "smolvlm_core serve" in fix
 
 
 @needs_llama_cpp
 def test_a_context_that_holds_no_clip_is_told(ggufs: Ggufs) -> None:
     spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
-    backend = LlamaCppBackend(spec, ServerOptions(ggufs.text, ggufs.projector, 64))  # llama-server makes it 256
+    backend = LlamaCppBackend(
+        spec, ServerOptions(ggufs.text, ggufs.projector, 64), pool=ggufs.pool
+    )  # llama-server makes it 256
     found = check(backend, seed=1)
     backend.close()
-    assert found.verdict in ("degraded", "unchecked") and "larger context" in found.mend
+    assert found.verdict in ("degraded", "unchecked") and "larger context" in found.fix
 
 
 @needs_llama_cpp
 def test_a_text_model_alone_is_blind_with_its_cause_and_mend(ggufs: Ggufs) -> None:
-    backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048))
+    backend = LlamaCppBackend(
+        spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048), pool=ggufs.pool
+    )
     found = check(backend)
-    assert found.verdict == "blind" and "projector" in found.cause and "convert" in found.mend
+    assert found.verdict == "blind" and "projector" in found.cause and "convert" in found.fix
 
 
 def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,7 +334,7 @@ def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixtur
 def test_a_failure_of_its_own_does_not_read_as_a_verdict(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smolvlm_core.backends.registry.choose", lambda *_: 1 / 0)
+    monkeypatch.setattr("smolvlm_core.backends.registry.Registry.make", lambda *_: 1 / 0)
     assert main(["check", "--backend", catalog.BUNDLED]) == 3
     said = capsys.readouterr()
     assert "UNCHECKED" in said.out and "ZeroDivisionError" in said.err

@@ -48,7 +48,7 @@ def rewrite(path: Path, **changes: object) -> None:
 def test_both_files_are_made_and_verified(made: Path) -> None:
     text, projector = made / "smolvlm-shapes-F16.gguf", made / "mmproj-smolvlm-shapes-F16.gguf"
     findings = verify_pair(text, projector, BUNDLED, catalog.bundled())
-    assert len(findings) >= 9 and all(f.ok for f in findings), findings
+    assert len(findings) >= 9 and all(f.level == "ok" for f in findings), findings
     facts, eyes = read_gguf(text), read_gguf(projector)
     assert (facts.kind, facts.hidden_size, facts.vocab_size, facts.context_tokens) == ("text", 256, 1024, 2048)
     assert (eyes.kind, eyes.projector_type, eyes.tile, eyes.longest_edge) == ("projector", "idefics3", 96, 192)
@@ -60,7 +60,7 @@ def test_both_files_are_made_and_verified(made: Path) -> None:
 
 def test_a_text_model_alone_is_no_success(made: Path) -> None:
     findings = verify_pair(made / "smolvlm-shapes-F16.gguf", None, BUNDLED, catalog.bundled())
-    assert any(not f.ok and "no projector" in f.what for f in findings)
+    assert any(f.level == "error" and "no projector" in f.what for f in findings)
 
 
 def test_what_breaks_the_converter_is_mended_in_a_copy(checkpoint: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_breaks_the_converter_is_mended_in_a_copy(checkpoint: Path, tmp_pat
     (checkpoint / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     before = files(checkpoint)
     staged = stage(checkpoint, tmp_path / "staged")
-    assert [("architecture" in t, "longest edge" in t) for t in staged.told] == [(True, False), (False, True)]
+    assert [("architecture" in t, "longest edge" in t) for t in staged.notes] == [(True, False), (False, True)]
     assert json.loads((staged.folder / "preprocessor_config.json").read_text())["size"] == {"longest_edge": 384}
     assert staged.pre_tokenizer == "smollm"
     assert files(checkpoint) == before
@@ -88,7 +88,7 @@ def test_a_lost_architecture_key_converts_all_the_same(checkpoint: Path, tmp_pat
         "mmproj-my-checkpoint-new-F16.gguf",
         "my-checkpoint-new-F16.gguf",
     ]
-    assert any("architecture" in line for line in done.told)
+    assert any("architecture" in line for line in done.notes)
 
 
 def test_settings_of_the_processor_are_taken_where_the_preprocessors_file_is_missing(
@@ -121,7 +121,7 @@ def test_finished_files_are_kept_and_half_written_ones_are_not(made: Path, tmp_p
     shutil.copytree(made, out)
     (out / "smolvlm-shapes-F16.gguf").unlink()
     again = convert(BUNDLED, out)
-    assert [again.texts[0].kept, again.projector.kept] == [False, True]
+    assert [again.texts[0].reused, again.projector.reused] == [False, True]
     assert not list(out.glob(".convert-*"))
     assert (out / "smolvlm-shapes-F16.gguf").read_bytes() == (made / "smolvlm-shapes-F16.gguf").read_bytes()
 
@@ -131,8 +131,8 @@ def test_files_of_a_changed_checkpoint_are_made_anew(checkpoint: Path, tmp_path:
     convert(checkpoint, out)
     rewrite(checkpoint / "chat_template.json", chat_template="{{ messages }}")
     done = convert(checkpoint, out)
-    assert not done.texts[0].kept and not done.projector.kept
-    assert any("made anew" in line for line in done.told)
+    assert not done.texts[0].reused and not done.projector.reused
+    assert any("converted again" in line for line in done.notes)
 
 
 def test_a_failed_run_leaves_no_file_and_says_why(checkpoint: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_files_that_were_not_made_here_are_left_alone(made: Path, tmp_path: Path
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "smolvlm-shapes-F16.gguf").write_bytes(b"downloaded")
-    with pytest.raises(ModelError, match="not made by this conversion"):
+    with pytest.raises(ModelError, match="not created by this conversion"):
         convert(BUNDLED, taken)
     assert files(taken) == {"smolvlm-shapes-F16.gguf": b"downloaded"}
 
@@ -164,7 +164,7 @@ def test_two_checkpoints_of_the_same_name_do_not_take_each_others_place(checkpoi
     convert(checkpoint, out)
     before = files(out)
     shutil.copytree(checkpoint, other)
-    with pytest.raises(ModelError, match="made of"):
+    with pytest.raises(ModelError, match="converted from"):
         convert(other, out)
     assert files(out) == before
 

@@ -11,8 +11,11 @@ import pytest
 from smolvlm_core.cli import main
 from smolvlm_core.errors import ModelError
 from smolvlm_core.llamacpp.convert import convert
-from smolvlm_core.llamacpp.lint import OLLAMA_TEMPLATE, Finding, difference, lint, template_findings, write_modelfile
-from smolvlm_core.llamacpp.verify import template_of
+from smolvlm_core.llamacpp.findings import Finding
+from smolvlm_core.llamacpp.gguf_lint import template_of
+from smolvlm_core.llamacpp.lint import lint
+from smolvlm_core.llamacpp.modelfile import OLLAMA_TEMPLATE, write_modelfile
+from smolvlm_core.llamacpp.templates import difference, template_findings
 from smolvlm_core.models import catalog
 
 BUNDLED = catalog.bundled().folder
@@ -32,7 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def told(findings: list[Finding]) -> str:
-    return "\n".join(f"{f.level} {f.line} {f.what} {f.mend}" for f in findings)
+    return "\n".join(f"{f.level} {f.line} {f.what} {f.fix}" for f in findings)
 
 
 def test_the_right_files_have_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_the_right_files_have_nothing(pair: tuple[Path, Path], tmp_path: Path) -
     [
         ("", "no chat template"),
         (CHATML, "ChatML"),
-        (template_of(BUNDLED).replace("<image>", "<image></image>"), "</image> is no token"),
+        (template_of(BUNDLED).replace("<image>", "<image></image>"), "</image> is not a token"),
         (template_of(BUNDLED).replace("<end_of_utterance>", ""), "answers will not end"),
         (template_of(BUNDLED).replace("':'", "': '"), "another prompt"),
         ("<|im_start|>" + template_of(BUNDLED), "stands 2 times"),

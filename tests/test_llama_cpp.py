@@ -19,18 +19,12 @@ import httpx
 import psutil
 import pytest
 
-from smolvlm_core.backends.base import Delta, Event, Progress
-from smolvlm_core.backends.llama_cpp import (
-    SERVERS,
-    LlamaCppBackend,
-    LlamaServerBackend,
-    completion_request,
-    cut_for,
-    take_completion,
-)
-from smolvlm_core.backends.remote.openai import OpenAIBackend, Tally, data_uri
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend, cut_for
+from smolvlm_core.backends.remote.chat_api import Tally, data_uri
+from smolvlm_core.backends.remote.llama_completion import completion_request, take_completion
+from smolvlm_core.backends.remote.llama_server import LlamaServerBackend
+from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.conversations.answering import start_answer
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.errors import BackendError, ModelError
@@ -38,14 +32,15 @@ from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.programs import FIX_FROM_BUILD, Program, build_number, find_server
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions, arguments, check_files, telling_line
 from smolvlm_core.models import catalog
-from smolvlm_core.models.load import POOL
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import IMAGE
-from tests.conftest import Ggufs, drawn
+from smolvlm_core.workspace import Workspace
+from tests.conftest import Ggufs, Wrapper, drawn
 from tests.llama import needs_llama_cpp
+from ui import state
 
 PICTURES = {
     "red": drawn("red"),
@@ -109,7 +104,7 @@ def llama(ggufs: Ggufs) -> Iterator[LlamaCppBackend]:
 @pytest.fixture
 def slot_idle(llama: LlamaCppBackend) -> object:
     def idle() -> bool:
-        server = llama.handle.server
+        server = llama.handle.loaded
         return server is not None and not httpx.get(f"{server.url}/slots").json()[0]["is_processing"]
 
     return idle
@@ -122,7 +117,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     def request(prompt: Prompt, settings: GenerationSettings, *more: Any) -> dict[str, Any]:
         return completion_request(prompt, settings, *more) | {"ignore_eos": settings == LONG}
 
-    monkeypatch.setattr("smolvlm_core.backends.llama_cpp.completion_request", request)
+    monkeypatch.setattr("smolvlm_core.backends.remote.llama_completion.completion_request", request)
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
@@ -230,11 +225,11 @@ def test_the_model_reads_the_very_tokens_that_transformers_sends(llama: LlamaCpp
     """Counted by the server with the pictures, and compared one by one without: it does not tell image tokens."""
     prompt, spec = PROMPTS[name], catalog.bundled()
     ours = ask(llama, prompt, max_new_tokens=1)[1]
-    handle = POOL.get(spec)
-    loaded = handle.loaded or (ask(TransformersBackend(spec), PROMPTS["text"]) and handle.loaded)
+    ours_too = TransformersBackend(spec, pool=state.shared_process().pool)
+    loaded = ours_too.handle.loaded or (ask(ours_too, PROMPTS["text"]) and ours_too.handle.loaded)
     ids = encode_prompt(prompt, spec, loaded.tokenizer, loaded.image_processor).ids
     assert ours.prompt_tokens == len(ids)
-    server = llama.handle.server
+    server = llama.handle.loaded
     for part in prompt.text.split(IMAGE):
         body = {"content": part, "add_special": False, "parse_special": True}
         theirs = httpx.post(f"{server.url}/tokenize", json=body).json()["tokens"]
@@ -245,7 +240,7 @@ def test_the_model_reads_the_very_tokens_that_transformers_sends(llama: LlamaCpp
 def test_a_chat_request_gives_the_same_prompt(llama: LlamaCppBackend) -> None:
     """By the template that our servers are started with; the checkpoint's own puts a space before the picture."""
     exact = ask(llama, PROMPTS["several turns"], max_new_tokens=4)[1]
-    chat, stats = ask(OpenAIBackend(llama.handle.server.url), PROMPTS["several turns"], max_new_tokens=4)
+    chat, stats = ask(OpenAIBackend(llama.handle.loaded.url), PROMPTS["several turns"], max_new_tokens=4)
     assert stats.prompt_tokens == exact.prompt_tokens
     assert chat == "Circle."
 
@@ -253,7 +248,7 @@ def test_a_chat_request_gives_the_same_prompt(llama: LlamaCppBackend) -> None:
 @needs_llama_cpp
 def test_pictures_that_end_a_turn_are_put_first(llama: LlamaCppBackend) -> None:
     """As Open WebUI sends them. Between texts they stay where they are."""
-    url = llama.handle.ensure_running(None, threading.Event()).url
+    url = llama.handle.ensure().url
 
     def rendered(*parts: str) -> str:
         uri = data_uri(PROMPTS["one image"].slots[0])
@@ -285,10 +280,11 @@ def test_frames_of_a_clip_are_two_tiles_each(llama: LlamaCppBackend) -> None:
     answer, stats = ask(llama, VIDEO)
     assert answer == "Red."
     assert stats.image_tokens == 3 * 2 * 36
-    assert llama.handle.cut == "frames"
-    assert [h.options for h in SERVERS.running()].count(llama.options) == 1
+    assert llama.handle.loader._cut == "frames"
+    running = [h.loader.options for h in state.shared_process().pool.loaded() if isinstance(h.loaded, LlamaServer)]
+    assert running.count(llama.options) == 1
     assert ask(llama, PROMPTS["one image"])[1].image_tokens == 180
-    assert llama.handle.cut == "tiles"
+    assert llama.handle.loader._cut == "tiles"
 
 
 @needs_llama_cpp
@@ -334,12 +330,10 @@ def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBac
 
 @needs_llama_cpp
 def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_again(
-    llama: LlamaCppBackend, store: Store, endless: None
+    llama: LlamaCppBackend, workspace: Workspace, store: Store, endless: None
 ) -> None:
-    class Fatal:
+    class Fatal(Wrapper):
         """The backend, whose server is killed after the first words."""
-
-        name, revision = llama.name, ""
 
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
             for event in llama.generate(prompt, settings, cancel):
@@ -349,7 +343,7 @@ def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_agai
 
     conversation = store.create("image")
     question = store.add_question(conversation, "Describe.")
-    answer = start_answer(store, Fatal(), conversation, question, LONG)
+    answer = workspace.answers.start(Fatal(llama), conversation, question, LONG)
     answer.wait(30)
     kept = store.messages(conversation)[-1]
     assert kept.status == "failed" and kept.text
@@ -364,14 +358,14 @@ def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_agai
 def kill_server(backend: LlamaCppBackend) -> None:
     """Called after each piece of text: the process may be gone already."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(backend.handle.server._process.pid).children():
+        for child in psutil.Process(backend.handle.loaded._process.pid).children():
             child.kill()
 
 
 @needs_llama_cpp
 def test_a_full_context_is_refused_with_what_to_do(ggufs: Ggufs) -> None:
     small = ServerOptions(ggufs.text, ggufs.projector, 256)
-    backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector)), small)
+    backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector)), small, pool=ggufs.pool)
     events: list[Event] = []
     with pytest.raises(BackendError, match="fewer pictures"):
         for event in backend.generate(PROMPTS["several images"], GenerationSettings(), threading.Event()):
@@ -382,11 +376,13 @@ def test_a_full_context_is_refused_with_what_to_do(ggufs: Ggufs) -> None:
 
 @needs_llama_cpp
 def test_without_a_projector_pictures_are_refused_before_anything_starts(ggufs: Ggufs) -> None:
-    blind = LlamaCppBackend(spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048))
+    blind = LlamaCppBackend(
+        spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048), pool=ggufs.pool
+    )
     assert not blind.capabilities().images
     with pytest.raises(BackendError, match="projector"):
         blind.generate(PROMPTS["one image"], GenerationSettings(), threading.Event())
-    assert blind.handle.server is None
+    assert blind.handle.loaded is None
     blind.close()
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core.backends import Delta, Progress
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.errors import ModelError, OutOfMemoryError
-from smolvlm_core.models import catalog
+from smolvlm_core.models import catalog, download
 from smolvlm_core.models import load as loader
-from smolvlm_core.models.load import ModelPool
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import Message
+from smolvlm_core.work.pool import Handle, Pool
 from tests.conftest import drawn
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -39,12 +40,16 @@ def test_loads_bf16_with_sdpa(backend: TransformersBackend) -> None:
     assert loaded.memory_bytes < 20 * 2**20
 
 
+def handle_of(pool: Pool, spec: ModelSpec, dtype: str = "bfloat16") -> Handle[LoadedModel]:
+    return TransformersBackend(spec, dtype, pool=pool).handle
+
+
 def test_ten_askers_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, calls = ModelPool(), []
+    pool, calls = Pool(), []
     real = loader.load
     monkeypatch.setattr(loader, "load", lambda *a: (calls.append(1), real(*a))[1])
-    handles = [pool.get(catalog.bundled()) for _ in range(10)]
-    jobs = [handle.worker.submit(lambda handle=handle: handle.ensure_loaded(no_report)) for handle in handles]
+    handles = [handle_of(pool, catalog.bundled()) for _ in range(10)]
+    jobs = [handle.worker.submit(lambda handle=handle: handle.ensure()) for handle in handles]
     for job in jobs:
         assert job.finished.wait(60)
     assert len(calls) == 1 and len({id(h) for h in handles}) == 1 and handles[0].state == "ready"
@@ -52,26 +57,26 @@ def test_ten_askers_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dtype_is_part_of_the_key_and_settings_are_not() -> None:
-    pool = ModelPool()
-    assert pool.get(catalog.bundled(), "float32") is not pool.get(catalog.bundled(), "bfloat16")
+    pool = Pool()
+    assert handle_of(pool, catalog.bundled(), "float32") is not handle_of(pool, catalog.bundled(), "bfloat16")
     pool.close()
 
 
 def test_the_least_recently_used_idle_model_goes_when_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = ModelPool()
-    monkeypatch.setattr(loader, "POOL", pool)
-    old, busy, new = (pool.get(catalog.from_folder(copy_of_bundled(tmp_path / n))) for n in ("old", "busy", "new"))
+    pool = Pool()
+    specs = [catalog.from_folder(copy_of_bundled(tmp_path / name)) for name in ("old", "busy", "new")]
+    old, busy, new = (handle_of(pool, spec) for spec in specs)
     for handle in (old, busy):
-        assert handle.worker.submit(lambda handle=handle: handle.ensure_loaded(no_report)).finished.wait(60)
+        assert handle.worker.submit(lambda handle=handle: handle.ensure()).finished.wait(60)
     gate, started = threading.Event(), threading.Event()
     busy.worker.submit(lambda: (started.set(), gate.wait(30)))
     assert started.wait(5)
     monkeypatch.setattr(loader, "_free_memory", lambda device: 0)
-    assert new.worker.submit(lambda: new.ensure_loaded(no_report)).finished.wait(60)
+    assert new.worker.submit(lambda: new.ensure()).finished.wait(60)
     assert old.loaded is None and busy.loaded is not None, "never the one that is answering"
-    assert new.state == "ready" and pool.get(old.spec) is not old
+    assert new.state == "ready" and handle_of(pool, specs[0]) is not old
     gate.set()
     pool.close()
 
@@ -92,11 +97,11 @@ def test_a_missing_file_says_which(tmp_path: Path) -> None:
         loader.load(spec, "bfloat16", "cpu", no_report)
 
 
-def test_damaged_weights_are_an_error_in_words_and_can_be_tried_again(tmp_path: Path) -> None:
+def test_damaged_weights_are_an_error_in_words_and_can_be_tried_again(tmp_path: Path, pool: Pool) -> None:
     folder = copy_of_bundled(tmp_path / "m")
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:1000])
-    backend = TransformersBackend(catalog.from_folder(folder))
+    backend = TransformersBackend(catalog.from_folder(folder), pool=pool)
     prompt = build_prompt([Message("user", "hello")], {}.__getitem__)
     events = []
     with pytest.raises(ModelError, match="cannot be loaded"):
@@ -110,7 +115,7 @@ def test_damaged_weights_are_an_error_in_words_and_can_be_tried_again(tmp_path: 
 
 
 def test_without_the_hub_a_published_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(loader, "hub_reachable", lambda: False)
+    monkeypatch.setattr(download, "hub_reachable", lambda: False)
     with pytest.raises(ModelError, match="is not on this machine and the model hub cannot be reached") as caught:
         loader.load(catalog.PUBLISHED[2], "bfloat16", "cpu", no_report)
     assert "bundled model" in caught.value.hint
@@ -154,7 +159,7 @@ def real_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_checkpoint_of_real_size(real_size: Path) -> None:
+def test_a_checkpoint_of_real_size(real_size: Path, pool: Pool) -> None:
     """The published layout: real tokenizer, real shapes, 512 px tiles."""
     spec = catalog.from_folder(real_size)
     published = catalog.PUBLISHED[2]
@@ -164,7 +169,7 @@ def test_a_checkpoint_of_real_size(real_size: Path) -> None:
 
     image = Attachment("image", "a", "a.png", "image/png", 640, 360)
     prompt = build_prompt([Message("user", "What is this?", (image,))], lambda _: drawn().resize((640, 360)))
-    backend = TransformersBackend(spec)
+    backend = TransformersBackend(spec, pool=pool)
     events = list(backend.generate(prompt, GenerationSettings(max_new_tokens=3), threading.Event()))
     stats = events[-1]
     assert isinstance(stats, Stats) and stats.image_tokens == 832 and stats.new_tokens >= 1

@@ -17,19 +17,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from smolvlm_core.backends.base import Delta, Event
-from smolvlm_core.backends.registry import added, choose, ollama_entry, remember
 from smolvlm_core.backends.remote import ollama
-from smolvlm_core.backends.remote.ollama import OllamaBackend, context_for, geometry_of, messages, options
+from smolvlm_core.backends.remote.ollama import OllamaBackend, OllamaEntry
+from smolvlm_core.backends.remote.ollama_api import context_for, geometry_of, messages, options
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.diagnose import likely_cause
 from smolvlm_core.errors import BackendError, ContextTooSmall, PromptError
-from smolvlm_core.llamacpp.lint import OLLAMA_TEMPLATE
+from smolvlm_core.llamacpp.modelfile import OLLAMA_TEMPLATE
 from smolvlm_core.prompt.build import Prompt, Slot, Turn, build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.workspace import Workspace
 from tests.conftest import drawn
 
 CHATML = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
@@ -215,7 +215,7 @@ def test_what_it_says_of_itself_is_asked_past(server: FakeOllama) -> None:
     server.capabilities = None
     run(OllamaBackend("smolvlm2", server.url), prompt("red"))
     server.capabilities, server.drops_pictures = ["completion"], True
-    assert "imported without its projector" in likely_cause(OllamaBackend("smolvlm2", server.url))[0]
+    assert "imported without its projector" in likely_cause(OllamaBackend("smolvlm2", server.url), verdict="blind")[0]
 
 
 def test_it_is_loaded_once_for_what_will_be_asked(server: FakeOllama) -> None:
@@ -253,7 +253,7 @@ def test_one_that_sees_and_one_that_only_says_so(server: FakeOllama) -> None:
     """Metadata is not trusted: both list the capability."""
     backend = OllamaBackend("smolvlm2", server.url)
     assert check(backend, seed=1, subjects=("shapes",)).verdict == "sees"
-    assert "Nothing that can be read" in likely_cause(backend)[0]
+    assert "No cause was found" in likely_cause(backend, verdict="blind")[0]
     server.drops_pictures = True
     found = check(backend, seed=1)
     assert found.verdict == "blind" and "dropped on the way" in found.cause
@@ -263,7 +263,7 @@ def test_a_wrong_template_is_told(server: FakeOllama) -> None:
     backend = OllamaBackend("smolvlm2", server.url)
     server.chatml = True
     found = check(backend, seed=1, subjects=("shapes",))
-    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Mended" in found.mend
+    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Mended" in found.fix
 
 
 def test_a_cancel_hangs_up(server: FakeOllama) -> None:
@@ -298,9 +298,9 @@ def test_nothing_there_and_no_such_model(server: FakeOllama) -> None:
         ollama.models("http://127.0.0.1:9")
 
 
-def test_models_are_listed_and_remembered(server: FakeOllama) -> None:
+def test_models_are_listed_and_stored(server: FakeOllama, workspace: Workspace) -> None:
     assert ollama.models(server.url) == ["smolvlm2:latest"]
-    entry = remember(ollama_entry("smolvlm2", server.url))
-    assert added() == (entry,)
-    choice = choose(entry.key)
-    assert choice.spec.context_tokens == 8192 and isinstance(choice.backend, OllamaBackend)
+    entry = workspace.registry.add(OllamaEntry.of_model("smolvlm2", server.url))
+    assert workspace.registry.added() == (entry,)
+    again = workspace.registry.make(entry.key)
+    assert again.spec.context_tokens == 8192 and isinstance(again, OllamaBackend)

@@ -13,21 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from smolvlm_core.backends.base import Delta, Event
-from smolvlm_core.backends.registry import added, choose, forget, remember, url_entry
-from smolvlm_core.backends.remote.openai import (
-    OpenAIBackend,
-    chat_request,
-    context_of,
-    normal_url,
-    picture_bytes,
-    sees_by_its_own_word,
-)
+from smolvlm_core.backends.remote.chat_api import chat_request, picture_bytes
+from smolvlm_core.backends.remote.http import normal_url
+from smolvlm_core.backends.remote.openai import OpenAIBackend, ServerEntry, listed_context, self_reported_vision
 from smolvlm_core.errors import BackendError, LensError, StoreError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.workspace import Workspace
 from tests.conftest import drawn
 
 PICTURES = {"red": drawn("red"), "blue": drawn("blue")}
@@ -247,14 +241,14 @@ def test_nothing_there_and_no_such_model(server: Server) -> None:
     ],
 )
 def test_what_servers_say_of_their_vision(told: dict[str, object], props: dict[str, object], sees: bool | None) -> None:
-    assert sees_by_its_own_word(told, props) is sees
+    assert self_reported_vision(told, props) is sees
 
 
 def test_what_servers_say_of_their_context() -> None:
-    assert context_of({"max_model_len": 8192}) == 8192
-    assert context_of({"meta": {"n_ctx": 2048}}) == 2048
-    assert context_of({"max_context_length": 4096}) == 4096
-    assert context_of({}) == 0
+    assert listed_context({"max_model_len": 8192}) == 8192
+    assert listed_context({"meta": {"n_ctx": 2048}}) == 2048
+    assert listed_context({"max_context_length": 4096}) == 4096
+    assert listed_context({}) == 0
 
 
 @pytest.mark.parametrize(
@@ -278,35 +272,52 @@ def test_what_is_no_address(typed: str) -> None:
         normal_url(typed)
 
 
-def test_a_server_is_remembered_and_forgotten(server: Server) -> None:
+def test_a_server_is_stored_and_removed(server: Server, workspace: Workspace) -> None:
     server.models = {"data": [{"id": "smolvlm2-2.2b-instruct", "max_model_len": 5000}]}
-    entry = remember(url_entry(server.url, "smolvlm2-2.2b-instruct", "secret"))
-    assert added() == (entry,)
-    choice = choose(entry.title)
-    assert choice.spec.context_tokens == 5000 and choice.spec.geometry.tokens_per_tile == 81
+    registry = workspace.registry
+    entry = registry.add(ServerEntry.of_url(server.url, "smolvlm2-2.2b-instruct", "secret"))
+    assert registry.added() == (entry,)
+    spec = registry.make(entry.title).spec
+    assert spec.context_tokens == 5000 and spec.geometry.tokens_per_tile == 81
     assert (data_folder() / "backends.json").stat().st_mode & 0o077 == 0  # it holds the key
-    forget(entry.key)
-    assert added() == ()
+    registry.remove(entry.key)
+    assert registry.added() == ()
 
 
 def test_a_key_that_cannot_be_sent_is_refused(server: Server) -> None:
     with pytest.raises(BackendError, match="API key"):
-        url_entry(server.url, "", "schlüssel")
+        ServerEntry.of_url(server.url, "", "schlüssel")
 
 
-def test_an_unreadable_list_does_not_keep_the_bundled_model_from_answering() -> None:
+def test_an_unreadable_list_does_not_keep_the_bundled_model_from_answering(workspace: Workspace) -> None:
     path = data_folder() / "backends.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    assert choose("smolvlm-shapes").spec.key == "smolvlm-shapes"
+    assert workspace.registry.make("smolvlm-shapes").spec.key == "smolvlm-shapes"
+    assert workspace.registry.entries() and workspace.registry.problem is not None
 
 
-def test_a_damaged_list_of_backends_is_told_and_left(server: Server) -> None:
+def test_a_damaged_list_of_backends_is_reported_and_left(server: Server, workspace: Workspace) -> None:
     path = data_folder() / "backends.json"
     path.parent.mkdir(parents=True)
     path.write_text('[{"nonsense": 1}]')
     with pytest.raises(StoreError, match="cannot be read"):
-        added()
+        workspace.registry.added()
     with pytest.raises(LensError):
-        remember(url_entry(server.url))
+        workspace.registry.add(ServerEntry.of_url(server.url))
     assert path.read_text() == '[{"nonsense": 1}]'
+
+
+def test_a_list_from_before_opens_and_kinds_of_a_later_version_stay(workspace: Workspace) -> None:
+    """The fields that version 0.1.0 wrote for every kind, and a kind that this version does not have."""
+    path = data_folder() / "backends.json"
+    path.parent.mkdir(parents=True)
+    old = {
+        "key": "url:http://h/v1 m", "title": "m at h/v1", "kind": "url", "text": "", "projector": "", "context_tokens": 4096,
+        "gpu_layers": None, "threads": None, "url": "http://h/v1", "model": "m", "api_key": "k", "is_llama_server": False,
+    }  # fmt: skip
+    path.write_text(json.dumps([old, {"kind": "telepathy", "key": "t"}]))
+    (entry,) = workspace.registry.added()
+    assert isinstance(entry, ServerEntry) and (entry.url, entry.api_key, entry.added) == ("http://h/v1", "k", True)
+    workspace.registry.remove(entry.key)
+    assert json.loads(path.read_text()) == [{"kind": "telepathy", "key": "t"}]

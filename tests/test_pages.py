@@ -10,15 +10,19 @@ import pytest
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from smolvlm_core.backends.registry import added
-from smolvlm_core.conversations.store import Store, open_store
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.messages import active_turns
-from smolvlm_core.work import job as jobs
+from smolvlm_core.work.job import Jobs
 from tests.conftest import Ggufs, Writer, drawn, encoded
 from tests.llama import needs_llama_cpp
+from ui import state
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def jobs() -> Jobs:
+    return state.workspace().jobs
 
 
 def page(name: str) -> AppTest:
@@ -65,7 +69,7 @@ def test_upload_ask_and_follow_up() -> None:
     assert "Red." in texts(app) and "tokens/s" in texts(app) and "180 image" in texts(app)
     asked(app, "What shape is in the image?")
     assert "Circle." in texts(app)
-    store = open_store()
+    store = state.workspace().store
     (info,) = store.conversations()
     assert [a.text for _, a in active_turns(store.messages(info.id)) if a] == ["Red.", "Circle."]
 
@@ -91,7 +95,7 @@ def test_answer_again_and_edit_keep_the_record() -> None:
     next(t for t in app.text_area if t.label == "Question").set_value("What shape is in the image?")
     button(app, "Ask again").click().run()  # type: ignore[attr-defined]
     assert not app.exception and "Circle." in texts(app)
-    store = open_store()
+    store = state.workspace().store
     messages = store.messages(store.conversations()[0].id)
     assert [(m.text, m.active) for m in messages] == [
         ("What color is the circle?", False),
@@ -105,7 +109,7 @@ def test_answer_again_and_edit_keep_the_record() -> None:
 def test_a_question_with_reserved_words_is_refused_and_not_lost() -> None:
     app = asked(page("image_chat"), "what is <image>?")
     assert "reserves" in texts(app) and "what is <image>?" in texts(app)
-    assert open_store().conversations() == [], "nothing is kept of it"
+    assert state.workspace().store.conversations() == [], "nothing is kept of it"
     asked(upload(app, RED), "What color is the circle?")
     assert "Red." in texts(app)
 
@@ -116,7 +120,7 @@ def test_too_many_pictures_are_said_before_sending() -> None:
         upload(app, (f"{i}.png", encoded(drawn("red", size=300 + i)), "image/png"))
     assert "2160 image tokens" in texts(app) and "Remove some pictures" in texts(app)
     asked(app, "What color?")
-    assert "This does not fit" in texts(app) and open_store().conversations() == []
+    assert "This does not fit" in texts(app) and state.workspace().store.conversations() == []
 
 
 def test_a_published_model_that_cannot_be_had_says_so() -> None:
@@ -148,12 +152,21 @@ def test_a_clip_its_frames_its_cost_and_its_answer(write_clip: Writer) -> None:
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
     assert not app.exception
     assert "60 frames" in texts(app) and "288 image tokens" in texts(app) and "these 8 frames" in texts(app)
-    assert [f.frame_index for f in app.session_state["sampled"].sampled.frames] == [0, 8, 16, 25, 33, 42, 50, 59]
+    assert [f.frame_index for f in app.session_state["session"].sampled.sampled.frames] == [
+        0,
+        8,
+        16,
+        25,
+        33,
+        42,
+        50,
+        59,
+    ]
     asked(app, "In which direction does the circle move?")
     assert "To the right." in texts(app)
     asked(app, "What shape is in the video?")
     assert "Circle." in texts(app)
-    store = open_store()
+    store = state.workspace().store
     messages = store.messages(store.conversations("video")[0].id)
     assert [len(m.attachments) for m in messages if m.role == "user"] == [1, 0], "the frames are sent once"
 
@@ -188,8 +201,8 @@ def test_two_tabs_choose_frames_of_one_clip_apart() -> None:
     one, other = (upload(page("video_chat"), (clip.name, clip.read_bytes(), "video/mp4")) for _ in range(2))
     one.slider[0].set_value(4).run()
     other.run()
-    assert len(one.session_state["sampled"].sampled.frames) == 4
-    assert len(other.session_state["sampled"].sampled.frames) == 8
+    assert len(one.session_state["session"].sampled.sampled.frames) == 4
+    assert len(other.session_state["session"].sampled.sampled.frames) == 8
 
 
 def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> None:
@@ -200,10 +213,10 @@ def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> Non
     asked(app, "What color is the circle?")
     app.slider[0].set_value(9).run()
     again = page("video_chat")
-    again.session_state["conversation_video"] = open_store().conversations("video")[0].id
+    again.session_state["session"].open_conversations["video"] = state.workspace().store.conversations("video")[0].id
     again.run()
     assert not again.exception and again.slider[0].value == 5
-    assert len(again.session_state["sampled"].sampled.frames) == 5
+    assert len(again.session_state["session"].sampled.sampled.frames) == 5
     assert "take the place" not in texts(again), "the next question does not change what is shown"
 
 
@@ -211,14 +224,14 @@ def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> Non
 def test_an_upload_arrives_though_the_uploader_was_replaced_meanwhile(name: str, title: str) -> None:
     """Two uploads in a row: the first one's callback raises the round before the second one's reads it."""
     app = page(name)
-    app.session_state["inlet_round"] = 3
+    app.session_state["session"].uploader_round = 3
     file = ROOT / "assets" / "gallery" / title
     upload(app, (file.name, file.read_bytes(), "application/octet-stream"))
     assert not app.exception
     if name == "video_chat":
-        assert app.session_state["clip"].name == title
+        assert app.session_state["session"].clip.name == title
     else:
-        assert [a.name for a in app.session_state["pending"]] == [title]
+        assert [a.name for a in app.session_state["session"].pending] == [title]
 
 
 def test_what_is_no_clip_is_said() -> None:
@@ -255,7 +268,7 @@ def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_p
     next(b for b in app.button if b.label == "Add").click()
     app.run()
     assert not app.error
-    entry = added()[0]
+    entry = state.workspace().registry.added()[0]
     assert entry.projector == ""
     chat = page("image_chat")
     chat.selectbox(key="model").set_value(entry.key).run()
@@ -266,20 +279,20 @@ def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_p
 
 
 def checked_in_the_background(app: AppTest) -> AppTest:
-    for job in jobs.named("check "):
-        job._thread.join(60)
+    for job in jobs().with_prefix("check "):
+        job.wait(60)
     return app.run()
 
 
 def test_a_backend_is_checked_on_its_first_use_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
     app = upload(page("image_chat"), RED)
-    assert not jobs.named("check "), "not before it is used"
+    assert not jobs().with_prefix("check "), "not before it is used"
     asked(app, "What color is the circle?")
     assert "Sees, checked" in texts(checked_in_the_background(app))
-    jobs.drop(jobs.named("check ")[0].name)
+    jobs().drop(jobs().with_prefix("check ")[0].name)
     asked(app, "What shape is it?")
-    assert not jobs.named("check ")
+    assert not jobs().with_prefix("check ")
 
 
 def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,15 +305,14 @@ def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.
         {"format": "pt"},
     )
     app = page("image_chat")
-    app.session_state["folders"] = (str(blind),)
-    app.run()
+    app.text_input(key="folder").set_value(str(blind)).run()
     app.selectbox(key="model").set_value(str(blind)).run()
     upload(app, RED)
     asked(app, "What color is the circle?")
     checked_in_the_background(app)
     assert "was found blind" in app.error[0].value and "checkpoint again" in app.error[0].value
-    for job in jobs.named("check "):
-        jobs.drop(job.name)
+    for job in jobs().with_prefix("check "):
+        jobs().drop(job.name)
 
 
 def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
@@ -311,8 +323,8 @@ def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
     app.toggle[0].set_value(True).run()
     table = app.get("html")[-1].proto.body
     assert "data:image/png" in table and "with a blank one" in table and "Answer with one word" in table
-    for job in jobs.named("check "):
-        jobs.drop(job.name)
+    for job in jobs().with_prefix("check "):
+        jobs().drop(job.name)
 
 
 @needs_llama_cpp
@@ -321,12 +333,12 @@ def test_a_pair_of_ggufs_is_added_and_answers(ggufs: Ggufs) -> None:
     app.text_input(key="gguf_text").set_value(str(ggufs.quantized))
     next(b for b in app.button if b.label == "Add").click()
     app.run()
-    entry = added()[0]
+    entry = state.workspace().registry.added()[0]
     assert entry.projector == str(ggufs.projector.resolve())
     chat = page("image_chat")
     chat.selectbox(key="model").set_value(entry.key).run()
     upload(chat, RED)
     asked(chat, "What color is the circle?")
     assert "Red." in texts(chat) and not chat.error
-    kept = open_store().messages(open_store().conversations("image")[0].id)[-1]
-    assert "llama.cpp" in kept.model and "Q4_K_M" in kept.revision and kept.stats["image_tokens"] == 180
+    kept = state.workspace().store.messages(state.workspace().store.conversations("image")[0].id)[-1]
+    assert "llama.cpp" in kept.model and "Q4_K_M" in kept.revision and kept.stats.image_tokens == 180

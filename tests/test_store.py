@@ -3,16 +3,20 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from smolvlm_core.conversations import export
+from smolvlm_core import media
+from smolvlm_core.conversations import export, schema
 from smolvlm_core.conversations.attachments import attach_image, describe_clip, keep_frames
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import active_turns
 from smolvlm_core.video import sample_clip
 from tests.conftest import Writer, drawn, encoded
@@ -20,8 +24,8 @@ from tests.conftest import Writer, drawn, encoded
 
 def answered(store: Store, conversation: str, question: str, answer: str) -> int:
     asked = store.add_question(conversation, question)
-    made = store.begin_answer(asked, "model", {"seed": 1})
-    store.save_answer(made, answer, "complete", stats={"new_tokens": 3})
+    made = store.begin_answer(asked, "model", GenerationSettings(seed=1))
+    store.save_answer(made, answer, "complete", stats=Stats("end", new_tokens=3))
     return asked
 
 
@@ -29,8 +33,8 @@ def test_what_was_said_survives_a_restart(store: Store) -> None:
     conversation = store.create("image")
     attachment = attach_image(store, encoded(drawn()), "a.png")
     question = store.add_question(conversation, "What?", (attachment,))
-    answer = store.begin_answer(question, "model", {"temperature": 0.5})
-    store.save_answer(answer, "A circle.", "complete", stats={"new_tokens": 3}, revision="abc")
+    answer = store.begin_answer(question, "model", GenerationSettings(temperature=0.5))
+    store.save_answer(answer, "A circle.", "complete", stats=Stats("end", new_tokens=3), revision="abc")
     again = Store(store.folder)
     asked, told = active_turns(again.messages(conversation))[0]
     assert asked.attachments == (attachment,) and told is not None
@@ -38,17 +42,17 @@ def test_what_was_said_survives_a_restart(store: Store) -> None:
         "A circle.",
         "model",
         "abc",
-        {"temperature": 0.5},
-        {"new_tokens": 3},
+        GenerationSettings(temperature=0.5),
+        Stats("end", new_tokens=3),
     )
-    assert again.picture(attachment.sha256).size == (300, 300)
+    assert again.media.picture(attachment.sha256).size == (300, 300)
     assert again.conversations()[0].title == "What?"
 
 
 def _begin_and_die(folder: str) -> None:
     store = Store(Path(folder))
     conversation = store.create("image", "died")
-    answer = store.begin_answer(store.add_question(conversation, "What?"), "model", {})
+    answer = store.begin_answer(store.add_question(conversation, "What?"), "model", GenerationSettings())
     store.save_answer(answer, "A large red", "running")
 
 
@@ -82,7 +86,7 @@ def test_two_tabs_do_not_overwrite_each_other(store: Store) -> None:
 def test_replaced_questions_and_answers_are_kept_for_the_record(store: Store) -> None:
     conversation = store.create("image")
     asked = answered(store, conversation, "What?", "first")
-    store.save_answer(store.begin_answer(asked, "model", {}), "second", "complete")
+    store.save_answer(store.begin_answer(asked, "model", GenerationSettings()), "second", "complete")
     assert [a.text for _, a in active_turns(store.messages(conversation)) if a] == ["second"]
     store.replace_question(asked, "Where?")
     assert [q.text for q, _ in active_turns(store.messages(conversation))] == ["Where?"]
@@ -126,8 +130,8 @@ def test_deleting_a_conversation_spares_what_waits_to_be_sent(store: Store) -> N
     conversation = store.create("image")
     store.add_question(conversation, "x", (attach_image(store, encoded(drawn("blue")), "b.png"),))
     store.delete(conversation)
-    assert store.picture(waiting.sha256).size == (300, 300)
-    old = store.media_path(waiting.sha256)
+    assert store.media.picture(waiting.sha256).size == (300, 300)
+    old = store.media.path(waiting.sha256)
     os.utime(old, (0, 0))
     Store(store.folder)
     assert not old.exists(), "what was never sent goes after a day"
@@ -135,9 +139,9 @@ def test_deleting_a_conversation_spares_what_waits_to_be_sent(store: Store) -> N
 
 def test_a_missing_media_file_is_an_error_in_words(store: Store) -> None:
     attachment = attach_image(store, encoded(drawn("green")), "a.png")
-    store.media_path(attachment.sha256).unlink()
+    store.media.path(attachment.sha256).unlink()
     with pytest.raises(StoreError, match="missing"):
-        store.picture(attachment.sha256)
+        store.media.picture(attachment.sha256)
 
 
 def test_a_broken_upload_leaves_nothing_behind(store: Store) -> None:
@@ -147,8 +151,8 @@ def test_a_broken_upload_leaves_nothing_behind(store: Store) -> None:
 
 
 def test_names_cannot_leave_the_media_folder(store: Store) -> None:
-    sha256 = store.add_media(b"x", "../../../etc/pass.wd/..", "text/plain")
-    assert store.media_path(sha256).resolve().is_relative_to((store.folder / "media").resolve())
+    sha256 = store.media.add(b"x", "../../../etc/pass.wd/..", "text/plain")
+    assert store.media.path(sha256).resolve().is_relative_to((store.folder / "media").resolve())
 
 
 def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer) -> None:
@@ -159,7 +163,10 @@ def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer)
         conversation, "What happens?", (clip, replace(attach_image(store, encoded(drawn()), "a.png"), shown=False))
     )
     store.save_answer(
-        store.begin_answer(asked, "model", {}), "It gets brighter.", "complete", stats={"image_tokens": 144}
+        store.begin_answer(asked, "model", GenerationSettings()),
+        "It gets brighter.",
+        "complete",
+        stats=Stats("end", image_tokens=144),
     )
     info = store.info(conversation)
     assert info is not None
@@ -200,20 +207,100 @@ def test_hiding_one_picture_leaves_the_others_as_they_are(store: Store) -> None:
 
 def test_a_database_that_cannot_be_written_is_an_error_in_words(store: Store) -> None:
     conversation = store.create("image")
-    store._read().execute("PRAGMA query_only = ON")
+    store._database._connection().execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         store.add_question(conversation, "What?")
 
 
 def test_what_is_kept_already_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames of a clip come again with every question."""
-    sha256 = store.add_media(b"a frame", "a.png", "image/png")
+    sha256 = store.media.add(b"a frame", "a.png", "image/png")
 
     def fail(*_: object) -> None:
         raise AssertionError("written again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "add_file", fail)
-        assert store.add_media(b"a frame", "b.png", "image/png") == sha256
-    store.media_path(sha256).unlink()
-    assert store.add_media(b"a frame", "a.png", "image/png") == sha256 and store.media_bytes(sha256) == b"a frame"
+        patched.setattr(store.media, "add_file", fail)
+        assert store.media.add(b"a frame", "b.png", "image/png") == sha256
+    store.media.path(sha256).unlink()
+    assert store.media.add(b"a frame", "a.png", "image/png") == sha256 and store.media.bytes(sha256) == b"a frame"
+
+
+# The tables as version 0.1.0 created them, before databases had a version number.
+FIRST_SCHEMA = """
+CREATE TABLE conversations (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL
+);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+    role TEXT NOT NULL, text TEXT NOT NULL, attachments TEXT NOT NULL, reply_to INTEGER, status TEXT NOT NULL,
+    active INTEGER NOT NULL DEFAULT 1, model TEXT NOT NULL DEFAULT '', revision TEXT NOT NULL DEFAULT '',
+    settings TEXT, stats TEXT, error TEXT NOT NULL DEFAULT '', created REAL NOT NULL, owner TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX messages_of ON messages(conversation_id, id);
+CREATE TABLE media (sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, mime TEXT NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO conversations VALUES ('c', 'video', 'Old', 1.0, 2.0);
+INSERT INTO messages VALUES (1, 'c', 'user', 'What moves?', '[{"kind": "video", "sha256": "v", "name": "clip.mp4", "mime": "video/mp4",
+    "width": 64, "height": 48, "shown": true, "duration_seconds": 4.0, "range_seconds": [0.0, 4.0], "frames":
+    [{"timestamp_seconds": 0.5, "frame_index": 5, "sha256": "f"}], "decoder": "PyAV", "strategy": "even", "notes": ["n"]}]',
+    NULL, 'complete', 1, '', '', NULL, NULL, '', 1.0, '');
+INSERT INTO messages VALUES (2, 'c', 'assistant', 'A circle.', '[]', 1, 'complete', 1, 'm', 'r',
+    '{"max_new_tokens": 9, "temperature": 0.5, "of_a_later_version": 1}', '{"stop_reason": "length", "new_tokens": 9}', '', 2.0, '');
+INSERT INTO messages VALUES (3, 'c', 'user', 'Still readable', 'not JSON', NULL, 'complete', 1, '', '', NULL, NULL, '', 3.0, '');
+INSERT INTO messages VALUES (4, 'c', 'assistant', 'This too', '[{"kind": "image"}]', 3, 'complete', 1, 'm', '', '[]', '{"x": 1}', '', 4.0, '');
+"""
+
+
+def test_a_database_of_the_first_version_opens_and_is_migrated(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
+        db.executescript(FIRST_SCHEMA)
+    store = Store(tmp_path)
+    (info,) = store.conversations()
+    assert (info.id, info.kind, info.title, info.created, info.updated) == ("c", "video", "Old", 1.0, 2.0)
+    question, answer, damaged, its_answer = store.messages("c")
+    (clip,) = question.attachments
+    assert clip.range_seconds == (0.0, 4.0) and clip.frames[0].frame_index == 5 and clip.notes == ("n",)
+    assert answer.settings == GenerationSettings(max_new_tokens=9, temperature=0.5)
+    assert answer.stats == Stats("length", new_tokens=9)
+    assert (damaged.text, damaged.attachments) == ("Still readable", ())
+    assert (its_answer.text, its_answer.attachments, its_answer.settings, its_answer.stats) == (
+        "This too",
+        (),
+        None,
+        None,
+    )
+    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+    store.add_question("c", "And now?")
+    assert [m.text for m in Store(tmp_path).messages("c")][-1] == "And now?"
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        db.execute("CREATE TABLE of_a_later_version (x)")
+    with pytest.raises(StoreError, match="Update the app"):
+        Store(tmp_path)
+    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("of_a_later_version",)]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path).create("image")
+    broken = (*schema.MIGRATIONS, ("CREATE TABLE half_done (x)", "NOT SQL"))
+    monkeypatch.setattr(schema, "MIGRATIONS", broken)
+    monkeypatch.setattr(schema, "VERSION", len(broken))
+    with pytest.raises(StoreError):
+        Store(tmp_path)
+    monkeypatch.undo()
+    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert "half_done" not in tables and db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+
+
+def test_decoded_pictures_stay_within_their_budget() -> None:
+    cache = media.picture_cache(3 * 100 * 100 * 3)
+    for number in range(5):
+        cache[number] = Image.new("RGB", (100, 100))
+    assert list(cache) == [2, 3, 4] and cache.currsize <= cache.maxsize

@@ -1,18 +1,18 @@
-"""A strip of pictures with their times, wrapping where the page is narrow."""
+"""A strip of pictures with their times, which wraps where the page is narrow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import streamlit as st
 from PIL import Image
 
 from smolvlm_core.conversations.store import Store
-from smolvlm_core.media import thumbnail
+from smolvlm_core.media import picture_cache, thumbnail
 from ui.text import escape
 
 SMALL_EDGE = 320  # px: twice the width on the page, for sharp screens
+_small = picture_cache(64 * 2**20)
 
 
 def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
@@ -24,7 +24,10 @@ def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
                 st.caption(f"{mark:.2f} s" if isinstance(mark, float | int) else escape(mark))
 
 
-@lru_cache(maxsize=512)
 def small_picture(store: Store, sha256: str) -> Image.Image:
-    """A thumbnail of a kept picture: pages draw it on every rerun."""
-    return thumbnail(store.picture(sha256), SMALL_EDGE)
+    """A thumbnail of a stored picture: pages draw it on every rerun. Raises StoreError or MediaError."""
+    key = (store.folder, sha256)
+    image = _small.get(key)
+    if image is None:
+        image = _small[key] = thumbnail(store.media.picture(sha256), SMALL_EDGE)
+    return image

@@ -9,7 +9,7 @@ import streamlit as st
 
 from smolvlm_core.paths import GALLERY
 
-SIDE = 104  # px; held free from the first, so that no button moves away under the pointer when its picture arrives
+SIDE = 104  # px; reserved from the start, so that no button moves under the pointer when its picture arrives
 
 
 def draw_images(use: Callable[[Path], None]) -> None:

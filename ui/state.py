@@ -1,109 +1,143 @@
-"""The one place where session state is set up. Three things live here: which conversation is open on each page, what
-waits to be sent, and messages to show once."""
+"""What one browser session remembers, in one typed object, and the workspace that all sessions of the process share."""
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from smolvlm_core.conversations.store import Kind, Store, open_store
+from smolvlm_core.conversations.clip_frames import Clip, FrameChoice, SampledFrames
+from smolvlm_core.conversations.store import Kind
 from smolvlm_core.errors import LensError
+from smolvlm_core.paths import data_folder
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
+from smolvlm_core.workspace import Process, Workspace
 from ui.text import show_error
 
-_DEFAULTS: dict[str, object] = {
-    "conversation_image": None,
-    "conversation_video": None,
-    "pending": (),
-    "clip": None,
-    "sampled": None,
-    "notices": (),
-    "inlet_round": 0,
-    "editing": None,
-    "deleting": None,
-    "preloaded": frozenset(),
-    "clip_choice": {},
-    "clip_restored": set(),
-    "folders": (),
-    "ollama_models": (),
-    "comparison": None,
-    "compare_shown": None,
-    "compare_bytes": None,
-    "compare_round": 0,
-}
-# Widgets: set again on every run, since Streamlit forgets a widget's value when another page is opened.
-_KEPT: dict[str, object] = {
-    "model": None,
-    "max_new_tokens": 256,
-    "temperature": 0.0,
-    "top_p": 1.0,
-    "seed": 0,
-    "repetition_penalty": 1.0,
-    "system_prompt": "",
-    "dtype": "bfloat16",
-    "compare_backends": None,
-    "compare_questions": "",
-    "compare_blind": False,
-    "compare_count": 8,
-}
+
+@dataclass
+class CompareSession:
+    """The Compare page. `pictures`: by SHA-256. `clip`: SHA-256 and name of the clip that the frames are from.
+
+    `chosen`: labels of backends, None before any choice. `key`: of the comparison that is shown.
+    """
+
+    attachments: tuple[Attachment, ...] = ()
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    clip: tuple[str, str] | None = None
+    frame_count: int = 8
+    chosen: list[str] | None = None
+    questions: str = ""
+    blind: bool = False
+    key: str | None = None
 
 
-def prepare() -> Store:
-    """Set what is not set yet; call first on every page."""
-    for key, value in _DEFAULTS.items():
-        st.session_state.setdefault(key, copy.copy(value))  # a session's own, where it can be changed
-    for key, value in _KEPT.items():
-        st.session_state[key] = st.session_state.get(key, value)
-    return open_store()
+@dataclass
+class Session:
+    """Everything but the values of widgets, which Streamlit forgets while another page is open.
+
+    Attributes:
+        model: key of the chosen backend; None before any choice.
+        precision: of the weights, for backends that offer a choice.
+        pending: pictures that go with the next question.
+        sampled: frames of `clip` that are on the page.
+        frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
+        uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
+        editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
+        preloaded: names of the backends that this session has started to load.
+        painted: whether a page was drawn before.
+        notices: messages to show once.
+    """
+
+    model: str | None = None
+    precision: str = "bfloat16"
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    open_conversations: dict[Kind, str | None] = field(default_factory=lambda: {"image": None, "video": None})
+    pending: tuple[Attachment, ...] = ()
+    clip: Clip | None = None
+    sampled: SampledFrames | None = None
+    frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
+    restored_choices: set[str] = field(default_factory=set)
+    uploader_round: int = 0
+    editing: int | None = None
+    deleting: str | None = None
+    preloaded: frozenset[str] = frozenset()
+    painted: bool = False
+    notices: tuple[str, ...] = ()
+    ollama_models: tuple[str, ...] = ()
+    compare: CompareSession = field(default_factory=CompareSession)
+
+
+@lru_cache(maxsize=1)
+def shared_process() -> Process:
+    return Process.new()
+
+
+@lru_cache(maxsize=8)
+def _workspace(folder: Path) -> Workspace:
+    return Workspace(folder, shared_process())
+
+
+def workspace() -> Workspace:
+    """One for each data folder; all of them share what is loaded."""
+    return _workspace(data_folder())
+
+
+def session() -> Session:
+    if "session" not in st.session_state:
+        st.session_state["session"] = Session()
+    return st.session_state["session"]  # type: ignore[no-any-return]
 
 
 def conversation(kind: Kind) -> str | None:
-    """The open conversation of a page, None for a new one or one that another tab deleted."""
-    identity: str | None = st.session_state[f"conversation_{kind}"]
-    if identity is not None and open_store().info(identity) is None:
+    """The open conversation of a page; None for a new one, or one that another tab deleted."""
+    identity = session().open_conversations[kind]
+    if identity is not None and workspace().store.info(identity) is None:
         notify("This conversation was deleted in another tab.")
-        identity = st.session_state[f"conversation_{kind}"] = None
+        identity = session().open_conversations[kind] = None
     return identity
 
 
 def open_conversation(kind: Kind, identity: str | None) -> None:
-    st.session_state[f"conversation_{kind}"] = identity
-    st.session_state["editing"] = st.session_state["deleting"] = None
+    current = session()
+    current.open_conversations[kind] = identity
+    current.editing = current.deleting = None
     if kind == "image":
-        st.session_state["pending"] = ()
+        current.pending = ()
     else:
-        st.session_state["clip"] = st.session_state["sampled"] = None
+        current.clip = current.sampled = None
 
 
-def pending() -> tuple[Attachment, ...]:
-    """Pictures that go with the next question."""
-    return st.session_state["pending"]  # type: ignore[no-any-return]
-
-
-def waiting_media() -> frozenset[str]:
-    """What this session holds and has not sent yet."""
-    clip = st.session_state["clip"]
-    return frozenset(a.sha256 for a in pending()) | ({clip.sha256} if clip is not None else frozenset())
+def unsent_media() -> frozenset[str]:
+    """SHA-256 of what this session added and has not sent yet."""
+    current = session()
+    clips = {current.clip.sha256} if current.clip is not None else set()
+    if current.compare.clip is not None:
+        clips.add(current.compare.clip[0])
+    return frozenset({attachment.sha256 for attachment in current.pending} | clips)
 
 
 def forget_upload(upload: UploadedFile) -> None:
-    """Streamlit holds an upload in memory until the session ends, and a clip can be hundreds of megabytes: give it back."""
+    """Streamlit keeps an upload in memory until the session ends, and a clip can be hundreds of megabytes: release it."""
     context = get_script_run_ctx()
     if context is not None:
-        manager: Any = context.uploaded_file_mgr  # its interface does not promise what the one that is used can
+        manager: Any = context.uploaded_file_mgr  # its interface lacks `remove_file`, which the one in use has
         manager.remove_file(context.session_id, upload.file_id)
 
 
 def notify(problem: str | LensError) -> None:
     """Show a message at the top of the page, once."""
-    st.session_state["notices"] = (*st.session_state["notices"], str(problem))
+    session().notices = (*session().notices, str(problem))
 
 
 def show_notices() -> None:
-    for text in st.session_state["notices"]:
+    for text in session().notices:
         show_error(text)
-    st.session_state["notices"] = ()
+    session().notices = ()

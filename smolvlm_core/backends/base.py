@@ -1,17 +1,28 @@
-"""The contract of a backend. A new backend is one new file beside this one, and its tests."""
+"""The contract of a backend. A new backend is one file that defines a `Backend` and its `Entry`, and registers the entry.
+
+Knows prompts and settings. Does not know any particular backend, nor who asks.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, Self
 
+from smolvlm_core.errors import LensError
+from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, ProgressListener, Stats
+from smolvlm_core.work.pool import LoadState, Pool
+
+THIS_MACHINE = "this machine"
+REMOTE = "Remote server: contacted when you send a question"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """Read from the model or server itself. `max_images` is None where only the context limits it."""
 
@@ -22,62 +33,201 @@ class Capabilities:
     max_images: int | None = None
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What goes on before the first word, in words; `fraction` is 0 to 1, None where it cannot be told."""
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a backend stands. `text` is for people. `busy`: it loads or answers, so the status is about to change.
 
-    text: str
+    `fraction` is 0 to 1, None where it is unknown.
+    """
+
+    state: LoadState | Literal["remote"]
+    text: str = ""
     fraction: float | None = None
+    memory_bytes: int = 0
+    busy: bool = False
+    error: LensError | None = None
 
 
-@dataclass(frozen=True)
-class Delta:
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A whole answer. `text` is empty where nothing was said."""
+
     text: str
+    stats: Stats
 
 
-Event = Progress | Delta | Stats
+class Cause(NamedTuple):
+    """A likely reason why a backend does not see, and what to do about it."""
+
+    cause: str
+    fix: str
 
 
-class Backend(Protocol):
-    @property
-    def name(self) -> str: ...
+class Backend(ABC):
+    """Answers prompts. Cheap to make: weights are loaded and servers are contacted only when needed.
+
+    Attributes:
+        kind: how it runs, for people: "transformers", "llama.cpp", "Ollama".
+        spec: what the model costs; estimates for a remote server.
+        name: shown with each answer.
+        note: what a user should know of this model; "" for nothing.
+        warning: why it cannot see pictures, where that is known before it is asked; else "".
+        verdict_expires: whether a "sees" verdict lapses after a day, since the model behind an address can change.
+    """
+
+    kind: ClassVar[str]
+    verdict_expires: ClassVar[bool] = False
+    spec: ModelSpec
+    name: str
+    note: str = ""
+    warning: str = ""
+
+    # What it is
+
+    @abstractmethod
+    def identity(self) -> str:
+        """What a verdict holds for: these files as they are now, or this model at this address."""
+
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """Raises BackendError where a server cannot be reached."""
 
     @property
     def revision(self) -> str:
-        """Which weights answered, once that is known."""
-        ...
+        """Which weights answered; "" until that is known."""
+        return ""
 
-    def capabilities(self) -> Capabilities: ...
+    @property
+    def device(self) -> str:
+        """Where it computes: this machine, or a host by name. Backends on one device take turns when they are measured."""
+        return THIS_MACHINE
 
-    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        """Progress before the first Delta; Stats last, always: after a cancelled or failed run too.
+    def files(self) -> tuple[Path, ...]:
+        """Its weights on this machine, for hashes. Empty for a remote server."""
+        return ()
 
-        A failure is raised as a LensError after the Stats. A prompt that cannot be served is refused (LensError)
-        before anything starts; it is never changed.
-        """
-        ...
+    def describe(self) -> str:
+        """Size and token costs in one line."""
+        return f"About {self.spec.describe_costs()}."
 
-    def close(self) -> None: ...
+    @property
+    def reads_text(self) -> bool:
+        """Whether a model of this kind should read digits and words."""
+        return True
 
+    # How it runs
 
-@runtime_checkable
-class SelfDescribed(Protocol):
-    """A backend that refuses pictures where a server's description of its model says that it takes none."""
+    def status(self) -> Status:
+        return Status(state="remote", text=REMOTE)
 
-    def unbelieving(self) -> Self:
-        """The same, but it sends pictures whatever the description says: what is true, the answers tell."""
-        ...
+    def preload(self) -> None:
+        """Start loading in the background, where there is something to load and no download is needed."""
+        return
 
-
-@runtime_checkable
-class Startable(Protocol):
-    """A backend with something to start before it can answer."""
+    def retry(self) -> None:
+        """Try a failed load again."""
+        return
 
     def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        """Have it ready for a prompt: Progress, then Stats without figures. Raises LensError where it cannot be started."""
-        ...
+        """Get ready to answer: Progress, then Stats without figures. Raises LensError where it cannot be loaded."""
+        yield Stats("end")
 
     @property
     def load_seconds(self) -> float | None:
-        """What its start took, now or earlier; None where that is not known."""
-        ...
+        """What the last load took; None where that is unknown."""
+        return None
+
+    @abstractmethod
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """Progress before the first Delta; Stats last, always: after a cancelled or failed run too.
+
+        Raises:
+            LensError: after the Stats, where the run failed. A prompt that cannot be served is refused before anything
+                starts; it is never changed.
+        """
+
+    def close(self) -> None:
+        """Release what it loaded, after the answer it may be making."""
+        return
+
+    # What the vision check asks
+
+    def without_self_report(self) -> Self:
+        """The same backend, but it sends pictures even where a server says that its model takes none."""
+        return self
+
+    def diagnose(self, verdict: str, unseen: tuple[str, ...] = ()) -> Iterable[Cause]:
+        """Likely causes that only this kind of backend can find, the likeliest first.
+
+        Args:
+            verdict: "blind" or "degraded".
+            unseen: for a model that sees shapes, what it does not see: "clips", "text".
+        """
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(ABC):
+    """A backend that can be chosen, as plain data that is stored as JSON. `make` builds the backend.
+
+    `added`: a user added it, so it can be removed. `key` is unique and stable; `title` is for people.
+    """
+
+    kind: ClassVar[str]  # names the class in the stored list
+    precisions: ClassVar[tuple[str, ...]] = ()  # of the weights, where the backend can choose
+
+    key: str
+    title: str
+    added: bool = False
+
+    @property
+    def label(self) -> str:
+        """What a list of models shows."""
+        return f"{self.title} · {self.kind}"
+
+    def label_of(self, precision: str) -> str:
+        """The label of one precision, where a list shows several."""
+        return self.label
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """False where its weights must be downloaded first."""
+        return True
+
+    @abstractmethod
+    def make(self, pool: Pool, precision: str = "") -> Backend:
+        """Raises LensError where its files are gone or damaged."""
+
+    def replaces(self, other: Entry) -> bool:
+        """Whether adding this entry removes the other."""
+        return self.key == other.key
+
+    @classmethod
+    def discover(cls) -> Iterable[Entry]:
+        """Those found on this machine without being added. Called in the background."""
+        return ()
+
+    @classmethod
+    def parse(cls, name: str) -> Entry | None:
+        """The entry that a name on the command line means; None where it is not of this kind.
+
+        Raises:
+            LensError: it is of this kind, but cannot be used.
+        """
+        return None
+
+
+def collect(events: Iterable[Event], on_progress: ProgressListener = lambda progress: None) -> Reply:
+    """Read an answer to its end. Raises what the backend raises, after its Stats.
+
+    `on_progress` gets each Progress as it comes.
+    """
+    text, stats = "", Stats("failed")
+    for event in events:
+        if isinstance(event, Delta):
+            text += event.text
+        elif isinstance(event, Stats):
+            stats = event
+        else:
+            on_progress(event)
+    return Reply(text=text, stats=stats)

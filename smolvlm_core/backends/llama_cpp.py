@@ -1,211 +1,151 @@
-"""Answers with llama.cpp: a llama-server that this process started and shares, or one running elsewhere.
+"""Answers with llama.cpp: a llama-server that this app starts and shares.
 
-The prompt goes to the server as text with marks for the pictures (`/completion`), not as a chat: so what its model
-reads is token for token what the transformers backend sends, whatever template the GGUF has. Only the pictures are cut
-by the server: always into tiles and an overview, so that a video frame, one tile for transformers, is at least two.
+Knows pairs of GGUF files and the pool. The request itself is `remote.llama_completion`.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
-import httpx
-
-from smolvlm_core.backends.base import Capabilities, Event, Progress
+from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
+from smolvlm_core.backends.gguf_causes import causes_in_files, clips_have_overviews
 from smolvlm_core.backends.queue import Start, follow
-from smolvlm_core.backends.remote.openai import Tally, authorization, no_vision, picture_bytes, reading
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
-from smolvlm_core.errors import BackendError, LensError, NoVision
-from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
+from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.llama_completion import complete
+from smolvlm_core.backends.remote.stream import Cancelled, ServerGone
+from smolvlm_core.backends.status import status_of
+from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, file_state
+from smolvlm_core.errors import BackendError, LensError, ModelError, NoVision
+from smolvlm_core.llamacpp.gguf import find_pairs, find_projector, read_gguf, spec_of
+from smolvlm_core.llamacpp.pool import Cut, ServerLoader
+from smolvlm_core.llamacpp.programs import find_server
+from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions, check_files
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.prompt.build import Prompt, Slot
-from smolvlm_core.prompt.generation import GenerationSettings, StopReason
-from smolvlm_core.prompt.geometry import VisionGeometry
-from smolvlm_core.prompt.template import IMAGE
-from smolvlm_core.work.worker import Worker
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import Event, GenerationSettings, StopReason
+from smolvlm_core.work.pool import Handle, Pool
 
 logger = logging.getLogger(__name__)
-# How a server cuts pictures: "tiles" as SmolVLM2 does with pictures, "frames" into one tile and an overview.
-Cut = Literal["tiles", "frames"]
+NO_PROJECTOR = "No projector: this is the text model alone. It sees nothing."
 
 
-class LlamaCppBackend:
-    """A pair of GGUF files as a backend. Cheap to make; all of them for one pair share its server."""
+class LlamaCppBackend(Backend):
+    """A pair of GGUF files run by llama-server. All backends of one pair share its server."""
 
-    def __init__(self, spec: ModelSpec, options: ServerOptions) -> None:
-        self.spec, self.options = spec, options
+    kind = "llama.cpp"
+
+    def __init__(self, spec: ModelSpec, options: ServerOptions, *, pool: Pool) -> None:
+        self.spec, self.options, self._pool = spec, options, pool
         self.name = f"{spec.title} · llama.cpp{'' if options.projector else ', no projector'}"
+        if options.projector is None:
+            self.note = NO_PROJECTOR
+            self.warning = (
+                f"{spec.title} has no vision projector. Served like this, it would answer fluently about pictures that it never "
+                "saw. The app therefore refuses pictures here. Add it again on the Backends page with its `mmproj` file, or "
+                "convert the checkpoint, which creates both files."
+            )
 
     @property
-    def handle(self) -> ServerHandle:
-        return SERVERS.get(self.spec, self.options)
+    def handle(self) -> Handle[LlamaServer]:
+        return self._pool.get(self.options, lambda: ServerLoader(self.spec, self.options))
 
-    @property
-    def revision(self) -> str:
-        server = self.handle.server
-        return f"{self.options.text.name}, llama.cpp {server.program.told}" if server else self.options.text.name
+    def identity(self) -> str:
+        return " ".join(
+            [*map(file_state, self.files()), str(self.options.context_tokens), _build(self.options.program)]
+        )
 
     def capabilities(self) -> Capabilities:
         sees = self.options.projector is not None
-        return Capabilities(sees, sees, True, self.options.context_tokens)
+        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=self.options.context_tokens)
 
-    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        """See `Backend.generate`."""
-        if prompt.slots and self.options.projector is None:
-            raise NoVision(
-                f"{self.name}: without its projector this model cannot be shown pictures. A chat program would drop them "
-                "and it would answer all the same, about nothing it has seen.",
-                "Add it again with its mmproj file; `python -m smolvlm_core convert` makes both.",
-            )
-        return follow(lambda: self.handle, lambda handle: _Run(handle, prompt, settings, cancel), cancel)
+    @property
+    def revision(self) -> str:
+        server = self.handle.loaded
+        return (
+            f"{self.options.text.name}, llama.cpp {server.program.short_version}" if server else self.options.text.name
+        )
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.options.text, *([self.options.projector] if self.options.projector else []))
+
+    def describe(self) -> str:
+        size = f"{self.spec.parameters / 1e6:,.0f} M parameters"
+        return f"{size}, with its projector. {self.spec.describe_costs()}." if self.options.projector else f"{size}."
+
+    @property
+    def reads_text(self) -> bool:
+        return self.spec.parameters >= READS_FROM_PARAMETERS
+
+    def status(self) -> Status:
+        return status_of(self._pool.peek(self.options))
+
+    def preload(self) -> None:
+        self.handle.preload()
+
+    def retry(self) -> None:
+        self.handle.retry()
 
     def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        """See `Startable`: the server is started, or started anew where it cuts pictures another way."""
+        """Start the server, or restart it where it cuts pictures another way."""
 
-        def start(handle: ServerHandle) -> Start:
-            return Start(lambda tell: handle.ensure_running(cut_for(prompt), cancel), cancel)
+        def start(handle: Handle[LlamaServer]) -> Start:
+            return Start(lambda report: handle.ensure(report, cancel, cut_for(prompt)), cancel)
 
         return follow(lambda: self.handle, start, cancel)
 
     @property
     def load_seconds(self) -> float | None:
-        return self.handle.load_seconds or None
+        return self.handle.load_seconds
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        """See `Backend.generate`."""
+        if prompt.slots and self.options.projector is None:
+            raise NoVision(
+                f"{self.name}: without its projector this model cannot be shown pictures. Other chat programs would drop them "
+                "silently, and it would answer about nothing it has seen.",
+                "Add it again with its mmproj file; `python -m smolvlm_core convert` creates both.",
+            )
+        return follow(lambda: self.handle, lambda handle: _Run(handle, self.spec, prompt, settings, cancel), cancel)
 
     def close(self) -> None:
-        """Stop the server, once the answer that it may be making has ended."""
-        SERVERS.release(self.handle)
+        """Stop the server, after the answer it may be making."""
+        if (handle := self._pool.peek(self.options)) is not None:
+            self._pool.release(handle)
 
-
-class ServerHandle:
-    """One server of the pool: where it stands, its worker, and the process once it runs."""
-
-    def __init__(self, spec: ModelSpec, options: ServerOptions) -> None:
-        self.spec, self.options = spec, options
-        self.worker = Worker(f"llama-server-{spec.title}")
-        self.state: Literal["not loaded", "loading", "ready", "failed"] = "not loaded"
-        self.status_text = ""
-        self.status_fraction: float | None = None
-        self.error: LensError | None = None
-        self.server: LlamaServer | None = None
-        self.cut: Cut = "tiles"
-        self.load_seconds = 0.0
-
-    def ensure_running(self, cut: Cut | None, cancel: threading.Event) -> LlamaServer:
-        """A server that answers and cuts pictures that way (None: either). Call on the worker's thread only.
-
-        One model has one server: for the other way of cutting it is started anew, which takes a second or so and no
-        more memory than one.
-        """
-        if self.server is not None and self.server.alive and cut in (None, self.cut):
-            return self.server
-        if self.server is not None:
-            self.server.stop()
-        self.server, self.cut = None, cut or self.cut
-        return self._start(cancel)
-
-    def _start(self, cancel: threading.Event) -> LlamaServer:
-        def tell(text: str, fraction: float | None) -> None:
-            self.status_text, self.status_fraction = text, fraction
-
-        self.state, self.error = "loading", None
-        tell("Starting llama-server", None)
-        began = time.perf_counter()
-        limit = self.spec.geometry.tokens_per_tile if self.cut == "frames" else None
-        options = replace(self.options, image_max_tokens=limit)
-        try:
-            self.server = LlamaServer.start(options, tell, cancel)
-        except LensError as error:
-            self.state, self.error = ("not loaded", None) if cancel.is_set() else ("failed", error)
-            raise
-        except Exception as error:
-            self.state, self.error = "failed", BackendError(f"llama-server was not started: {error!r}.", "See the log.")
-            raise
-        self.state, self.load_seconds = "ready", time.perf_counter() - began
-        return self.server
-
-    def reset(self) -> None:
-        """Forget a failed start, so that it is tried again."""
-        if self.state == "failed":
-            self.state, self.error = "not loaded", None
-
-    def preload(self) -> None:
-        """Start it in the background; a failure is kept in `error`."""
-
-        def work() -> None:
-            try:
-                self.ensure_running(None, threading.Event())
-            except LensError as error:
-                logger.info("%s", error)  # kept in self.error, which the sidebar shows
-
-        if not self.worker.busy:
-            self.worker.submit(work)
-
-    def close_when_idle(self) -> None:
-        while not self.worker.close_if_idle():
-            time.sleep(0.2)
-        self.close()
-
-    def close(self) -> None:
-        self.worker.close()
-        if self.server is not None:
-            self.server.stop()
-        self.server, self.state = None, "not loaded"
-
-
-class ServerPool:
-    """One server for each pair of files, whoever asks."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._handles: dict[ServerOptions, ServerHandle] = {}
-
-    def get(self, spec: ModelSpec, options: ServerOptions) -> ServerHandle:
-        with self._lock:
-            if options not in self._handles:
-                self._handles[options] = ServerHandle(spec, options)
-            return self._handles[options]
-
-    def running(self) -> list[ServerHandle]:
-        with self._lock:
-            return [h for h in self._handles.values() if h.server is not None]
-
-    def release(self, handle: ServerHandle) -> None:
-        """Take a server out of the pool and stop it: at once, or after the last answer that was asked of it."""
-        with self._lock:
-            self._handles = {k: h for k, h in self._handles.items() if h is not handle}
-        if handle.worker.close_if_idle():
-            handle.close()
-        else:
-            threading.Thread(target=handle.close_when_idle, daemon=True).start()
-
-    def close(self) -> None:
-        with self._lock:
-            handles, self._handles = list(self._handles.values()), {}
-        for handle in handles:
-            handle.close()
-
-
-SERVERS = ServerPool()  # its servers end with this process: see servers/keeper.py
+    def diagnose(self, verdict: str, unseen: tuple[str, ...] = ()) -> Iterable[Cause]:
+        if unseen == ("clips",):
+            yield clips_have_overviews()
+        elif not unseen:
+            server = self.handle.loaded
+            yield from causes_in_files(self.options.text, self.options.projector, server.program if server else None)
 
 
 class _Run:
-    """One answer, made on the worker's thread."""
+    """One answer, computed on the worker thread: see `queue.Run`."""
 
-    def __init__(self, handle: ServerHandle, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event):
-        self.handle, self.prompt, self.settings, self.cancel = handle, prompt, settings, cancel
+    def __init__(
+        self,
+        handle: Handle[LlamaServer],
+        spec: ModelSpec,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        cancel: threading.Event,
+    ) -> None:
+        self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        self.asked = time.perf_counter()
+        self.asked = self.started = time.perf_counter()
+        self.load_seconds = 0.0
 
     def work(self) -> None:
-        queued = time.perf_counter() - self.asked
+        self.started = time.perf_counter()
         tally = Tally(self.prompt.fingerprint)
         reason: StopReason = "failed"
         failure: BaseException | None = None
@@ -215,85 +155,54 @@ class _Run:
             reason = "cancelled"
         except LensError as error:
             failure = error
-            if self.cancel.is_set():  # heard while the server was starting
+            if self.cancel.is_set():  # while the server was starting
                 reason, failure = "cancelled", None
         except BaseException as error:
             failure = error
-        server = self.handle.server
+        server = self.handle.loaded
         if isinstance(failure, ServerGone) and server is not None and server.ends_within(3):
             failure = self._died(server, failure)
-        memory = server.memory_bytes if server is not None else 0
-        stats = tally.stats(reason, queued_seconds=queued, peak_memory_bytes=memory, memory_of="llama-server's RAM")
-        self.events.put(stats)
+        self.events.put(
+            tally.stats(
+                reason,
+                queued_seconds=self.started - self.asked,
+                load_seconds=self.load_seconds,
+                peak_memory_bytes=server.memory_bytes if server is not None else 0,
+                memory_of="llama-server's RAM",
+            )
+        )
         if failure is not None:
             self.events.put(failure)
 
     def _answer(self, tally: Tally) -> StopReason:
         if self.cancel.is_set():
             raise Cancelled
-        server = self.handle.ensure_running(cut_for(self.prompt), self.cancel)
-        geometry = self.handle.spec.geometry
+        server = self.handle.ensure(cancel=self.cancel, variant=cut_for(self.prompt))
+        self.load_seconds = time.perf_counter() - self.started
+        geometry = self.spec.geometry
         tally.image_tokens = geometry.image_tokens(self.prompt.slots)
         for event in complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally):
             self.events.put(event)
         return tally.reason
 
     def _died(self, server: LlamaServer, error: ServerGone) -> BackendError:
-        """Start another in the place of one that died in mid-answer, and say so."""
+        """Restart a server that died in the middle of an answer, and say so."""
         why = server.why_it_ended()
-        self.handle.server, self.handle.state = None, "not loaded"
-        with contextlib.suppress(RuntimeError):  # taken out of the pool meanwhile: not started again
+        self.handle.unload()
+        with contextlib.suppress(RuntimeError):  # released meanwhile: not started again
             self.handle.worker.submit(self._start_again)
         worded = BackendError(
             f"llama-server ended in the middle of the answer: {why}",
-            f"It is being started again; ask again. What it had said is kept. Its log is {server.log}.",
+            f"It is being started again; ask again. The text so far is saved. Its log is {server.log}.",
         )
         worded.__cause__ = error
         return worded
 
     def _start_again(self) -> None:
         try:
-            self.handle.ensure_running(None, threading.Event())
+            self.handle.ensure()
         except LensError as error:
             logger.warning("%s", error)
-
-
-class LlamaServerBackend:
-    """A llama-server running elsewhere, by its address. It was started by someone else: how it cuts pictures is its own, and
-    how many tokens they take is not told."""
-
-    def __init__(self, spec: ModelSpec, url: str, api_key: str = "", name: str = "") -> None:
-        self.spec, self.url, self.api_key = spec, url.rstrip("/").removesuffix("/v1"), api_key
-        self.name = name or f"llama-server at {self.url.split('//', 1)[-1]}"
-        self.revision = ""
-
-    def capabilities(self) -> Capabilities:
-        props = server_properties(self.url, self.api_key)
-        sees = bool(props["modalities"].get("vision"))
-        context = (props.get("default_generation_settings") or {}).get("n_ctx") or self.spec.context_tokens
-        return Capabilities(sees, sees, True, int(context))
-
-    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        """See `Backend.generate`."""
-        props = server_properties(self.url, self.api_key)
-        if prompt.slots and not props["modalities"].get("vision"):
-            raise no_vision(self.name)
-        self.revision = f"{props.get('model_path', '')}, llama.cpp {props.get('build_info', '')}"
-        return self._stream(prompt, settings, cancel)
-
-    def _stream(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        tally = Tally(prompt.fingerprint)
-        try:
-            yield from complete(self.url, prompt, settings, self.spec.geometry, cancel, tally, self.api_key)
-        except Cancelled:
-            tally.reason = "cancelled"
-        except Exception:
-            yield tally.stats("failed")
-            raise
-        yield tally.stats(tally.reason)
-
-    def close(self) -> None:
-        pass
 
 
 def cut_for(prompt: Prompt) -> Cut | None:
@@ -303,94 +212,84 @@ def cut_for(prompt: Prompt) -> Cut | None:
     return "tiles" if any(slot.tiled for slot in prompt.slots) else "frames"
 
 
-def completion_request(
-    prompt: Prompt, settings: GenerationSettings, mark: str, geometry: VisionGeometry
-) -> dict[str, Any]:
-    """The body of a streamed `/completion`: the exact prompt, `mark` for each picture. Pure but for pixels.
-
-    Settings that transformers does not have are switched off: llama-server's own defaults differ.
-    """
-    said: Any = prompt.text.replace(IMAGE, mark)
-    if prompt.slots:
-        pictures = [base64.b64encode(_sent(slot, geometry)).decode() for slot in prompt.slots]
-        said = {"prompt_string": said, "multimodal_data": pictures}
-    return {
-        "prompt": said,
-        "stream": True,
-        "cache_prompt": True,
-        "return_progress": True,
-        "n_predict": settings.max_new_tokens,
-        "temperature": settings.temperature,
-        "samplers": ["penalties", "temperature", "top_p"],  # in transformers' order
-        "top_p": settings.top_p,
-        "repeat_penalty": settings.repetition_penalty,
-        "repeat_last_n": 2**20,  # all of the context, as in transformers
-        "seed": settings.seed % 2**32,
-    }
-
-
-def _sent(slot: Slot, geometry: VisionGeometry) -> bytes:
-    """A frame is squashed to the tile here, by the same filter as transformers', and not by the server."""
-    return picture_bytes(slot, None if slot.tiled else geometry.tile)
-
-
-def complete(
-    url: str,
-    prompt: Prompt,
-    settings: GenerationSettings,
-    geometry: VisionGeometry,
-    cancel: threading.Event,
-    tally: Tally,
-    api_key: str = "",
-) -> Iterator[Event]:
-    """Ask a llama-server and count in `tally`. Raises Cancelled, or BackendError."""
-    yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
-    mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
-    body = completion_request(prompt, settings, mark, geometry)
-    headers = authorization(api_key)
-    whole = False
-    for event in post_stream(f"{url}/completion", body, cancel, headers):
-        if cancel.is_set():
-            raise Cancelled
-        whole = whole or bool(event.get("stop"))
-        yield from take_completion(event, tally)
-    if not whole:
-        raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
-
-
-def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
-    """One event of `/completion`."""
-    if (progress := event.get("prompt_progress")) is not None:
-        yield reading(progress)
-    if text := event.get("content"):
-        yield from tally.said(text)
-    if event.get("stop"):
-        tally.timings = event.get("timings") or {}
-        tally.usage = {
-            "prompt_tokens": event.get("tokens_evaluated"),
-            "completion_tokens": event.get("tokens_predicted"),
-        }
-        if event.get("stop_type") == "limit":
-            full = event.get("truncated") or event.get("tokens_predicted", 0) < (
-                event.get("generation_settings") or {}
-            ).get("n_predict", 0)
-            tally.reason = "context" if full else "length"
-
-
-def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
-    """llama-server's /props. Raises BackendError where nothing answers or something else does."""
-    headers = authorization(api_key)
+def _build(program: str) -> str:
     try:
-        answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False, verify=certificates())
-        props = answer.json()
-    except httpx.TransportError as error:
-        raise BackendError(
-            f"Nothing answers at {url}: {error}.", "Start llama-server, or correct the address."
-        ) from error
-    except ValueError:
-        props = None
-    if answer.status_code == 401:
-        raise BackendError(f"{url} refused the API key.", "Give the right one.")
-    if not isinstance(props, dict) or not {"modalities", "media_marker"} <= set(props):
-        raise BackendError(f"{url} is not a llama-server, or an old one.", "Add it as an OpenAI-compatible server.")
-    return props
+        return find_server(program).short_version
+    except ModelError:
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufEntry(Entry):
+    """A text model's file and its projector. `context_tokens` 0: the model's own. `gpu_layers`, `threads` None: llama-server decides."""
+
+    kind: ClassVar[str] = "gguf"
+
+    text: str
+    projector: str = ""
+    context_tokens: int = 0
+    gpu_layers: int | None = None
+    threads: int | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} · llama.cpp{'' if self.projector else ', no projector'}"
+
+    def make(self, pool: Pool, precision: str = "") -> LlamaCppBackend:
+        text = read_gguf(Path(self.text))
+        projector = read_gguf(Path(self.projector)) if self.projector else None
+        spec = replace(spec_of(text, projector), key=self.key)
+        context = min(self.context_tokens or spec.context_tokens, spec.context_tokens)
+        options = ServerOptions(
+            text.path, projector.path if projector else None, context, self.gpu_layers, self.threads
+        )
+        return LlamaCppBackend(replace(spec, context_tokens=context), options, pool=pool)
+
+    def replaces(self, other: Entry) -> bool:
+        return super().replaces(other) or (isinstance(other, GgufEntry) and other.text == self.text)
+
+    @classmethod
+    def of_files(
+        cls,
+        text: Path,
+        projector: Path | None = None,
+        *,
+        context_tokens: int = 0,
+        gpu_layers: int | None = None,
+        threads: int | None = None,
+    ) -> GgufEntry:
+        """An entry for a text model and its projector: the one given, or a fitting one in the same folder.
+
+        Raises:
+            LensError: a file is missing, damaged, of the wrong kind, or the two do not fit.
+        """
+        check_files(text, projector)
+        text = text.expanduser().resolve()
+        projector = projector.expanduser().resolve() if projector else find_projector(read_gguf(text))
+        return cls(
+            key=f"gguf:{text} {projector.name if projector else ''}".strip(),
+            title=text.name.removesuffix(".gguf"),
+            added=True,
+            text=str(text),
+            projector=str(projector or ""),
+            context_tokens=context_tokens,
+            gpu_layers=gpu_layers,
+            threads=threads,
+        )
+
+    @classmethod
+    def discover(cls) -> Iterable[Entry]:
+        """SmolVLM pairs in the folders of LM Studio and llama.cpp."""
+        return [
+            cls(
+                key=f"gguf:{text} {projector.name}",
+                title=text.name.removesuffix(".gguf"),
+                text=str(text),
+                projector=str(projector),
+            )
+            for text, projector in find_pairs()
+        ]
+
+    @classmethod
+    def parse(cls, name: str) -> Entry | None:
+        return cls.of_files(Path(name)) if name.endswith(".gguf") else None

@@ -1,6 +1,6 @@
-"""Answers made one after another on a worker's thread, followed from the asker's.
+"""Answers computed one after another on a worker thread, followed from the asker's thread.
 
-Knows queues and cancels. Does not know what makes the answer.
+Knows queues and cancels. Does not know what computes the answer.
 """
 
 from __future__ import annotations
@@ -11,30 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from smolvlm_core.backends.base import Event, Progress
 from smolvlm_core.errors import BackendError, LensError
-from smolvlm_core.prompt.generation import Stats
-from smolvlm_core.work.worker import Job, Worker
-
-Report = Callable[[str, float | None], None]
-
-
-class Handle(Protocol):
-    """What owns a model or a server: its worker, and where it stands."""
-
-    worker: Worker
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def status_text(self) -> str: ...
-    @property
-    def status_fraction(self) -> float | None: ...
+from smolvlm_core.prompt.generation import Event, Progress, Stats
+from smolvlm_core.work.pool import Handle, Report
+from smolvlm_core.work.worker import Job
 
 
 class Run(Protocol):
-    """One answer. `work` runs on the worker's thread and puts what it makes into `events`: Stats at the end, always,
-    with stop reason "failed" before an exception."""
+    """One answer. `work` runs on the worker thread and puts events into `events`: Stats last, always, with the stop reason
+    "failed" before an exception."""
 
     asked: float
     events: queue.SimpleQueue[Event | BaseException]
@@ -43,7 +28,7 @@ class Run(Protocol):
 
 
 class Start:
-    """As a Run: a model or a server made ready, nothing answered. `start` is called on the worker's thread."""
+    """Like a Run, but it only loads a model or starts a server. `start` is called on the worker thread."""
 
     def __init__(self, start: Callable[[Report], object], cancel: threading.Event) -> None:
         self._start, self._cancel = start, cancel
@@ -61,11 +46,13 @@ class Start:
             self.events.put(Stats("end"))
 
 
-H = TypeVar("H", bound=Handle)
+L = TypeVar("L")
 
 
-def follow(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: threading.Event) -> Iterator[Event]:
-    """Queue a run and yield what it makes. A consumer that stops listening cancels it."""
+def follow(
+    get_handle: Callable[[], Handle[L]], make_run: Callable[[Handle[L]], Run], cancel: threading.Event
+) -> Iterator[Event]:
+    """Queue a run and yield its events. A consumer that stops listening cancels it."""
     handle, run, job = _submit(get_handle, make_run, cancel)
     done = False
     try:
@@ -80,7 +67,7 @@ def follow(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: th
                 elif ahead and ahead != place:
                     place = ahead
                     yield Progress(f"Waiting: {ahead} before you")
-                if job.finished.is_set() and run.events.empty():  # a bug: it is in the log
+                if job.finished.is_set() and run.events.empty():  # a bug, which the worker has logged
                     done = True
                     yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
                     raise BackendError(
@@ -96,15 +83,17 @@ def follow(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: th
             done = isinstance(item, Stats) and item.stop_reason != "failed"
             yield item
     finally:
-        if not done:  # nobody listens any more
+        if not done:  # nobody is listening any more
             cancel.set()
 
 
-def _submit(get_handle: Callable[[], H], make_run: Callable[[H], Run], cancel: threading.Event) -> tuple[H, Run, Job]:
+def _submit(
+    get_handle: Callable[[], Handle[L]], make_run: Callable[[Handle[L]], Run], cancel: threading.Event
+) -> tuple[Handle[L], Run, Job]:
     while True:
         handle = get_handle()
         run = make_run(handle)
         try:
             return handle, run, handle.worker.submit(run.work, cancel)
         except RuntimeError:
-            continue  # released between the two lines: there is a new handle by now
+            continue  # released between the two lines: the pool makes a new handle

@@ -1,215 +1,157 @@
-"""Backends that a user has added: pairs of GGUF files and servers by address, kept in the data folder.
+"""The one list of backends: models of the catalogue, those that a user added, and those discovered on this machine.
 
-Models for transformers are the catalogue's and need no adding. Makes backends; does not run them.
+Knows kinds of entries, and where the added ones are stored. Builds backends; does not run them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
+import logging
 import threading
-from dataclasses import asdict, dataclass, replace
+import time
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar
 
-from smolvlm_core.backends.base import Backend
-from smolvlm_core.backends.llama_cpp import LlamaCppBackend, LlamaServerBackend, server_properties
-from smolvlm_core.backends.remote.ollama import DEFAULT_URL, OllamaBackend
-from smolvlm_core.backends.remote.openai import DEFAULT_CONTEXT, OpenAIBackend, normal_url
-from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.errors import BackendError, LensError, StoreError
-from smolvlm_core.llamacpp.gguf import find_projector, read_gguf, spec_of
-from smolvlm_core.llamacpp.server import ServerOptions, check_files
+from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.llama_cpp import GgufEntry
+from smolvlm_core.backends.remote.ollama import OllamaEntry
+from smolvlm_core.backends.remote.openai import ServerEntry
+from smolvlm_core.backends.transformers import CheckpointEntry
+from smolvlm_core.errors import LensError, StoreError
+from smolvlm_core.files import read_json, write_json
 from smolvlm_core.models import catalog
-from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.models.load import Dtype
-from smolvlm_core.paths import data_folder
+from smolvlm_core.work.pool import Pool
 
-Kind = Literal["gguf", "url", "ollama"]
-_changing = threading.Lock()  # the list is read, changed and written by several threads
-
-
-@dataclass(frozen=True)
-class Added:
-    """`model` belongs to an address or to Ollama, `api_key` to an address; the files and what follows them to a pair of GGUF files."""
-
-    key: str
-    title: str
-    kind: Kind
-    text: str = ""
-    projector: str = ""
-    context_tokens: int = 0
-    gpu_layers: int | None = None
-    threads: int | None = None
-    url: str = ""
-    model: str = ""
-    api_key: str = ""
-    is_llama_server: bool = False
+logger = logging.getLogger(__name__)
+E = TypeVar("E", bound=type[Entry])
+KINDS: dict[str, type[Entry]] = {}
+SCAN_SECONDS = 60.0  # between two searches of this machine
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A backend and what it costs; `note` says what a user should know of it."""
-
-    spec: ModelSpec
-    backend: Backend
-    note: str = ""
+def register(entry_type: E) -> E:
+    """Make a kind of backend known. Returns the class, so that it serves as a decorator."""
+    KINDS[entry_type.kind] = entry_type
+    return entry_type
 
 
-def added() -> tuple[Added, ...]:
-    """Raises StoreError where the file cannot be read; it is left as it is."""
-    path = _file()
-    try:
-        return tuple(Added(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}.", "Mend or remove that file.") from error
+for _kind in (CheckpointEntry, GgufEntry, ServerEntry, OllamaEntry):
+    register(_kind)
 
 
-def remember(entry: Added) -> Added:
-    """Keep an entry. One with the same key, or of the same text model, is replaced, and its server stopped."""
-    with _changing:
-        known = added()
-        same = [e for e in known if e.key == entry.key or (e.kind == "gguf" and e.text == entry.text)]
-        _write([*(e for e in known if e not in same), entry])
-    for old in same:
-        if old != entry and old.kind == "gguf":
-            _stop(old)
-    return entry
+class Registry:
+    """Entries of one data folder, and the pool their backends share. Used from any thread.
 
-
-def _stop(entry: Added) -> None:
-    try:
-        backend = of_entry(entry).backend
-    except LensError:
-        return  # its files are gone, so it has no server
-    backend.close()
-
-
-def forget(key: str) -> None:
-    with _changing:
-        _write([e for e in added() if e.key != key])
-
-
-def gguf_entry(
-    text: Path,
-    projector: Path | None = None,
-    *,
-    context_tokens: int = 0,
-    gpu_layers: int | None = None,
-    threads: int | None = None,
-) -> Added:
-    """Of a text model's file and its projector: the one given, or a fitting one beside it.
-
-    Raises:
-        LensError: a file is missing, damaged, of the wrong kind, or the two do not fit.
+    `problem` is set where the stored list cannot be read: its entries are then missing from `entries`.
     """
-    check_files(text, projector)
-    text = text.expanduser().resolve()
-    eyes = projector.expanduser().resolve() if projector else find_projector(read_gguf(text))
-    return Added(
-        f"gguf:{text} {eyes.name if eyes else ''}".strip(),
-        text.name.removesuffix(".gguf"),
-        "gguf",
-        str(text),
-        str(eyes or ""),
-        context_tokens,
-        gpu_layers,
-        threads,
-    )
 
+    def __init__(self, folder: Path, pool: Pool) -> None:
+        self.pool, self._path = pool, folder / "backends.json"
+        self._changing = threading.Lock()
+        self._discovered: tuple[Entry, ...] = ()
+        self._scanned = 0.0
+        self.problem: StoreError | None = None
 
-def url_entry(url: str, model: str = "", api_key: str = "") -> Added:
-    """Of a server's address; the server is asked what it is. Raises BackendError."""
-    whole = normal_url(url)
-    try:
-        is_llama_server = bool(server_properties(whole.removesuffix("/v1"), api_key).get("media_marker"))
-    except BackendError:
-        is_llama_server = False
-    context = OpenAIBackend(whole, model, api_key).capabilities().context_tokens  # what is wrong is told now
-    title = f"{model or ('llama-server' if is_llama_server else 'server')} at {whole.split('//', 1)[1]}"
-    key = f"url:{whole} {model}".strip()
-    return Added(
-        key,
-        title,
-        "url",
-        context_tokens=context,
-        url=whole,
-        model=model,
-        api_key=api_key,
-        is_llama_server=is_llama_server,
-    )
+    def entries(self) -> list[Entry]:
+        """Catalogue first, then added, then discovered; each key once."""
+        try:
+            added, self.problem = self.added(), None
+        except StoreError as error:
+            added, self.problem = (), error
+        self._scan_in_background()
+        known: dict[str, Entry] = {}
+        catalogued = [CheckpointEntry.of(spec) for spec in catalog.models()]
+        for entry in (*catalogued, *added, *self._discovered):
+            known.setdefault(entry.key, entry)
+        return list(known.values())
 
+    def added(self) -> tuple[Entry, ...]:
+        """Those that a user added. Raises StoreError where the list cannot be read; the file is left as it is."""
+        return tuple(entry for row in self._rows() if (entry := self._entry_of(row)) is not None)
 
-def ollama_entry(model: str, url: str = DEFAULT_URL) -> Added:
-    """Of a model that Ollama has; it is asked what it is. Raises BackendError."""
-    backend = OllamaBackend(model, url)
-    context = backend.capabilities().context_tokens
-    return Added(f"ollama:{model} {url}", backend.name, "ollama", context_tokens=context, url=url, model=model)
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = read_json(self._path, [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and "kind" in row for row in rows):
+            raise StoreError(
+                f"{self._path} cannot be read: it is not a list of backends.", "Repair or remove that file."
+            )
+        return rows
 
+    def _entry_of(self, row: dict[str, Any]) -> Entry | None:
+        """None for a kind that this version does not know. Rows written before `added` was stored lack it, and have more fields."""
+        kind = KINDS.get(str(row["kind"]))
+        if kind is None:
+            return None
+        known = {field.name for field in fields(kind)}
+        try:
+            return kind(**{name: value for name, value in row.items() if name in known} | {"added": True})
+        except TypeError as error:
+            raise StoreError(f"{self._path} cannot be read: {error}.", "Repair or remove that file.") from error
 
-def choose(key: str, dtype: Dtype = "bfloat16") -> Choice:
-    """The backend of a key: an added one, a model of the catalogue, a checkpoint folder, a .gguf file or an address.
+    def add(self, entry: Entry) -> Entry:
+        """Store an entry. What it replaces is removed, and released from memory. Raises StoreError."""
+        with self._changing:
+            replaced = [other for other in self.added() if entry.replaces(other)]
+            self._write({other.key for other in replaced}, entry)
+        for old in replaced:
+            if old != entry:
+                self._close(old)
+        return entry
 
-    Raises:
-        LensError: there is none, or its files are gone.
-    """
-    known = next((s for s in catalog.models() if key.lower() in (s.key.lower(), s.repo_id.lower())), None)
-    if known is not None:  # does not need the list, which may be unreadable
-        return Choice(known, TransformersBackend(known, dtype), known.note)
-    for entry in added():
-        if key in (entry.key, entry.title):
-            return of_entry(entry)
-    if key.endswith(".gguf"):
-        return of_entry(gguf_entry(Path(key)))
-    if key.startswith("ollama:"):
-        return of_entry(ollama_entry(key.removeprefix("ollama:")))
-    if key.startswith(("http://", "https://")):
-        return of_entry(url_entry(key))
-    spec = catalog.find(key)
-    return Choice(spec, TransformersBackend(spec, dtype), spec.note)
+    def remove(self, key: str) -> None:
+        """Forget an added entry and release it from memory. Its files stay. Raises StoreError."""
+        with self._changing:
+            removed = [entry for entry in self.added() if entry.key == key]
+            self._write({key})
+        for entry in removed:
+            self._close(entry)
 
+    def find(self, name: str) -> Entry:
+        """The entry of a key, a title, a hub id, a checkpoint folder, a .gguf file, an address or `ollama:MODEL`.
 
-def of_entry(entry: Added) -> Choice:
-    return _of_gguf(entry) if entry.kind == "gguf" else _of_url(entry)
+        Raises:
+            LensError: there is none, or it cannot be used.
+        """
+        for spec in catalog.models():
+            if name.lower() in (spec.key.lower(), spec.repo_id.lower()):
+                return CheckpointEntry.of(spec)  # does not need the stored list, which may be unreadable
+        for entry in (*self.added(), *self._discovered):
+            if name in (entry.key, entry.title):
+                return entry
+        for kind in KINDS.values():
+            if (parsed := kind.parse(name)) is not None:
+                return parsed
+        known = ", ".join(entry.key for entry in self.entries())
+        raise LensError(
+            f"There is no model or backend called {name!r}.",
+            f"Use one of: {known}; or a folder, a .gguf file or an address.",
+        )
 
+    def make(self, name: str, precision: str = "") -> Backend:
+        """The backend of `find(name)`. Raises LensError."""
+        return self.find(name).make(self.pool, precision)
 
-def _of_gguf(entry: Added) -> Choice:
-    text = read_gguf(Path(entry.text))
-    projector = read_gguf(Path(entry.projector)) if entry.projector else None
-    spec = replace(spec_of(text, projector), key=entry.key)
-    context = min(entry.context_tokens or spec.context_tokens, spec.context_tokens)
-    options = ServerOptions(text.path, projector.path if projector else None, context, entry.gpu_layers, entry.threads)
-    note = "" if projector else "No projector: this is the text model alone. It sees nothing."
-    return Choice(replace(spec, context_tokens=context), LlamaCppBackend(spec, options), note)
+    def scan(self) -> None:
+        """Search this machine for backends that were not added. Takes up to some seconds."""
+        found: list[Entry] = []
+        for kind in KINDS.values():
+            try:
+                found += kind.discover()
+            except (LensError, OSError) as error:
+                logger.warning("searching for %s failed: %s", kind.kind, error)
+        self._discovered = tuple(found)
 
+    def _scan_in_background(self) -> None:
+        if time.monotonic() - self._scanned > SCAN_SECONDS or not self._scanned:
+            self._scanned = time.monotonic()
+            threading.Thread(target=self.scan, name="discover-backends", daemon=True).start()
 
-def _of_url(entry: Added) -> Choice:
-    """Ollama's too. A server does not tell how it cuts pictures: the sizes of a published model of that name are taken, and the
-    figures are estimates."""
-    like = next((s for s in catalog.PUBLISHED if s.key.lower() in entry.model.lower()), catalog.PUBLISHED[1])
-    context = entry.context_tokens or DEFAULT_CONTEXT
-    spec = replace(like, key=entry.key, title=entry.title, context_tokens=context, licence="see the server's model")
-    backend: Backend
-    if entry.kind == "ollama":
-        backend = OllamaBackend(entry.model, entry.url, entry.title)
-    elif entry.is_llama_server:
-        backend = LlamaServerBackend(spec, entry.url, entry.api_key, entry.title)
-    else:
-        backend = OpenAIBackend(entry.url, entry.model, entry.api_key, entry.title)
-    return Choice(spec, backend, "Runs elsewhere: token counts are estimates.")
+    def _close(self, entry: Entry) -> None:
+        try:
+            entry.make(self.pool).close()
+        except LensError:
+            pass  # its files are gone, so nothing of it is loaded
 
-
-def _file() -> Path:
-    return data_folder() / "backends.json"
-
-
-def _write(entries: list[Added]) -> None:
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump([asdict(entry) for entry in entries], file, indent=1)
-    Path(file.name).chmod(0o600)  # it may hold API keys
-    os.replace(file.name, path)
+    def _write(self, without: set[str], *entries: Entry) -> None:
+        """The list without some keys and with more entries. Rows of unknown kinds stay as they are. It may hold API keys."""
+        rows = [row for row in self._rows() if row.get("key") not in without]
+        write_json(self._path, [*rows, *({"kind": e.kind, **asdict(e)} for e in entries)], private=True)

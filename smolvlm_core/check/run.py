@@ -13,13 +13,13 @@ from typing import Literal
 
 from PIL import Image
 
-from smolvlm_core.backends.base import Backend, Delta, SelfDescribed
+from smolvlm_core.backends.base import Backend, collect
 from smolvlm_core.check.canaries import CLIP_FRAME_SECONDS, Canary, Subject, chosen, draw_canary
-from smolvlm_core.check.diagnose import likely_cause, reads, why_not_all
+from smolvlm_core.check.diagnose import cause_of_partial_sight, likely_cause
 from smolvlm_core.check.statistics import Standing, chance_of_as_many, confidence, likelier_of_the_worse, standing
 from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.prompt.build import build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 
 Condition = Literal["its picture", "no picture", "a blank one", "another's"]
@@ -73,7 +73,7 @@ class Verdict:
     subjects: dict[Subject, Found] = field(default_factory=dict)
     seconds: float = 0.0
     cause: str = ""
-    mend: str = ""
+    fix: str = ""
     metadata: dict[str, object] = field(default_factory=dict)
 
     def accuracy(self, condition: Condition, subject: Subject | None = None) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def check(
 class _Check:
     def __init__(self, backend: Backend, report: Report, cancel: threading.Event, seed: int | None) -> None:
         self.given, self.report, self.cancel = backend, report, cancel
-        self.backend = backend.unbelieving() if isinstance(backend, SelfDescribed) else backend
+        self.backend = backend.without_self_report()
         self.rng = random.Random(seed)
         self.found = Verdict("unchecked")
         self.not_asked: LensError | None = None
@@ -133,7 +133,7 @@ class _Check:
         return subject in self.found.subjects and self.found.subjects[subject].standing == "sees"
 
     def _others(self) -> list[Subject]:
-        out: list[Subject] = ["text"] if reads(self.backend) else []
+        out: list[Subject] = ["text"] if self.backend.reads_text else []
         return [*out, "clips"] if self.backend.capabilities().video else out
 
     def _ask_until_plain(self, subject: Subject) -> None:
@@ -166,14 +166,10 @@ class _Check:
         shown = {hashlib.sha256(p.tobytes()).hexdigest(): p for p in pictures}
         attachments = _attached(canary, pictures) if pictures else ()
         prompt = build_prompt([Message("user", canary.question, attachments)], shown.__getitem__)
-        answer, tokens = "", 0
-        for event in self.backend.generate(prompt, ANSWER, self.cancel):
-            if isinstance(event, Delta):
-                answer += event.text
-            elif isinstance(event, Stats):
-                tokens = event.prompt_tokens
+        reply = collect(self.backend.generate(prompt, ANSWER, self.cancel))
         if self.cancel.is_set():
-            return False  # half an answer is none
+            return False  # half an answer does not count
+        answer, tokens = reply.text, reply.stats.prompt_tokens
         right = chosen(_after_thoughts(answer), canary.options) == canary.right
         self.found.asked.append(Asked(condition, canary, answer.strip(), right, tokens))
         return right
@@ -192,12 +188,12 @@ class _Check:
             self._tell_why_not()
             return
         if unseen := [subject for subject, f in found.subjects.items() if f.standing != "sees"]:
-            cause, found.mend = why_not_all(self.backend, unseen)
+            cause, found.fix = cause_of_partial_sight(self.backend, unseen)
             found.cause = f"It sees shapes, but not reliably {' and '.join(TOLD[s] for s in unseen)}. {cause}"
         if self.not_asked is not None:
             found.verdict = "degraded"
             found.cause = f"{found.cause} Not all could be asked: {Exception.__str__(self.not_asked)}".strip()
-            found.mend = found.mend or self.not_asked.hint
+            found.fix = found.fix or self.not_asked.hint
 
     def _tell_why_not(self) -> None:
         found = self.found
@@ -205,12 +201,12 @@ class _Check:
         if sum(_says_nothing(answer) for answer in shown) > len(shown) / 2:
             found.verdict, found.confidence = "unchecked", 0.0
             found.cause = "Most of its answers are empty, or thoughts without an end."
-            found.mend = "Switch its thinking off, or look at its template: `python -m smolvlm_core check --json` has the answers."
+            found.fix = "Switch its thinking off, or look at its template: `python -m smolvlm_core check --json` has the answers."
         elif self._pictures_cost_nothing():
             found.cause = "The picture is dropped on the way: the prompt is as long with it as without."
-            found.mend = "Send it to the server directly, or update what stands between."
+            found.fix = "Send it to the server directly, or update what stands between."
         else:
-            found.cause, found.mend = likely_cause(self.backend, blind=found.verdict == "blind")
+            found.cause, found.fix = likely_cause(self.backend, verdict=found.verdict)
 
     def _pictures_cost_nothing(self) -> bool:
         """The same question takes as many tokens with a picture as without one."""
@@ -223,7 +219,7 @@ class _Check:
         """A backend's own word that it has no vision answers the question; any other failure leaves it open."""
         if isinstance(error, NoVision):
             self.found.verdict, self.found.confidence = "blind", 1.0
-        self.found.cause, self.found.mend = Exception.__str__(error), error.hint
+        self.found.cause, self.found.fix = Exception.__str__(error), error.hint
 
 
 def _after_thoughts(answer: str) -> str:

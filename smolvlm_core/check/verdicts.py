@@ -1,11 +1,9 @@
-"""The last verdict on each backend, kept in the data folder: a badge wherever it can be picked."""
+"""The last verdict on each backend, stored in the data folder: a badge wherever the backend can be chosen."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
-import os
-import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -13,101 +11,74 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.backends.llama_cpp import LlamaCppBackend
-from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check.run import Verdict
-from smolvlm_core.errors import ModelError
-from smolvlm_core.llamacpp.programs import find_server
-from smolvlm_core.paths import data_folder
+from smolvlm_core.errors import StoreError
+from smolvlm_core.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
-SERVER_SECONDS = 24 * 3600
-_lock = threading.Lock()
+EXPIRES_SECONDS = 24 * 3600
 
 
-@dataclass(frozen=True)
-class Kept:
+@dataclass(frozen=True, kw_only=True)
+class StoredVerdict:
     """`when`: seconds since the epoch."""
 
     verdict: str
     confidence: float
     when: float
     cause: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
-def identity(backend: Backend) -> str:
-    """What a verdict holds for: these files as they are now, or this model at this address."""
-    if isinstance(backend, LlamaCppBackend):
-        paths = [p for p in (backend.options.text, backend.options.projector) if p is not None]
-        return " ".join([*map(_state_of, paths), str(backend.options.context_tokens), _build(backend.options.program)])
-    if isinstance(backend, TransformersBackend):
-        folder = backend.spec.folder
-        weights = sorted(folder.glob("*.safetensors")) if folder is not None else []
-        return " ".join([backend.spec.weights_id, backend.dtype, *map(_state_of, weights)])
-    return f"{getattr(backend, 'url', '')} {getattr(backend, 'model', '')} {backend.name}"
+class Verdicts:
+    """Verdicts of one data folder. Used from any thread."""
 
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "verdicts.json"
+        self._lock = threading.Lock()
 
-def _build(program: str) -> str:
-    try:
-        return find_server(program).told
-    except ModelError:
-        return ""
+    def save(self, backend: Backend, verdict: Verdict) -> None:
+        """A check that was stopped decides nothing and is not saved."""
+        if verdict.verdict == "unchecked":
+            return
+        stored = StoredVerdict(
+            verdict=verdict.verdict,
+            confidence=verdict.confidence,
+            when=time.time(),
+            cause=verdict.cause,
+            fix=verdict.fix,
+        )
+        with self._lock:
+            try:
+                write_json(self._path, {**self._read(), backend.identity(): asdict(stored)})
+            except StoreError as error:
+                logger.warning("the verdict on %s is not saved: %s", backend.name, error)
 
+    def last(self, backend: Backend) -> StoredVerdict | None:
+        """None where it was never checked, has changed since, or "sees" has expired."""
+        stored = self._stored(backend)
+        return None if stored is not None and stored.verdict == "sees" and self._is_due(backend, stored) else stored
 
-def _state_of(path: Path) -> str:
-    try:
-        return f"{path} {path.stat().st_mtime_ns}"
-    except OSError:
-        return str(path)
+    def is_due(self, backend: Backend) -> bool:
+        """Whether it was never checked, or its verdict has expired."""
+        return self._is_due(backend, self._stored(backend))
 
+    def _is_due(self, backend: Backend, stored: StoredVerdict | None) -> bool:
+        return stored is None or (backend.verdict_expires and time.time() - stored.when >= EXPIRES_SECONDS)
 
-def keep(backend: Backend, verdict: Verdict) -> None:
-    """A check that was broken off says nothing and is not kept."""
-    if verdict.verdict == "unchecked":
-        return
-    with _lock:
-        try:
-            _keep(backend, verdict)
-        except OSError as error:
-            logger.warning("the verdict on %s cannot be kept: %s", backend.name, error)
-
-
-def _keep(backend: Backend, verdict: Verdict) -> None:
-    known = _read()
-    known[identity(backend)] = asdict(
-        Kept(verdict.verdict, verdict.confidence, time.time(), verdict.cause, verdict.mend)
-    )
-    path = data_folder() / "verdicts.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(known, file, indent=1)
-    os.replace(file.name, path)
-
-
-def last(backend: Backend) -> Kept | None:
-    """None where it was never checked, or has changed since; of a server, which may have changed, "sees" holds for a day."""
-    kept = _kept(backend)
-    return None if kept is not None and kept.verdict == "sees" and is_due(backend) else kept
-
-
-def is_due(backend: Backend) -> bool:
-    """Never checked, or, of a server, not for a day."""
-    kept = _kept(backend)
-    is_server = not isinstance(backend, LlamaCppBackend | TransformersBackend)
-    return kept is None or (is_server and time.time() - kept.when >= SERVER_SECONDS)
-
-
-def _kept(backend: Backend) -> Kept | None:
-    try:
-        return Kept(**_read()[identity(backend)])
-    except (KeyError, TypeError):
+    def _stored(self, backend: Backend) -> StoredVerdict | None:
+        row = self._read().get(backend.identity())
+        if not isinstance(row, dict):
+            return None
+        row = {"fix": row.pop("mend", ""), **row}  # what the field was called before
+        with contextlib.suppress(TypeError):
+            return StoredVerdict(**row)
         return None
 
-
-def _read() -> dict[str, Any]:
-    try:
-        known = json.loads((data_folder() / "verdicts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # a badge less, until the next check
-    return known if isinstance(known, dict) else {}
+    def _read(self) -> dict[str, Any]:
+        try:
+            known = read_json(self._path, {})
+        except StoreError as error:
+            logger.warning("%s", error)  # badges are missing until the next check
+            return {}
+        return known if isinstance(known, dict) else {}

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from smolvlm_core.cli import ask, check, convert, frames, lint, models, serve
 from smolvlm_core.cli.terminal import Parser, clear_line
 from smolvlm_core.errors import LensError
+from smolvlm_core.workspace import Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    workspace = Workspace()
     try:
-        return int(args.run(args))
+        return int(args.run(args, workspace))
     except LensError as error:
         clear_line()
         print(f"error: {error}", file=sys.stderr)
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    finally:
+        workspace.close()
 
 
 def _parser() -> Parser:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 from PIL import Image
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Delta, Progress
+from smolvlm_core.backends.base import Reply, collect
 from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.conversations.attachments import describe_clip, image_attachment
 from smolvlm_core.models.catalog import ModelSpec, default_model
 from smolvlm_core.models.machine import this_machine
 from smolvlm_core.prompt.build import build_prompt
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.workspace import Workspace
 
 
 def add(commands: Any) -> None:
@@ -54,24 +57,22 @@ def add(commands: Any) -> None:
     ask.set_defaults(run=_ask, wrong=ask.error)
 
 
-def _ask(args: argparse.Namespace) -> int:
+def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     if args.image and args.video:
         args.wrong("--image and --video cannot be used together: ask about them in two calls")
     if args.frames and not args.video:
         args.wrong("--frames needs --video")
     try:
-        settings = GenerationSettings(args.max_new_tokens, args.temperature, seed=args.seed)
+        settings = GenerationSettings(max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
     except ValueError as error:
         args.wrong(str(error))
-    from smolvlm_core.backends.registry import choose
-
     key = args.model
     if key is None:
         default, why = default_model(this_machine())
         print(f"{default.title}: {why}", file=sys.stderr)
         key = default.key
-    choice = choose(key, args.dtype)
-    spec, backend = choice.spec, choice.backend
+    backend = workspace.registry.make(key, args.dtype)
+    spec = backend.spec
     shown: dict[str, Image.Image] = {}
     attachments = [_image(path, shown) for path in args.image] + (
         [_clip(args.video, args.frames, spec, shown)] if args.video else []
@@ -81,7 +82,7 @@ def _ask(args: argparse.Namespace) -> int:
             print(f"{attachment.name}: {note}", file=sys.stderr)
     prompt = build_prompt([Message("user", args.question, tuple(attachments))], shown.__getitem__)
 
-    answer, stats = _stream(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
+    reply = _print_answer(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
     if args.json:
         frames = [
             {"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index}
@@ -93,59 +94,51 @@ def _ask(args: argparse.Namespace) -> int:
             for a in attachments
         ]
         value = {
-            "answer": answer,
+            "answer": reply.text,
             "model": spec.key,
             "backend": backend.name,
             "revision": backend.revision,
             "attachments": given,
             "frames": frames,
             "settings": asdict(settings),
-            "stats": asdict(stats),
+            "stats": asdict(reply.stats),
         }
         print(json.dumps(value, indent=1, ensure_ascii=False))
     return 0
 
 
-def _stream(events: Any, quiet: bool) -> tuple[str, Stats]:
-    answer, stats = "", Stats("failed")
-    for event in events:
-        if isinstance(event, Progress):
-            status(event.text)
-        elif isinstance(event, Delta):
-            if not answer:
-                clear_line()
-            answer += event.text
-            if not quiet:
-                print(event.text, end="", flush=True)
-        else:
-            stats = event
+def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
+    """Print the answer as it comes, unless `quiet`."""
+    reply = collect(_printed(events, quiet), lambda progress: status(progress.text))
     clear_line()
     if not quiet:
         print()
-        first = stats.time_to_first_token_seconds
-        print(
-            f"{stats.image_tokens} image tokens, first token after {first or 0:.2f} s, {stats.tokens_per_second or 0:.0f} tokens/s",
-            file=sys.stderr,
-        )
-        if stats.stop_reason in ("length", "context"):
-            print(
-                "the answer was cut: "
-                + ("--max-new-tokens was reached" if stats.stop_reason == "length" else "the context is full"),
-                file=sys.stderr,
-            )
-    return answer, stats
+        print(reply.stats.summary(), file=sys.stderr)
+        if reply.stats.stop_reason in ("length", "context"):
+            why = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
+            print(f"the answer was cut: {why}", file=sys.stderr)
+    return reply
+
+
+def _printed(events: Iterable[Event], quiet: bool) -> Iterator[Event]:
+    begun = False
+    for event in events:
+        if isinstance(event, Delta):
+            if not begun:
+                clear_line()
+            begun = True
+            if not quiet:
+                print(event.text, end="", flush=True)
+        yield event
 
 
 def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
     picture = media.open_image_file(path)
     shown[picture.sha256] = picture.image
-    return Attachment(
-        "image", picture.sha256, path.name, picture.mime, picture.width, picture.height, notes=picture.notes
-    )
+    return image_attachment(picture)
 
 
 def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
-    from smolvlm_core.conversations.attachments import describe_clip
     from smolvlm_core.video import ClipFacts, default_frame_count, sample_clip
 
     def by_rule(facts: ClipFacts) -> int:

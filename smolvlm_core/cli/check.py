@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.terminal import clear_line, status
+from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from smolvlm_core.check import Verdict
@@ -53,21 +54,24 @@ def _subjects(text: str) -> tuple[str, ...]:
     return names
 
 
-def _check(args: argparse.Namespace) -> int:
-    from smolvlm_core.backends.registry import choose
+def _check(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.backends.remote.openai import OpenAIBackend
-    from smolvlm_core.check import check, verdicts
+    from smolvlm_core.check import check
     from smolvlm_core.check.run import Verdict
     from smolvlm_core.errors import LensError
 
     by_url = args.url is not None
     name = args.url if by_url else args.backend
     try:
-        backend = OpenAIBackend(args.url, args.model, args.key) if by_url else choose(args.backend, args.dtype).backend
+        backend = (
+            OpenAIBackend(args.url, args.model, args.key)
+            if by_url
+            else workspace.registry.make(args.backend, args.dtype)
+        )
         verdict = check(backend, lambda done, text: status(text), seed=args.seed, subjects=args.subjects)
-        verdicts.keep(backend, verdict)
+        workspace.verdicts.save(backend, verdict)
     except LensError as error:
-        verdict = Verdict("unchecked", cause=Exception.__str__(error), mend=error.hint)
+        verdict = Verdict("unchecked", cause=Exception.__str__(error), fix=error.hint)
     except Exception as error:  # a bug, or a disk that is full: its exit code must not read as a verdict
         traceback.print_exc()
         verdict = Verdict("unchecked", cause=f"It failed unexpectedly: {error!r}.")
@@ -75,11 +79,11 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(name, verdict), indent=1, ensure_ascii=False))
     else:
-        tell_verdict(name, verdict, sys.stdout)
+        print_verdict(name, verdict, sys.stdout)
     return EXIT_CODES[verdict.verdict]
 
 
-def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
+def print_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     """On stderr, unless told otherwise."""
     out = to or sys.stderr
     print(f"{name}: {verdict.verdict.upper()}", file=out)
@@ -100,7 +104,7 @@ def tell_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     if verdict.metadata:
         claims = [what for what in ("images", "video") if verdict.metadata[what]]
         print(f"  by its own word it takes {' and '.join(claims) or 'no pictures'}: not counted", file=out)
-    for line in filter(None, (verdict.cause, verdict.mend)):
+    for line in filter(None, (verdict.cause, verdict.fix)):
         print(f"  {line}", file=out)
 
 
@@ -126,7 +130,7 @@ def as_json(name: str, verdict: Verdict) -> dict[str, Any]:
         "seconds": verdict.seconds,
         "metadata": verdict.metadata,
         "cause": verdict.cause,
-        "mend": verdict.mend,
+        "fix": verdict.fix,
         "asked": [
             {
                 "subject": a.canary.subject,

@@ -1,22 +1,27 @@
-"""`convert`: a checkpoint folder → GGUF files for llama.cpp, looked at and asked afterwards."""
+"""`convert`: a checkpoint folder → GGUF files for llama.cpp, verified and checked."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.cli.check import tell_verdict
-from smolvlm_core.cli.terminal import clear_line, status
+from smolvlm_core.cli.check import print_verdict
+from smolvlm_core.cli.terminal import clear_line, status, status_with_share
+from smolvlm_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from smolvlm_core.backends.llama_cpp import GgufEntry
+    from smolvlm_core.check import Verdict
 
 
 def add(commands: Any) -> None:
     convert = commands.add_parser(
         "convert",
-        help="make GGUF files of a checkpoint, for llama.cpp",
-        description="Make a text model and its vision projector of a SmolVLM2 checkpoint, then verify them. "
-        "Finished files are kept; the checkpoint's folder is not written to. Exit code 1 where what was made does not see.",
+        help="create GGUF files from a checkpoint, for llama.cpp",
+        description="Create a text model and its vision projector from a SmolVLM2 checkpoint, then verify and check them. "
+        "Finished files are reused. Nothing is written to the checkpoint's folder. Exit code 1 where the result does not see.",
     )
     convert.add_argument("checkpoint", metavar="CHECKPOINT", help="its folder, or a model's key (see `models`)")
     convert.add_argument("--out", metavar="DIR", type=Path, required=True)
@@ -24,63 +29,46 @@ def add(commands: Any) -> None:
         "--quantize", metavar="Q,Q…", default="", help="further text models: Q8_0, Q5_K_M, Q4_K_M and others"
     )
     convert.add_argument("--projector", choices=("f16", "q8_0"), default="f16", help="how the projector is stored")
-    convert.add_argument(
-        "--no-check", action="store_true", help="do not ask the result questions with known answers afterwards"
-    )
+    convert.add_argument("--no-check", action="store_true", help="skip the vision check of the result")
     convert.set_defaults(run=_convert)
 
 
-def checkpoint_folder(name: str) -> tuple[Path, str]:
-    """(folder, name for its files) of a path, or of a model known by key, fetched where needed. Raises ModelError."""
-    from smolvlm_core.models.catalog import find
-    from smolvlm_core.models.load import local_folder
+def _convert(args: argparse.Namespace, workspace: Workspace) -> int:
+    from smolvlm_core.backends.llama_cpp import GgufEntry
+    from smolvlm_core.llamacpp.build import build, find_checkpoint
 
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder, folder.resolve().name
-    spec = find(name)
-    return local_folder(spec), spec.key
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from smolvlm_core.llamacpp.convert import convert
-    from smolvlm_core.llamacpp.verify import verify_pair
-
-    checkpoint, name = checkpoint_folder(args.checkpoint)
-    wanted = [q.strip() for q in args.quantize.split(",") if q.strip()]
-
-    def tell(text: str, share: float | None) -> None:
-        status(text if share is None else f"{text}: {share:.0%}")
-
-    made = convert(checkpoint, args.out, wanted, args.projector, tell, name)
+    checkpoint = find_checkpoint(args.checkpoint)
+    result = build(
+        checkpoint,
+        args.out,
+        quantizations=[q.strip() for q in args.quantize.split(",") if q.strip()],
+        projector_type=args.projector,
+        report=status_with_share,
+        register=GgufEntry.of_files,
+    )
     clear_line()
-    for line in made.told:
-        print(f"note: {line}", file=sys.stderr)
-    assert made.projector is not None
-    for file in (*made.texts, made.projector):
-        print(f"{file.path}  {file.path.stat().st_size / 2**20:.1f} MiB{'  (kept)' if file.kept else ''}")
-    wrong = 0
-    for finding in verify_pair(made.texts[0].path, made.projector.path, checkpoint, made.spec):
-        print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}", file=sys.stderr)
-        wrong += not finding.ok
+    for note in result.conversion.notes:
+        print(f"note: {note}", file=sys.stderr)
+    assert result.conversion.projector is not None
+    for file in (*result.conversion.texts, result.conversion.projector):
+        print(f"{file.path}  {file.path.stat().st_size / 2**20:.1f} MiB{'  (reused)' if file.reused else ''}")
+    for finding in result.findings:
+        print(f"{'WRONG' if finding.level == 'error' else 'ok   '} {finding.what}", file=sys.stderr)
+    wrong = any(finding.level == "error" for finding in result.findings)
     if args.no_check:
-        print("not asked whether it sees (--no-check)", file=sys.stderr)
-        return 1 if wrong else 0
-    return 1 if wrong + _blind(made.texts, made.projector.path) else 0
+        print("not checked whether it sees (--no-check)", file=sys.stderr)
+        return int(wrong)
+    verdicts = [_check(entry, workspace) for entry in result.registered]
+    return int(wrong or any(verdict.verdict in ("blind", "unchecked") for verdict in verdicts))
 
 
-def _blind(texts: Any, projector: Path) -> int:
-    """How many of the text models do not see with the projector."""
-    from smolvlm_core.backends.registry import gguf_entry, of_entry
-    from smolvlm_core.check import check, verdicts
+def _check(entry: GgufEntry, workspace: Workspace) -> Verdict:
+    from smolvlm_core.check import check
 
-    blind = 0
-    for text in texts:
-        backend = of_entry(gguf_entry(text.path, projector)).backend
-        verdict = check(backend, report=lambda done, text: status(text))
-        verdicts.keep(backend, verdict)
-        clear_line()
-        tell_verdict(text.path.name, verdict)
-        backend.close()
-        blind += verdict.verdict in ("blind", "unchecked")
-    return blind
+    backend = entry.make(workspace.pool)
+    verdict = check(backend, report=lambda done, text: status(text))
+    workspace.verdicts.save(backend, verdict)
+    clear_line()
+    print_verdict(Path(entry.text).name, verdict)
+    backend.close()
+    return verdict

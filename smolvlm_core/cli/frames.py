@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from smolvlm_core.video import ClipFacts, Frame
@@ -55,7 +56,7 @@ def _range(text: str) -> tuple[float, float]:
     return value
 
 
-def _frames(args: argparse.Namespace) -> int:
+def _frames(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.conversations.attachments import save_frames
     from smolvlm_core.video import sample_clip
 
@@ -74,7 +75,7 @@ def _frames(args: argparse.Namespace) -> int:
         told = {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}
         print(json.dumps(told, indent=1, ensure_ascii=False))
         return 0
-    print(sampled.facts.told(), file=sys.stderr)
+    print(sampled.facts.describe(), file=sys.stderr)
     for note in sampled.notes:
         print(f"note: {note}", file=sys.stderr)
     for row in rows:

@@ -9,6 +9,7 @@ from typing import Any
 
 from smolvlm_core.models.catalog import default_model, is_cached, models
 from smolvlm_core.models.machine import GIB, this_machine
+from smolvlm_core.workspace import Workspace
 
 
 def add(commands: Any) -> None:
@@ -17,7 +18,7 @@ def add(commands: Any) -> None:
     listing.set_defaults(run=_models)
 
 
-def _models(args: argparse.Namespace) -> int:
+def _models(args: argparse.Namespace, workspace: Workspace) -> int:
     machine = this_machine()
     chosen, why = default_model(machine)
     rows: list[dict[str, Any]] = [
@@ -49,5 +50,5 @@ def _models(args: argparse.Namespace) -> int:
         print(f"{mark}{row['key']:28}{sizes}{costs}  {'yes ' if row['on_this_machine'] else 'no  '}  {row['licence']}")
     print("image, frame: tokens for a square picture and for one video frame", file=sys.stderr)
     print(f"* {why}", file=sys.stderr)
-    print(f"this machine: {machine.told()}", file=sys.stderr)
+    print(f"this machine: {machine.describe()}", file=sys.stderr)
     return 0

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from smolvlm_core.cli.check import tell_verdict
-from smolvlm_core.cli.convert import checkpoint_folder
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.check import print_verdict
+from smolvlm_core.cli.terminal import clear_line, positive, status, status_with_share
 from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.workspace import Workspace
 
 
 def add(commands: Any) -> None:
@@ -38,13 +38,13 @@ def add(commands: Any) -> None:
     serve.set_defaults(run=_serve)
 
 
-def _serve(args: argparse.Namespace) -> int:
-    from smolvlm_core.backends.registry import gguf_entry
+def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
+    from smolvlm_core.backends.llama_cpp import GgufEntry
     from smolvlm_core.llamacpp.gguf import read_gguf
     from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 
     text = _text_model(args)
-    entry = gguf_entry(text, args.projector)
+    entry = GgufEntry.of_files(text, args.projector)
     if not entry.projector:
         raise LensError(
             f"{text.name} has no projector beside it: it would answer about pictures that it never saw.",
@@ -84,7 +84,7 @@ def _sees(url: str, name: str) -> bool:
 
     verdict = check(OpenAIBackend(url), report=lambda done, text: status(text), cancel=threading.Event())
     clear_line()
-    tell_verdict(name, verdict)
+    print_verdict(name, verdict)
     if verdict.verdict in ("blind", "unchecked"):
         why = "it does not see" if verdict.verdict == "blind" else "it could not be checked"
         print(f"error: {why}; not served. --no-check serves it all the same.", file=sys.stderr)
@@ -95,18 +95,16 @@ def _text_model(args: argparse.Namespace) -> Path:
     """The .gguf given, or the one converted from a checkpoint."""
     if args.model.endswith(".gguf"):
         return Path(args.model)
-    from smolvlm_core.llamacpp.convert import convert
-    from smolvlm_core.paths import default_gguf_folder
+    from smolvlm_core.llamacpp.build import build, find_checkpoint
 
-    checkpoint, name = checkpoint_folder(args.model)
-    made = convert(
+    checkpoint = find_checkpoint(args.model)
+    conversion = build(
         checkpoint,
-        args.out or default_gguf_folder(checkpoint, name),
-        [args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
-        report=lambda text, share: status(text if share is None else f"{text}: {share:.0%}"),
-        name=name,
-    )
+        args.out or checkpoint.default_output,
+        quantizations=[args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
+        report=status_with_share,
+    ).conversion
     clear_line()
-    assert made.projector is not None
-    args.projector = args.projector or made.projector.path
-    return made.texts[-1].path
+    assert conversion.projector is not None
+    args.projector = args.projector or conversion.projector.path
+    return conversion.texts[-1].path

@@ -29,6 +29,11 @@ def status(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
+def status_with_share(text: str, share: float | None) -> None:
+    """`share`: 0 to 1, None where it is unknown."""
+    status(text if share is None else f"{text}: {share:.0%}")
+
+
 def clear_line() -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)

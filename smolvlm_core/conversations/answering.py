@@ -1,4 +1,4 @@
-"""Runs an answer in the background and keeps what was said as it comes.
+"""Writes answers in the background and saves their text as it comes.
 
 A page may follow an answer, be redrawn or go away, and find it again. Knows chats, the store and backends. Does not
 know who watches.
@@ -10,14 +10,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from smolvlm_core.backends.base import Backend, Delta, Progress
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.prompt.build import Prompt, build_prompt, check_text
-from smolvlm_core.prompt.generation import GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import Status, history_before
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An answer as it stands."""
+    """An answer at one moment."""
 
     text: str
     progress: Progress | None
@@ -35,7 +35,7 @@ class Snapshot:
 
 
 class Answer:
-    """One answer being made."""
+    """One answer that is being written."""
 
     def __init__(
         self,
@@ -45,9 +45,11 @@ class Answer:
         settings: GenerationSettings,
         answer_id: int,
         conversation_id: str,
+        on_end: Callable[[Answer], None],
     ) -> None:
         self.id, self.conversation_id = answer_id, conversation_id
         self._store, self._backend, self._prompt, self._settings = store, backend, prompt, settings
+        self._on_end = on_end
         self._cancel = threading.Event()
         self._changed = threading.Condition()
         self._snapshot = Snapshot("", Progress("Starting"), False)
@@ -59,19 +61,24 @@ class Answer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end; what was said so far is kept."""
+        """Ask it to end. The text so far stays."""
         self._cancel.set()
+
+    def wait_until_complete(self) -> bool:
+        """Wait for its end; returns `is_complete`."""
+        self.wait()
+        return self.is_complete
 
     def wait(self, timeout_seconds: float | None = None) -> None:
         self._thread.join(timeout_seconds)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it has come to its end: not failed, not stopped, not still running."""
+    def is_complete(self) -> bool:
+        """Whether it came to its end: it neither failed, nor was stopped, nor still runs."""
         return self._stats is not None and self._stats.stop_reason not in ("cancelled", "failed")
 
     def follow(self, every_seconds: float = 0.05) -> Iterator[Snapshot]:
-        """The answer as it grows, at most once every so often, the finished one last."""
+        """The answer as it grows, at most once every `every_seconds`; the finished one last."""
         shown: Snapshot | None = None
         while True:
             with self._changed:
@@ -97,7 +104,7 @@ class Answer:
             try:
                 self._save_at_last(status, error)
             finally:
-                _forget(self)
+                self._on_end(self)
                 self._show(Snapshot(self._snapshot.text, None, True))
 
     def _save_at_last(self, status: Status, error: str) -> None:
@@ -125,7 +132,7 @@ class Answer:
 
     def _save(self, status: Status, error: str) -> None:
         self._saved = time.monotonic()
-        stats = asdict(self._stats) if self._stats else None
+        stats = self._stats
         self._store.save_answer(
             self.id, self._snapshot.text, status, stats=stats, revision=self._backend.revision, error=error
         )
@@ -136,44 +143,47 @@ class Answer:
             self._changed.notify_all()
 
 
-_running: dict[str, Answer] = {}
-_lock = threading.Lock()
+class Answers:
+    """The answers of a process that are being written, one for each conversation. Used from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._running: dict[str, Answer] = {}
+        self._lock = threading.Lock()
+
+    def refuse_early(self, conversation_id: str | None, text: str, settings: GenerationSettings) -> None:
+        """Raise LensError where a question would be refused, before any of it is stored."""
+        check_text(text)
+        check_text(settings.system_prompt)
+        if conversation_id is not None and self.running(conversation_id) is not None:
+            raise _busy()
+
+    def start(self, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings) -> Answer:
+        """Answer a stored question in the background.
+
+        Raises:
+            LensError: the prompt cannot be built, or an answer is being written in this conversation already.
+        """
+        history = history_before(self._store.messages(conversation_id), question_id)
+        prompt = build_prompt(history, self._store.media.picture, settings.system_prompt)
+        with self._lock:
+            if conversation_id in self._running:
+                raise _busy()
+            answer_id = self._store.begin_answer(question_id, backend.name, settings)
+            answer = Answer(self._store, backend, prompt, settings, answer_id, conversation_id, self._forget)
+            self._running[conversation_id] = answer
+        answer.start()
+        return answer
+
+    def running(self, conversation_id: str) -> Answer | None:
+        with self._lock:
+            return self._running.get(conversation_id)
+
+    def _forget(self, answer: Answer) -> None:
+        with self._lock:
+            if self._running.get(answer.conversation_id) is answer:
+                del self._running[answer.conversation_id]
 
 
-def refuse_early(conversation_id: str | None, text: str, settings: GenerationSettings) -> None:
-    """Raise LensError where a question would be refused, before anything of it is kept."""
-    check_text(text)
-    check_text(settings.system_prompt)
-    if conversation_id is not None and running_answer(conversation_id) is not None:
-        raise LensError("An answer is being written in this conversation already.", "Stop it or wait for its end.")
-
-
-def start_answer(
-    store: Store, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings
-) -> Answer:
-    """Answer a question of the store in the background.
-
-    Raises:
-        LensError: the prompt cannot be built, or an answer is being made in this conversation already.
-    """
-    prompt = build_prompt(
-        history_before(store.messages(conversation_id), question_id), store.picture, settings.system_prompt
-    )
-    with _lock:
-        if conversation_id in _running:
-            raise LensError("An answer is being written in this conversation already.", "Stop it or wait for its end.")
-        answer_id = store.begin_answer(question_id, backend.name, asdict(settings))
-        answer = _running[conversation_id] = Answer(store, backend, prompt, settings, answer_id, conversation_id)
-    answer.start()
-    return answer
-
-
-def running_answer(conversation_id: str) -> Answer | None:
-    with _lock:
-        return _running.get(conversation_id)
-
-
-def _forget(answer: Answer) -> None:
-    with _lock:
-        if _running.get(answer.conversation_id) is answer:
-            del _running[answer.conversation_id]
+def _busy() -> LensError:
+    return LensError("An answer is being written in this conversation already.", "Stop it, or wait until it ends.")

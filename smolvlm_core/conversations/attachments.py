@@ -15,8 +15,15 @@ from smolvlm_core.video import SampledClip
 def attach_image(store: Store, data: bytes, name: str) -> Attachment:
     """Check and keep a picture. Raises MediaError or StoreError."""
     picture = media.open_image(data, name)
-    store.add_media(data, name, picture.mime)
-    return Attachment("image", picture.sha256, name, picture.mime, picture.width, picture.height, notes=picture.notes)
+    store.media.add(data, name, picture.mime)
+    return image_attachment(picture)
+
+
+def image_attachment(picture: media.Picture) -> Attachment:
+    """A decoded picture as an attachment of a question. Stores nothing."""
+    return Attachment(
+        "image", picture.sha256, picture.name, picture.mime, picture.width, picture.height, notes=picture.notes
+    )
 
 
 def describe_clip(
@@ -55,7 +62,7 @@ def describe_clip(
 
 def keep_frames(store: Store, pngs: dict[str, bytes]) -> None:
     for png in pngs.values():
-        store.add_media(png, "frame.png", "image/png")
+        store.media.add(png, "frame.png", "image/png")
 
 
 def save_frames(sampled: SampledClip, folder: Path) -> list[Path]:

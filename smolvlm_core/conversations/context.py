@@ -26,10 +26,11 @@ class Cost:
     def fits(self) -> bool:
         return self.image_tokens + self.text_tokens + ANSWER_ROOM <= self.context_tokens
 
-    def told(self) -> str:
+    def describe(self) -> str:
         total = self.image_tokens + self.text_tokens
         return (
-            f"{self.image_tokens} image tokens and about {self.text_tokens} of text: {total} of {self.context_tokens}"
+            f"This question: about {total:,} of {self.context_tokens:,} tokens "
+            f"({self.image_tokens} image tokens, {self.text_tokens} text)"
         )
 
 
@@ -49,7 +50,7 @@ def of_next_question(
     history = history_before(said, active_turns(said)[-1][0].id) if active_turns(said) else []
     answers = [m for m in said if m.role == "assistant" and m.active and history and m.reply_to == history[-1].id]
     asked = Message("user", "What do you see in this picture?", attachments)
-    prompt = build_prompt([*history, *answers, asked], store.picture, system_prompt)
+    prompt = build_prompt([*history, *answers, asked], store.media.picture, system_prompt)
     images, text = estimate_tokens(prompt, spec.geometry)
     return Cost(images, text, spec.context_tokens)
 

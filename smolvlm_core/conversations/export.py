@@ -10,7 +10,7 @@ from typing import Any
 
 from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.errors import StoreError
-from smolvlm_core.prompt.messages import Attachment, Message, active_turns
+from smolvlm_core.prompt.messages import Attachment, active_turns
 from smolvlm_core.prompt.template import clock
 from smolvlm_core.text import without_images
 
@@ -26,7 +26,7 @@ def to_markdown(store: Store, info: ConversationInfo) -> str:
             lines += [without_images(answer.text) or "*No answer.*", ""]
             if answer.status != "complete":
                 lines += [f"*{answer.status}* {without_images(answer.error)}".rstrip(), ""]
-            lines += [f"<sub>{answer.model} {_figures(answer)}</sub>", ""]
+            lines += [f"<sub>{answer.model} {f'· {answer.stats.summary()}' if answer.stats else ''}</sub>", ""]
     return "\n".join(lines)
 
 
@@ -68,15 +68,9 @@ def _data_uri(store: Store, sha256: str, mime: str) -> str:
 
 def _base64(store: Store, sha256: str) -> str:
     try:
-        return base64.b64encode(store.media_bytes(sha256)).decode()
+        return base64.b64encode(store.media.bytes(sha256)).decode()
     except StoreError:
         return ""  # the rest of the conversation is still worth exporting
-
-
-def _figures(answer: Message) -> str:
-    stats = answer.stats or {}
-    first = stats.get("time_to_first_token_seconds")
-    return f"· {stats.get('image_tokens', 0)} image tokens" + (f" · first token after {first:.2f} s" if first else "")
 
 
 def _day(seconds: float) -> str:

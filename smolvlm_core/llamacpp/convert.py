@@ -1,7 +1,7 @@
-"""Runs the converter twice (text model, projector), quantizes, and keeps what is finished.
+"""Runs the converter twice (text model, projector) and quantizes.
 
-A file gets its final name only when it is whole. What each was made of is kept beside them: they are reused for the same
-weights, and made anew for changed ones.
+A file gets its final name only when it is complete. A record beside the files says what each was converted from: they are
+reused for the same weights and converted again for others.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ PROJECTOR_TYPES = {"f16": 2.0, "q8_0": 1.07}
 
 
 @dataclass(frozen=True)
-class Made:
+class ConvertedFile:
     path: Path
     what: str
-    kept: bool  # it was there, finished, from an earlier run
+    reused: bool  # finished in an earlier run
 
 
 @dataclass
@@ -53,9 +53,9 @@ class Conversion:
 
     checkpoint: Path
     spec: ModelSpec
-    texts: list[Made] = field(default_factory=list)
-    projector: Made | None = None
-    told: list[str] = field(default_factory=list)
+    texts: list[ConvertedFile] = field(default_factory=list)
+    projector: ConvertedFile | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def convert(
@@ -66,10 +66,10 @@ def convert(
     report: Report | None = None,
     name: str = "",
 ) -> Conversion:
-    """Make `NAME-F16.gguf`, `mmproj-NAME-F16.gguf` (or Q8_0) and `NAME-<quantization>.gguf` in `out`.
+    """Create `NAME-F16.gguf`, `mmproj-NAME-F16.gguf` (or Q8_0) and `NAME-<quantization>.gguf` in `out`.
 
-    Finished files of the same checkpoint are kept; NAME is its folder's unless given. The checkpoint's folder is not
-    written to, and files that were not made here are not written over.
+    Finished files of the same checkpoint are reused. NAME is its folder's unless given. Nothing is written to the
+    checkpoint's folder, and files that were not created here are not overwritten.
 
     Raises:
         ModelError: no SmolVLM2 checkpoint, an unknown type, too little disk space, or the converter failed.
@@ -83,7 +83,7 @@ def convert(
     if not checkpoint.is_dir():
         raise ModelError(f"{checkpoint} is not a folder.", "Give the folder of a SmolVLM2 checkpoint.")
     if wanted:
-        find_quantizer()  # better told now than after the conversion
+        find_quantizer()  # fail now rather than after the conversion
     tell = report or (lambda text, share: None)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -113,36 +113,37 @@ class _Run:
             spec = from_folder(staged.folder)
             self.parameters = spec.parameters
             self._check_space(wanted)
-            self.done = Conversion(self.checkpoint, spec, told=[*staged.told])
-            self.done.texts.append(self._make(text, "text model F16", partial(self._converted, staged, "f16", ())))
+            self.result = Conversion(self.checkpoint, spec, notes=[*staged.notes])
+            self.result.texts.append(self._make(text, "text model F16", partial(self._converted, staged, "f16", ())))
             work = partial(self._converted, staged, projector, ("--mmproj",))
-            self.done.projector = self._make(eyes, f"projector {projector.upper()}", work)
+            self.result.projector = self._make(eyes, f"projector {projector.upper()}", work)
             for name, path in smaller:
-                self.done.texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
-        self.done.told += [
-            f"{name} was made of other weights and is left as it is: ask for it to have it made anew"
-            for name, made_of in self.record.files.items()
-            if made_of != self.identity and (self.out / name).exists()
+                self.result.texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
+        self.result.notes += [
+            f"{name} was converted from other weights and left as it is. Ask for it to convert it again"
+            for name, source in self.record.files.items()
+            if source != self.identity and (self.out / name).exists()
         ]
-        return self.done
+        return self.result
 
     def _refuse_strangers(self, files: Sequence[Path]) -> None:
-        """Files of these names that were not made here, or of another checkpoint, are not written over."""
+        """Files of these names that were not created here, or are of another checkpoint, are not overwritten."""
         for path in files:
             if path.exists() and path.name not in self.record.files:
                 raise ModelError(
-                    f"{path} is there, and was not made by this conversion.", "Choose another folder, or move it away."
+                    f"{path} exists and was not created by this conversion.", "Choose another folder, or move the file."
                 )
         if self.record.files and self.record.checkpoint != str(self.checkpoint):
             raise ModelError(
-                f"{self.out} holds files of the same name, made of {self.record.checkpoint}.", "Choose another folder."
+                f"{self.out} holds files of the same name, converted from {self.record.checkpoint}.",
+                "Choose another folder.",
             )
 
-    def _is_kept(self, path: Path) -> bool:
+    def _is_reusable(self, path: Path) -> bool:
         return path.exists() and self.record.files.get(path.name) == self.identity
 
     def _check_space(self, files: Sequence[Path]) -> None:
-        needed = sum(self._size_of(path) for path in files if not self._is_kept(path))
+        needed = sum(self._size_of(path) for path in files if not self._is_reusable(path))
         free = shutil.disk_usage(self.out).free
         if needed > free:
             raise ModelError(
@@ -155,17 +156,17 @@ class _Run:
         share = {**QUANTIZATIONS, "F16": 2.0}[kind]
         return int(self.parameters * share) + 2**20
 
-    def _make(self, path: Path, what: str, work: Callable[[Path], None]) -> Made:
-        if self._is_kept(path):
-            self.report(f"{what}: there already", 1.0)
-            return Made(path, what, True)
+    def _make(self, path: Path, what: str, work: Callable[[Path], None]) -> ConvertedFile:
+        if self._is_reusable(path):
+            self.report(f"{what}: reused", 1.0)
+            return ConvertedFile(path, what, True)
         if path.exists():
-            self.done.told.append(f"{path.name} was made of other weights: made anew")
+            self.result.notes.append(f"{path.name} was converted from other weights: converted again")
         part = self.work / path.name
         work(part)
         part.replace(path)
         self.record.add(path.name, self.identity)
-        return Made(path, what, False)
+        return ConvertedFile(path, what, False)
 
     def _converted(self, staged: Staged, kind: str, flags: tuple[str, ...], to: Path) -> None:
         what = "Converting the projector" if flags else "Converting the text model"
@@ -179,12 +180,12 @@ class _Run:
         command += ["--outfile", str(to), "--outtype", kind, "--model-name", self.name, *flags]
         said = self._run(command, what, re.compile(r"Writing:\s+(\d+)%"))
         if "PRE-TOKENIZER" in said:
-            self.done.told.append(
+            self.result.notes.append(
                 "The converter does not know this tokenizer; its pre-tokenizer is SmolLM2's (single digits, then "
                 f"bytes), so it is named {staged.pre_tokenizer!r}"
             )
         if not to.exists():
-            raise ModelError(f"{what} made no file: {_last_line(said)}", "The checkpoint may be incomplete.")
+            raise ModelError(f"{what} created no file: {_last_line(said)}", "The checkpoint may be incomplete.")
 
     def _quantized(self, source: Path, name: str, to: Path) -> None:
         said = self._run(
@@ -194,10 +195,10 @@ class _Run:
         )
         fallback = re.search(r"(\d+ of \d+ tensor\(s\) required fallback quantization)", said)
         if fallback:
-            self.done.told.append(f"{name}: {fallback[1]} (their rows cannot be cut into blocks of 256)")
+            self.result.notes.append(f"{name}: {fallback[1]} (their rows cannot be split into blocks of 256)")
 
     def _run(self, command: Sequence[str], what: str, measure: re.Pattern[str]) -> str:
-        """All it said. Raises ModelError, with the last line that tells something, where it failed."""
+        """Its output. Raises ModelError with the line that says most, where it failed."""
         self.report(what, None)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None
@@ -221,7 +222,7 @@ class _Run:
 
 @dataclass
 class _Record:
-    """Which files were made here, each with the identity of what it was made of; kept beside them."""
+    """Which files were created here, each with the identity of its source. Stored beside them."""
 
     path: Path
     checkpoint: str
@@ -230,8 +231,8 @@ class _Record:
     @classmethod
     def read(cls, path: Path, checkpoint: str) -> _Record:
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, str(told["checkpoint"]), {str(k): str(v) for k, v in told["files"].items()})
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, str(record["checkpoint"]), {str(k): str(v) for k, v in record["files"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls(path, checkpoint, {})
 

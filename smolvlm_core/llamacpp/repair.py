@@ -1,4 +1,4 @@
-"""A copy of a checkpoint with what the converter stumbles over put right. The user's folder is never written to.
+"""A copy of a checkpoint in which everything that stops the converter is repaired. Nothing is written to the user's folder.
 
 The weights are linked, not copied. Facts about the converter: `convert_hf_to_gguf` of llama.cpp b11434.
 """
@@ -20,27 +20,27 @@ TILES_PER_EDGE = 4  # SmolVLM2: 2048 / 512 and 1536 / 384
 
 @dataclass(frozen=True)
 class Staged:
-    """`told`: what was mended, in words. `pre_tokenizer`: the name to use where the converter knows none, or ""."""
+    """`notes`: what was repaired. `pre_tokenizer`: the name to use where the converter recognises none, or ""."""
 
     folder: Path
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
     pre_tokenizer: str
 
 
 def stage(checkpoint: Path, into: Path) -> Staged:
-    """Raises ModelError where the checkpoint lacks a file that cannot be made up."""
+    """Raises ModelError where the checkpoint lacks a file that cannot be derived from others."""
     into.mkdir(parents=True)
     for path in sorted(checkpoint.iterdir()):
         if path.suffix == ".safetensors":
             _link(path, into / path.name)
         elif path.suffix in (".json", ".txt", ".model", ".jinja") and path.is_file():
             shutil.copyfile(path, into / path.name)
-    told = [*_mend_config(into), *_mend_preprocessor(into)]
+    notes = [*_repair_config(into), *_repair_preprocessor(into)]
     pre_tokenizer = pre_tokenizer_of(_read(into / "tokenizer.json"))
-    return Staged(into, tuple(told), pre_tokenizer)
+    return Staged(into, tuple(notes), pre_tokenizer)
 
 
-def _mend_config(folder: Path) -> list[str]:
+def _repair_config(folder: Path) -> list[str]:
     path = folder / "config.json"
     config = _read(path)
     text = config.get("text_config")
@@ -53,10 +53,10 @@ def _mend_config(folder: Path) -> list[str]:
     return [f"config.json named no text architecture (lost when transformers saves a model again): {TEXT_ARCHITECTURE}"]
 
 
-def _mend_preprocessor(folder: Path) -> list[str]:
-    """The projector file must say how pictures are cut; the converter takes a missing size for that of one tile."""
+def _repair_preprocessor(folder: Path) -> list[str]:
+    """The projector file must say how pictures are cut. The converter takes a missing size to be one tile."""
     path = folder / "preprocessor_config.json"
-    told = []
+    notes = []
     if not path.exists():
         inner = _read(folder / "processor_config.json").get("image_processor")
         if not isinstance(inner, dict):
@@ -65,7 +65,7 @@ def _mend_preprocessor(folder: Path) -> list[str]:
                 "Download it again, with all of its .json files.",
             )
         path.write_text(json.dumps(inner, indent=2))
-        told.append("preprocessor_config.json was missing: taken from processor_config.json")
+        notes.append("preprocessor_config.json was missing: taken from processor_config.json")
     settings = _read(path)
     size = settings.get("size")
     if not (isinstance(size, dict) and size.get("longest_edge")):
@@ -73,10 +73,10 @@ def _mend_preprocessor(folder: Path) -> list[str]:
         tile = tile or _read(folder / "config.json")["vision_config"]["image_size"]
         settings["size"] = {"longest_edge": TILES_PER_EDGE * tile}
         path.write_text(json.dumps(settings, indent=2))
-        told.append(
+        notes.append(
             f"preprocessor_config.json gave no longest edge: {TILES_PER_EDGE} tiles of {tile} px, as SmolVLM2 has it"
         )
-    return told
+    return notes
 
 
 def pre_tokenizer_of(tokenizer: dict[str, Any]) -> str:
@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"The checkpoint has no {path.name}.", "Download it again, complete.") from None
+        raise ModelError(f"The checkpoint has no {path.name}.", "Download the complete checkpoint again.") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}.", "Download the checkpoint again.") from error
     if not isinstance(value, dict):

@@ -81,6 +81,7 @@ class LlamaServer:
     def __init__(self, options: ServerOptions, program: Program, process: subprocess.Popen[bytes], url: str, log: Path):
         self.options, self.program, self.url, self.log = options, program, url, log
         self._process = process
+        self.start_seconds = 0.0  # until it answered
 
     @classmethod
     def start(cls, options: ServerOptions, report: Report, cancel: threading.Event | None = None) -> LlamaServer:
@@ -110,7 +111,9 @@ class LlamaServer:
         reached = f"[{reached}]" if ":" in reached else reached
         server = cls(options, program, process, f"http://{reached}:{port}", Path(log.name))
         try:
+            began = time.perf_counter()
             server._wait_until_ready(report, cancel or threading.Event())
+            server.start_seconds = time.perf_counter() - began
         except BaseException:
             server.stop()
             raise

@@ -1,92 +1,55 @@
-"""Whether two GGUF files are a whole, matching SmolVLM2, as far as their metadata can tell. Asking is the proof."""
+"""Whether two GGUF files are complete and match, as far as their metadata shows: the lint, the template and the geometry.
+
+Asking questions is the proof.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from smolvlm_core.llamacpp.gguf import GgufFacts, read_gguf, why_not_a_pair
-from smolvlm_core.models.catalog import ModelSpec, read_json
-from smolvlm_core.prompt.template import END_OF_UTTERANCE
+from smolvlm_core.llamacpp.findings import Finding
+from smolvlm_core.llamacpp.gguf import GgufFacts, read_gguf
+from smolvlm_core.llamacpp.gguf_lint import pair_finding, template_of, text_model_findings
+from smolvlm_core.models.catalog import ModelSpec
 
-
-@dataclass(frozen=True)
-class Finding:
-    ok: bool
-    what: str
+AGAIN = "Convert the checkpoint again."
 
 
 def verify_pair(
     text_path: Path, projector_path: Path | None, checkpoint: Path | None, spec: ModelSpec
 ) -> list[Finding]:
-    """One finding for each thing looked at. `checkpoint`: what they were made of, where it is at hand.
+    """One finding for each thing looked at, right ones too. `checkpoint`: what the files were converted from, where it is at hand.
 
     Raises:
-        ModelError: a file is missing or no whole GGUF.
+        ModelError: a file is missing or not a complete GGUF.
     """
     text = read_gguf(text_path)
-    found = [*_text_findings(text), *([_template_finding(text, checkpoint)] if checkpoint else [])]
+    findings = list(text_model_findings(text))
+    if checkpoint is not None:
+        findings.append(_template_finding(text, checkpoint))
     if projector_path is None:
-        return [*found, Finding(False, "There is no projector: this is the text model alone, and it sees nothing")]
+        alone = "There is no projector: this is the text model alone, and it sees nothing"
+        return [*findings, Finding("error", alone, "Convert the checkpoint: that creates both files.")]
     projector = read_gguf(projector_path)
-    apart = why_not_a_pair(text, projector)
-    found.append(Finding(not apart, apart or f"The projector fits the text model ({text.hidden_size} values a token)"))
-    return [*found, *_geometry_findings(projector, spec)]
-
-
-def _text_findings(text: GgufFacts) -> list[Finding]:
-    marks = ", ".join(repr(m) for m in text.missing_marks)
-    return [
-        Finding(
-            not text.missing_marks,
-            f"The vocabulary lacks {marks}: llama-server will refuse every picture"
-            if marks
-            else "The vocabulary has the marks that stand around pictures",
-        ),
-        Finding(
-            text.eos_token == END_OF_UTTERANCE,
-            f"Answers end at {text.eos_token or 'nothing'}"
-            + ("" if text.eos_token == END_OF_UTTERANCE else f"; it should be {END_OF_UTTERANCE}"),
-        ),
-        Finding(
-            not text.adds_bos,
-            "A start token is added before the one of the template: it is doubled"
-            if text.adds_bos
-            else "No second start token is added",
-        ),
-    ]
+    return [*findings, pair_finding(text, projector), *_geometry_findings(projector, spec)]
 
 
 def _template_finding(text: GgufFacts, checkpoint: Path) -> Finding:
-    template = template_of(checkpoint)
-    same = text.chat_template.strip() == template.strip()
-    return Finding(
-        same, "The chat template is the checkpoint's" if same else "The chat template is not the checkpoint's"
-    )
+    if text.chat_template.strip() == template_of(checkpoint).strip():
+        return Finding("ok", "The chat template is the checkpoint's")
+    return Finding("error", "The chat template is not the checkpoint's", AGAIN)
 
 
-def template_of(checkpoint: Path) -> str:
-    """A checkpoint's chat template, "" where it has none."""
-    jinja = checkpoint / "chat_template.jinja"
-    if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
-        if (checkpoint / name).exists() and (template := read_json(checkpoint, name).get("chat_template")):
-            return str(template)
-    return ""
-
-
-def _geometry_findings(projector: GgufFacts, spec: ModelSpec) -> list[Finding]:
-    wanted = spec.geometry
-    pairs = [
-        ("tile", projector.tile, wanted.tile, "px"),
-        ("longest edge", projector.longest_edge, wanted.longest_edge, "px"),
-        ("tokens of a tile", projector.tokens_per_tile, wanted.tokens_per_tile, ""),
-    ]
-    out = [
-        Finding(projector.projector_type == "idefics3", f"The projector's type is {projector.projector_type or '?'}")
-    ]
-    for what, has, should, unit in pairs:
-        told = f"Its {what}: {has} {unit}".rstrip()
-        out.append(Finding(has == should, told + ("" if has == should else f"; the checkpoint's is {should}")))
-    return out
+def _geometry_findings(projector: GgufFacts, spec: ModelSpec) -> Iterator[Finding]:
+    kind, wanted = projector.projector_type, spec.geometry
+    yield Finding("ok" if kind == "idefics3" else "error", f"The projector's type is {kind or 'unknown'}", AGAIN)
+    for what, value, expected, unit in (
+        ("tile", projector.tile, wanted.tile, " px"),
+        ("longest edge", projector.longest_edge, wanted.longest_edge, " px"),
+        ("tokens per tile", projector.tokens_per_tile, wanted.tokens_per_tile, ""),
+    ):
+        if value == expected:
+            yield Finding("ok", f"Its {what}: {value}{unit}")
+        else:
+            yield Finding("error", f"Its {what}: {value}{unit}; the checkpoint's is {expected}{unit}", AGAIN)

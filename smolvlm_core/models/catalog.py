@@ -45,6 +45,11 @@ class ModelSpec:
         rows, columns = self.geometry.grid(1000, 1000)
         return (rows * columns + 1) * self.geometry.tokens_per_tile
 
+    def describe_costs(self) -> str:
+        """Image tokens of a square picture and of a video frame, in words."""
+        frame = self.geometry.tokens_per_tile * (2 if self.geometry.always_overview else 1)
+        return f"{self.tokens_per_square_image} tokens a picture, {frame} a frame"
+
     @property
     def weights_id(self) -> str:
         """What the weights in memory are keyed by."""
@@ -182,6 +187,31 @@ def is_cached(spec: ModelSpec) -> bool:
 
     names = ("model.safetensors", "model.safetensors.index.json")
     return any(isinstance(try_to_load_from_cache(spec.repo_id, name, revision=spec.revision), str) for name in names)
+
+
+def cached_checkpoints() -> list[ModelSpec]:
+    """SmolVLM checkpoints in the Hugging Face cache that the catalogue does not list. Reads configurations only."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    known = {spec.repo_id for spec in PUBLISHED}
+    found = []
+    for repo in sorted(repos, key=lambda repo: repo.repo_id):
+        if repo.repo_type != "model" or "smolvlm" not in repo.repo_id.lower() or repo.repo_id in known:
+            continue
+        latest = max(repo.revisions, key=lambda revision: revision.last_modified, default=None)
+        if latest is None:
+            continue
+        try:
+            spec = from_folder(latest.snapshot_path)
+        except ModelError:
+            continue  # incomplete, or another architecture
+        found.append(replace(spec, title=repo.repo_id.split("/")[-1]))
+    return found
 
 
 def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:

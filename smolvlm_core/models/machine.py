@@ -19,6 +19,11 @@ import psutil
 GIB = 2**30
 
 
+def describe_bytes(count: int) -> str:
+    """A size in MiB or GiB, in words."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
+
+
 @dataclass(frozen=True)
 class Machine:
     """`gpu_memory_bytes` is 0 without a GPU that torch can use."""
@@ -28,7 +33,7 @@ class Machine:
     gpu_memory_bytes: int
     hub_reachable: bool
 
-    def told(self) -> str:
+    def describe(self) -> str:
         gpu = f"{self.gpu_name} ({self.gpu_memory_bytes / GIB:.0f} GiB)" if self.gpu_memory_bytes else "no GPU"
         return f"{gpu}, {self.ram_bytes / GIB:.0f} GiB RAM, model hub {'reachable' if self.hub_reachable else 'not reachable'}"
 

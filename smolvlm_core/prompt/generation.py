@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+BLINK_SECONDS = 0.5
 StopReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
@@ -39,9 +41,19 @@ class GenerationSettings:
 
 @dataclass(frozen=True)
 class Stats:
-    """What one answer took. `reused_tokens` of the prompt were still in the key-value cache of the turn before.
-    `peak_memory_bytes` is all that `memory_of` held ("the app's RAM", say, its other models included); `weights_bytes` of it are
-    this model's, 0 where that is not known."""
+    """What one answer took.
+
+    Attributes:
+        image_tokens: of the prompt, where known; 0 otherwise.
+        reused_tokens: of the prompt, found in the key-value cache of the turn before.
+        time_to_first_token_seconds: from the moment the model begins on the question to its first token. Waiting for other
+            answers and loading are not part of it.
+        queued_seconds: waiting for other answers of the same model.
+        load_seconds: loading the weights or starting the server for this answer.
+        total_seconds: from asking to the end, waiting and loading included.
+        peak_memory_bytes: of everything in `memory_of` ("the app's RAM", its other models included).
+        weights_bytes: of this model alone; 0 where unknown.
+    """
 
     stop_reason: StopReason
     image_tokens: int = 0
@@ -52,7 +64,45 @@ class Stats:
     tokens_per_second: float | None = None
     total_seconds: float = 0.0
     queued_seconds: float = 0.0
+    load_seconds: float = 0.0
     peak_memory_bytes: int = 0
     memory_of: str = ""
     weights_bytes: int = 0
     prompt_fingerprint: str = ""
+
+    def summary(self) -> str:
+        """One line for people: times, speed, tokens. Waiting and loading are named where they took more than a blink."""
+        parts = []
+        if self.queued_seconds > BLINK_SECONDS:
+            parts.append(f"waited {self.queued_seconds:.1f} s")
+        if self.load_seconds > BLINK_SECONDS:
+            parts.append(f"loaded in {self.load_seconds:.1f} s")
+        if self.time_to_first_token_seconds is not None:
+            parts.append(f"first token {self.time_to_first_token_seconds:.2f} s")
+        if self.tokens_per_second:
+            parts.append(f"{self.tokens_per_second:.0f} tokens/s")
+        text_tokens = self.prompt_tokens - self.image_tokens
+        if self.image_tokens:
+            parts.append(f"{self.image_tokens} image + {max(text_tokens, 0)} text tokens")
+        else:
+            parts.append(f"{self.prompt_tokens} prompt tokens")
+        return " · ".join([*parts, f"{self.new_tokens} new"])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What happens before the first token, in words. `fraction` is 0 to 1, None where it is unknown."""
+
+    text: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of the answer."""
+
+    text: str
+
+
+Event = Progress | Delta | Stats
+ProgressListener = Callable[[Progress], None]

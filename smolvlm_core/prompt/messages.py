@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
+
+from smolvlm_core.prompt.generation import GenerationSettings, Stats
 
 Role = Literal["user", "assistant"]
 Status = Literal["complete", "running", "stopped", "failed", "interrupted"]
@@ -50,8 +52,8 @@ class Message:
     active: bool = True  # False: replaced by an edit or a new answer, kept for the record
     model: str = ""
     revision: str = ""
-    settings: dict[str, Any] | None = None
-    stats: dict[str, Any] | None = None
+    settings: GenerationSettings | None = None
+    stats: Stats | None = None
     error: str = ""
     created: float = 0.0
 

@@ -33,7 +33,7 @@ class ClipFacts:
     start_seconds: float = 0.0
     last_frame_seconds: float = 0.0
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """In one line, for people."""
         minutes, seconds = divmod(self.duration_seconds, 60)
         length = f"{int(minutes)} min {seconds:.1f} s" if minutes else f"{seconds:.1f} s"

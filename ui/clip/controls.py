@@ -7,95 +7,106 @@ from typing import Any
 
 import streamlit as st
 
+from smolvlm_core.conversations.clip_frames import Clip, FrameChoice, SampledFrames
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.video import default_frame_count
 from ui.clip import player
-from ui.clip.clips import Clip, FrameChoice, Taken
-from ui.text import message
+from ui.state import session
+from ui.text import escape, message
 
-MOST_FRAMES = 64
+MAX_FRAMES = 64
 STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes", "hand": "By hand"}
-FINE_STEPS_BELOW = 120.0  # seconds: in longer clips the range moves by whole seconds
+FINE_STEPS_BELOW_SECONDS = 120.0  # in longer clips the range moves by whole seconds
 
 
-def most(clip: Clip) -> int:
-    return max(2, min(MOST_FRAMES, clip.facts.frame_count))
-
-
-def chosen(clip: Clip) -> FrameChoice:
-    return st.session_state["clip_choice"][clip.sha256]  # type: ignore[no-any-return]
+def max_frames(clip: Clip) -> int:
+    return max(2, min(MAX_FRAMES, clip.facts.frame_count))
 
 
 def _key(name: str, clip: Clip) -> str:
     return f"{name}_{clip.sha256}"
 
 
+def restore(clip: Clip, choice: FrameChoice) -> None:
+    """Set a choice, in the controls too, from the next run of the page."""
+    session().frame_choices[clip.sha256] = choice
+    session().restored_choices.add(clip.sha256)
+
+
 def set_count(clip: Clip, count: int) -> None:
-    if chosen(clip).strategy == "hand":
+    if session().frame_choices[clip.sha256].strategy == "hand":
         st.session_state[_key("strategy", clip)] = "even"
     st.session_state[_key("count", clip)] = count
 
 
 def set_times(clip: Clip, times_seconds: tuple[float, ...]) -> None:
-    st.session_state["clip_choice"][clip.sha256] = replace(chosen(clip), strategy="hand", times_seconds=times_seconds)
+    choices = session().frame_choices
+    choices[clip.sha256] = replace(choices[clip.sha256], strategy="hand", times_seconds=times_seconds)
     st.session_state[_key("strategy", clip)] = "hand"
 
 
-def draw(clip: Clip, spec: ModelSpec, shown: Taken | None) -> None:
-    """Strategy, count and range. What is chosen is kept apart from the widgets, which Streamlit forgets while another page
-    is shown. `shown`: the frames on the page, which "By hand" begins with."""
+def draw(clip: Clip, spec: ModelSpec, shown: SampledFrames | None) -> FrameChoice:
+    """Strategy, count and range. `shown`: the frames on the page, which "By hand" begins with."""
     duration = max(clip.facts.duration_seconds, 0.1)
-    suggested = min(most(clip), default_frame_count(duration, spec.video_fps, spec.video_max_frames))
-    choice = st.session_state["clip_choice"].get(clip.sha256, FrameChoice(suggested, (0.0, duration)))
-    start, end = choice.range_seconds
-    begun = {
-        "strategy": choice.strategy,
-        "count": min(choice.count, most(clip)),
-        "range": (min(start, duration), min(end, duration)),
-    }
-    for name, value in begun.items():
-        if clip.sha256 in st.session_state["clip_restored"]:
-            st.session_state[_key(name, clip)] = value
-        st.session_state.setdefault(_key(name, clip), value)
-    st.session_state["clip_restored"].discard(clip.sha256)
+    before = _prepare(clip, spec, duration)
     strategy: Any = st.segmented_control(
-        "Frames are chosen",
+        "Frame selection",
         list(STRATEGY_NAMES),
         format_func=STRATEGY_NAMES.__getitem__,
         key=_key("strategy", clip),
         required=True,
-        help="Evenly spaced is how SmolVLM2 was trained. Scene changes takes the frames that differ most, so that a short "
-        "event in a long clip is not missed. By hand: leave frames out and add others below the player.",
+        help="SmolVLM2 was trained on evenly spaced frames. Scene changes takes the frames that differ most, so that a short "
+        "event in a long clip is not missed. By hand lets you remove frames and add others below the player.",
     )
     if strategy == "hand":
         on_page = tuple(frame.timestamp_seconds for frame in shown.sampled.frames) if shown else (0.0,)
-        own = choice.times_seconds or on_page
-        st.session_state["clip_choice"][clip.sha256] = replace(choice, strategy="hand", times_seconds=own)
-        return
-    left, right = st.columns(2)
-    rule = f"{spec.title} samples {spec.video_fps:g} a second, {spec.video_max_frames} at most."
-    count = left.slider("Frames", 1, most(clip), key=_key("count", clip), help=rule)
-    step = 0.1 if duration < FINE_STEPS_BELOW else 1.0
-    span: Any = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
-    st.session_state["clip_choice"][clip.sha256] = FrameChoice(count, span, strategy)
+        choice = replace(before, strategy="hand", times_seconds=before.times_seconds or on_page)
+    else:
+        left, right = st.columns(2)
+        rule = f"{spec.title} samples {spec.video_fps:g} frames per second, {spec.video_max_frames} at most."
+        count = left.slider("Frames", 1, max_frames(clip), key=_key("count", clip), help=rule)
+        step = 0.1 if duration < FINE_STEPS_BELOW_SECONDS else 1.0
+        span: Any = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
+        choice = FrameChoice(count, span, strategy)
+    session().frame_choices[clip.sha256] = choice
+    return choice
 
 
-def draw_frames(clip: Clip, taken: Taken, *, replaced: bool) -> None:
-    """The player and the strip below it: a change there makes the choice one by hand."""
-    frames = taken.sampled.frames
-    times = tuple(frame.timestamp_seconds for frame in frames)
+def _prepare(clip: Clip, spec: ModelSpec, duration_seconds: float) -> FrameChoice:
+    """Give the widgets their values: Streamlit forgets them while another page is open, and a choice can be restored."""
+    current = session()
+    suggested = min(max_frames(clip), default_frame_count(duration_seconds, spec.video_fps, spec.video_max_frames))
+    choice = current.frame_choices.get(clip.sha256, FrameChoice(suggested, (0.0, duration_seconds)))
+    start, end = choice.range_seconds
+    values = {
+        "strategy": choice.strategy,
+        "count": min(choice.count, max_frames(clip)),
+        "range": (min(start, duration_seconds), min(end, duration_seconds)),
+    }
+    for name, value in values.items():
+        if clip.sha256 in current.restored_choices:
+            st.session_state[_key(name, clip)] = value
+        st.session_state.setdefault(_key(name, clip), value)
+    current.restored_choices.discard(clip.sha256)
+    return choice
+
+
+def draw_frames(clip: Clip, frames: SampledFrames, *, replaces_earlier: bool) -> None:
+    """The player and the strip below it. A change there makes the choice one by hand."""
+    shown = frames.sampled.frames
+    times = tuple(frame.timestamp_seconds for frame in shown)
 
     def add(seconds: float) -> None:
-        if len(times) < MOST_FRAMES:
+        if len(times) < MAX_FRAMES:
             set_times(clip, tuple(sorted({*times, seconds})))
 
     def remove(index: int) -> None:
-        kept = tuple(frame.timestamp_seconds for frame in frames if frame.frame_index != index)
-        if kept:  # the model is to be shown something
-            set_times(clip, kept)
+        others = tuple(frame.timestamp_seconds for frame in shown if frame.frame_index != index)
+        if others:  # the model must be shown something
+            set_times(clip, others)
 
-    told = f"The model is shown these {len(frames)} frames, read with {taken.sampled.facts.decoder}."
-    st.caption(told + (" They take the place of the earlier ones." if replaced else ""))
-    player.draw(clip.sha256, clip.facts, frames, on_add=add, on_remove=remove)
-    for note in taken.sampled.notes:
+    text = f"The model is shown these {len(shown)} frames, read with {escape(frames.sampled.facts.decoder)}."
+    st.caption(text + (" They take the place of the earlier ones." if replaces_earlier else ""))
+    player.draw(clip.sha256, clip.facts, shown, on_add=add, on_remove=remove)
+    for note in frames.sampled.notes:
         st.warning(message(note[:1].upper() + note[1:] + "."), icon=":material/warning:")

@@ -1,4 +1,4 @@
-"""Kept clips, for the player of the video page: piece by piece as it asks (HTTP ranges), never whole in memory.
+"""Stored clips, for the player of the video page: in pieces, as it asks (HTTP ranges), never whole in memory.
 
 Streamlit's own player reads the whole file at every run of the page.
 """
@@ -11,11 +11,11 @@ import re
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from smolvlm_core.conversations.store import open_store
 from smolvlm_core.video import is_clip_file
+from ui.state import workspace
 
 PATH = "/clip/{sha256}"
-# No other site may embed a clip, and with that learn that it is here; nor is it taken for anything but what is said.
+# No other site may embed a clip, and so learn that it exists. Browsers must not guess another content type.
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 
 
@@ -24,9 +24,9 @@ def url_of(sha256: str) -> str:
 
 
 def send_clip(request: Request) -> Response:
-    """404 for what is not kept. A name is a SHA-256: nobody finds a clip who does not have it already."""
+    """404 for what is not stored. A clip is named by its SHA-256, which only those who have it know."""
     sha256 = request.path_params["sha256"]
-    path = open_store().media_path(sha256) if re.fullmatch("[0-9a-f]{64}", sha256) else None
+    path = workspace().store.media.path(sha256) if re.fullmatch("[0-9a-f]{64}", sha256) else None
     if path is None or not path.is_file() or not is_clip_file(path):
         return Response(status_code=404)
     kind = mimetypes.guess_type(path.name)[0] or ""

@@ -1,133 +1,144 @@
-"""What a comparison shows to all of its backends: pictures, or frames of a clip, held for this session."""
+"""What a comparison shows to all of its backends: pictures, or frames of a clip. Clips go through the store, never whole in memory."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import streamlit as st
-from PIL import Image
 
 from smolvlm_core import media
-from smolvlm_core.conversations.attachments import describe_clip
+from smolvlm_core.conversations.attachments import describe_clip, image_attachment
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.prompt.messages import Message
 from smolvlm_core.video import VIDEO_EXTENSIONS, sample_clip
 from ui import gallery, state
 from ui.frames import draw_frames
+from ui.state import session, workspace
 from ui.text import escape
 
-MOST_FRAMES = 64
+MAX_FRAMES = 64
 
 
-@dataclass(frozen=True)
-class Shown:
-    """`pictures` by SHA-256."""
-
-    attachments: tuple[Attachment, ...] = ()
-    pictures: dict[str, Image.Image] | None = None
-
-    def prompt(self, question: str) -> Prompt:
-        return build_prompt([Message("user", question, self.attachments)], (self.pictures or {}).__getitem__)
-
-    def draw(self) -> None:
-        held = self.pictures or {}
-        for attachment in self.attachments:
-            if attachment.kind == "video":
-                draw_frames([(f.timestamp_seconds, held[f.sha256]) for f in attachment.frames])
-            else:
-                draw_frames([(attachment.name, held[attachment.sha256])])
-            for note in attachment.notes:
-                st.caption(escape(note))
+def prompt(question: str) -> Prompt:
+    """A question about what is shown. Raises PromptError."""
+    shown = session().compare
+    return build_prompt([Message("user", question, shown.attachments)], shown.pictures.__getitem__)
 
 
-def draw() -> Shown:
-    """The inlets, and what is held."""
+def draw() -> None:
+    """The uploaders, and what is shown."""
+    shown = session().compare
     pictures, clip = st.tabs(["Pictures", "Clip"])
     with pictures:
+        key = f"compare_pictures_{session().uploader_round}"
         st.file_uploader(
             "Drop, paste or choose pictures",
             type=list(IMAGE_EXTENSIONS),
             accept_multiple_files=True,
             max_upload_size=MAX_IMAGE_BYTES // 2**20,
-            key=f"compare_pictures_{st.session_state['compare_round']}",
-            on_change=_take_pictures,
-            args=(f"compare_pictures_{st.session_state['compare_round']}",),
+            key=key,
+            on_change=_add_uploads,
+            args=(key,),
         )
-        gallery.draw_images(lambda path: _take([(path.read_bytes(), path.name)]))
+        gallery.draw_images(lambda path: _add_pictures([(path.read_bytes(), path.name)]))
     with clip:
-        st.slider("Frames, evenly spaced", 1, MOST_FRAMES, key="compare_count", on_change=_sample_again)
-        st.file_uploader(
-            "Choose a clip",
-            type=list(VIDEO_EXTENSIONS),
-            key=f"compare_clip_{st.session_state['compare_round']}",
-            on_change=_take_upload,
-            args=(f"compare_clip_{st.session_state['compare_round']}",),
-        )
+        count = st.slider("Frames, evenly spaced", 1, MAX_FRAMES, shown.frame_count, key="compare_count")
+        if count != shown.frame_count:
+            shown.frame_count = count
+            _sample_again()
+        key = f"compare_clip_{session().uploader_round}"
+        st.file_uploader("Choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=_use_upload, args=(key,))
         for path in gallery.clips():
-            st.button(f"Use {path.name}", on_click=_take_clip, args=(path.read_bytes(), path.name))
-    shown: Shown = st.session_state["compare_shown"] or Shown()
+            st.button(f"Use {path.name}", on_click=_use_sample, args=(path,))
     if shown.attachments:
-        shown.draw()
+        _draw_shown()
         st.button("Clear", icon=":material/close:", type="tertiary", on_click=_clear)
-    return shown
+
+
+def _draw_shown() -> None:
+    shown = session().compare
+    for attachment in shown.attachments:
+        if attachment.kind == "video":
+            draw_frames([(f.timestamp_seconds, shown.pictures[f.sha256]) for f in attachment.frames])
+        else:
+            draw_frames([(attachment.name, shown.pictures[attachment.sha256])])
+        for note in attachment.notes:
+            st.caption(escape(note))
 
 
 def _clear() -> None:
-    st.session_state["compare_shown"] = st.session_state["compare_bytes"] = None
+    shown = session().compare
+    clips = {shown.clip[0]} if shown.clip is not None else set()
+    shown.attachments, shown.pictures, shown.clip = (), {}, None
+    workspace().store.discard(clips - state.unsent_media())
 
 
-def _take_pictures(key: str) -> None:
+def _add_uploads(key: str) -> None:
+    """`key` of the uploader that called: the round may have moved on since it was drawn."""
     files = st.session_state.get(key) or []
-    _take([(file.getvalue(), file.name) for file in files])
-    st.session_state["compare_round"] += 1
+    _add_pictures([(file.getvalue(), file.name) for file in files])
+    session().uploader_round += 1
 
 
-def _take(files: list[tuple[bytes, str]]) -> None:
-    """Add pictures to those held; they take the place of a clip."""
-    if not files:
-        return
-    before: Shown = st.session_state["compare_shown"] or Shown()
-    kept = [a for a in before.attachments if a.kind == "image"]
-    held = {a.sha256: (before.pictures or {})[a.sha256] for a in kept}
-    was = len(kept)
+def _add_pictures(files: list[tuple[bytes, str]]) -> None:
+    """Add pictures to those shown. They take the place of a clip."""
+    shown = session().compare
+    attachments = [a for a in shown.attachments if a.kind == "image"]
+    pictures = {a.sha256: shown.pictures[a.sha256] for a in attachments}
+    before = len(attachments)
     for data, name in files:
         try:
-            opened = media.open_image(data, name)
+            picture = media.open_image(data, name)
         except LensError as error:
             state.notify(error)
             continue
-        if opened.sha256 not in held:
-            held[opened.sha256] = opened.image
-            size = (opened.width, opened.height)
-            kept.append(Attachment("image", opened.sha256, name, opened.mime, *size, notes=opened.notes))
-    if len(kept) > was:  # else a clip would go for nothing
-        st.session_state["compare_shown"], st.session_state["compare_bytes"] = Shown(tuple(kept), held), None
+        if picture.sha256 not in pictures:
+            pictures[picture.sha256] = picture.image
+            attachments.append(image_attachment(picture))
+    if len(attachments) > before:  # a clip stays where no picture could be used
+        _clear()
+        shown.attachments, shown.pictures = tuple(attachments), pictures
 
 
-def _take_upload(key: str) -> None:
+def _use_upload(key: str) -> None:
     upload = st.session_state.get(key)
+    session().uploader_round += 1
     if upload is not None:
-        _take_clip(upload.getvalue(), upload.name)
-        st.session_state["compare_round"] += 1
+        _use_clip(upload, upload.name)
         state.forget_upload(upload)
 
 
-def _take_clip(data: bytes, name: str) -> None:
+def _use_sample(path: Path) -> None:
+    with path.open("rb") as file:
+        _use_clip(file, path.name)
+
+
+def _use_clip(file: BinaryIO, name: str) -> None:
     try:
-        sampled = sample_clip(data, int(st.session_state["compare_count"]))
+        sha256 = workspace().store.media.add_file(file, name, "video/mp4")
     except LensError as error:
         state.notify(error)
         return
-    attachment, pngs = describe_clip(hashlib.sha256(data).hexdigest(), name, sampled)
-    held = {key: media.open_image(png, "frame.png").image for key, png in pngs.items()}
-    st.session_state["compare_shown"] = Shown((attachment,), held)
-    st.session_state["compare_bytes"] = (data, Path(name).name)
+    if not _sample(sha256, name):
+        workspace().store.discard({sha256} - state.unsent_media())
+
+
+def _sample(sha256: str, name: str) -> bool:
+    shown, path = session().compare, workspace().store.media.path(sha256)
+    try:
+        sampled = sample_clip(path, shown.frame_count)
+    except LensError as error:
+        state.notify(str(error).replace(path.name, name))
+        return False
+    attachment, pngs = describe_clip(sha256, name, sampled)
+    shown.pictures = {key: media.open_image(png, "frame.png").image for key, png in pngs.items()}
+    shown.attachments, shown.clip = (attachment,), (sha256, name)
+    return True
 
 
 def _sample_again() -> None:
-    if (clip := st.session_state["compare_bytes"]) is not None:
-        _take_clip(*clip)
+    if (clip := session().compare.clip) is not None:
+        _sample(*clip)

@@ -1,0 +1,180 @@
+"""The OpenAI chat API: a prompt as a request, and a streamed answer as events.
+
+Formatting a request is apart from sending it. Does not know backends.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cachetools import LRUCache
+from PIL import Image
+
+from smolvlm_core import media
+from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
+from smolvlm_core.prompt.build import Prompt, Slot
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.text import valid_text
+
+_encoded: LRUCache[tuple[Slot, int | None], bytes] = LRUCache(64 * 2**20, getsizeof=len)
+_encoding = threading.Lock()  # comparisons encode from several threads
+
+# The request
+
+
+def chat_request(prompt: Prompt, settings: GenerationSettings, model: str) -> dict[str, Any]:
+    """The body of a streamed chat request. Text and pictures stand in the order of the prompt. Pure but for pixels."""
+    slots = iter(prompt.slots)
+    messages = [{"role": turn.role, "content": _content(turn.content, slots)} for turn in prompt.turns]
+    return {
+        "model": model,
+        "messages": messages,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,  # llama-server only; others pass over what they do not know
+        **sampling_fields(settings),
+    }
+
+
+def sampling_fields(settings: GenerationSettings) -> dict[str, Any]:
+    """Settings in the API's names. A seed is sent with sampling only; the penalty, which is no part of the API's
+    standard, under the names of vLLM and llama-server, only where it does something."""
+    fields: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
+    if settings.temperature > 0:
+        fields |= {"top_p": settings.top_p, "seed": settings.seed}
+    if settings.repetition_penalty != 1:
+        fields |= {"repetition_penalty": settings.repetition_penalty, "repeat_penalty": settings.repetition_penalty}
+    return fields
+
+
+def _content(text: str, slots: Iterator[Slot]) -> str | list[dict[str, Any]]:
+    if IMAGE not in text:
+        return text
+    parts: list[dict[str, Any]] = []
+    for i, piece in enumerate(text.split(IMAGE)):
+        if i:
+            parts.append({"type": "image_url", "image_url": {"url": data_uri(next(slots))}})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def data_uri(slot: Slot) -> str:
+    return media.data_uri(picture_bytes(slot))
+
+
+def picture_bytes(slot: Slot, square: int | None = None) -> bytes:
+    """A slot's picture as PNG: the same bytes in this turn and the next, since servers find what they have seen before by its bytes.
+
+    `square`: scaled to that many px a side first, as SmolVLM2 does with video frames.
+    """
+    key = (slot, square)
+    with _encoding:
+        if key not in _encoded:
+            picture = slot.open().convert("RGB")
+            if square is not None:
+                picture = picture.resize((square, square), Image.Resampling.LANCZOS)
+            _encoded[key] = media.png_bytes(picture)
+        return bytes(_encoded[key])
+
+
+# The answer
+
+
+def stream(
+    body: dict[str, Any], url: str, headers: dict[str, str], prompt: Prompt, cancel: threading.Event
+) -> Iterator[Event]:
+    """Send it and read the answer; a failure is raised after the Stats."""
+    tally = Tally(prompt.fingerprint)
+    try:
+        yield Progress("Sending the pictures" if prompt.slots else "Waiting for the server")
+        for event in post_stream(url, body, cancel, headers):
+            if not cancel.is_set():
+                yield from tally.take(event)
+        if not tally.ended and not cancel.is_set():
+            raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
+    except Cancelled:
+        tally.reason = "cancelled"
+    except Exception:
+        yield tally.stats("failed")
+        raise
+    yield tally.stats("cancelled" if cancel.is_set() else tally.reason)
+
+
+class Tally:
+    """Counts one streamed chat answer. One piece of text is taken for one token where the server gives no numbers."""
+
+    def __init__(self, fingerprint: str, image_tokens: int = 0) -> None:
+        self.fingerprint, self.image_tokens = fingerprint, image_tokens
+        self.reason: StopReason = "end"
+        self.began = time.perf_counter()
+        self.first: float | None = None
+        self.pieces = 0
+        self._half = ""
+        self.begun = False
+        self.ended = False
+        self.usage: dict[str, Any] = {}
+        self.timings: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """The model begins on the question now: what came before was waiting or loading."""
+        self.began = time.perf_counter()
+
+    def take(self, event: dict[str, Any]) -> Iterator[Event]:
+        if (progress := event.get("prompt_progress")) is not None:
+            yield reading(progress)
+        self.usage = event.get("usage") or self.usage
+        self.timings = event.get("timings") or self.timings
+        for choice in event.get("choices") or []:
+            text = (choice.get("delta") or {}).get("content") or ""
+            if text:
+                yield from self.said(text)
+            if (ended := choice.get("finish_reason")) is not None:
+                self.ended = True
+                self.reason = "length" if ended == "length" else "end"
+
+    def said(self, text: str) -> Iterator[Delta]:
+        if self.first is None:
+            self.first = time.perf_counter()
+        self.pieces += 1
+        text = self._whole(text)
+        text = text if self.begun else text.lstrip(" ")
+        if text:
+            self.begun = True
+            yield Delta(text)
+
+    def _whole(self, text: str) -> str:
+        """Valid text. The first half of a surrogate pair waits for the second, which may come with the next piece."""
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return valid_text(text)
+
+    def stats(self, reason: StopReason, **more: Any) -> Stats:
+        now = time.perf_counter()
+        new = self.usage.get("completion_tokens") or self.timings.get("predicted_n") or self.pieces
+        decoding = now - self.first if self.first is not None else 0.0
+        measured = (new - 1) / decoding if new > 1 and decoding > 0 else None
+        details = self.usage.get("prompt_tokens_details") or {}
+        return Stats(
+            reason,
+            image_tokens=self.image_tokens,
+            prompt_tokens=self.usage.get("prompt_tokens") or 0,
+            reused_tokens=self.timings.get("cache_n") or details.get("cached_tokens") or 0,
+            new_tokens=new,
+            time_to_first_token_seconds=self.first - self.began if self.first is not None else None,
+            tokens_per_second=self.timings.get("predicted_per_second") if new > 1 and self.timings else measured,
+            total_seconds=now - self.began,
+            prompt_fingerprint=self.fingerprint,
+            **more,
+        )
+
+
+def reading(progress: dict[str, Any]) -> Progress:
+    """llama-server's `prompt_progress`, in words."""
+    done, total = progress.get("processed", 0), progress.get("total", 0)
+    return Progress(f"Reading the prompt: {done} of {total} tokens", done / total if total else None)

@@ -1,0 +1,117 @@
+"""llama-server's own `/completion`: the exact prompt as text with marks for the pictures, not as a chat.
+
+So its model reads token for token what the transformers backend sends, whatever template the GGUF has. Only the pictures
+are cut by the server: always into tiles and an overview, so a video frame, one tile for transformers, is at least two.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, reading
+from smolvlm_core.backends.remote.http import authorization
+from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
+from smolvlm_core.errors import BackendError
+from smolvlm_core.prompt.build import Prompt, Slot
+from smolvlm_core.prompt.generation import Event, GenerationSettings, Progress
+from smolvlm_core.prompt.geometry import VisionGeometry
+from smolvlm_core.prompt.template import IMAGE
+
+
+def completion_request(
+    prompt: Prompt, settings: GenerationSettings, mark: str, geometry: VisionGeometry
+) -> dict[str, Any]:
+    """The body of a streamed `/completion`: the exact prompt, `mark` for each picture. Pure but for pixels.
+
+    Settings that transformers does not have are switched off: llama-server's own defaults differ.
+    """
+    said: Any = prompt.text.replace(IMAGE, mark)
+    if prompt.slots:
+        pictures = [base64.b64encode(_sent(slot, geometry)).decode() for slot in prompt.slots]
+        said = {"prompt_string": said, "multimodal_data": pictures}
+    return {
+        "prompt": said,
+        "stream": True,
+        "cache_prompt": True,
+        "return_progress": True,
+        "n_predict": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "samplers": ["penalties", "temperature", "top_p"],  # in transformers' order
+        "top_p": settings.top_p,
+        "repeat_penalty": settings.repetition_penalty,
+        "repeat_last_n": 2**20,  # all of the context, as in transformers
+        "seed": settings.seed % 2**32,
+    }
+
+
+def _sent(slot: Slot, geometry: VisionGeometry) -> bytes:
+    """A frame is squashed to the tile here, by the same filter as transformers', and not by the server."""
+    return picture_bytes(slot, None if slot.tiled else geometry.tile)
+
+
+def complete(
+    url: str,
+    prompt: Prompt,
+    settings: GenerationSettings,
+    geometry: VisionGeometry,
+    cancel: threading.Event,
+    tally: Tally,
+    api_key: str = "",
+) -> Iterator[Event]:
+    """Ask a llama-server and count in `tally`. Raises Cancelled, or BackendError."""
+    tally.start()
+    yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
+    mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
+    body = completion_request(prompt, settings, mark, geometry)
+    headers = authorization(api_key)
+    whole = False
+    for event in post_stream(f"{url}/completion", body, cancel, headers):
+        if cancel.is_set():
+            raise Cancelled
+        whole = whole or bool(event.get("stop"))
+        yield from take_completion(event, tally)
+    if not whole:
+        raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
+
+
+def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
+    """One event of `/completion`."""
+    if (progress := event.get("prompt_progress")) is not None:
+        yield reading(progress)
+    if text := event.get("content"):
+        yield from tally.said(text)
+    if event.get("stop"):
+        tally.timings = event.get("timings") or {}
+        tally.usage = {
+            "prompt_tokens": event.get("tokens_evaluated"),
+            "completion_tokens": event.get("tokens_predicted"),
+        }
+        if event.get("stop_type") == "limit":
+            full = event.get("truncated") or event.get("tokens_predicted", 0) < (
+                event.get("generation_settings") or {}
+            ).get("n_predict", 0)
+            tally.reason = "context" if full else "length"
+
+
+def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
+    """llama-server's /props. Raises BackendError where nothing answers or something else does."""
+    headers = authorization(api_key)
+    try:
+        answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False, verify=certificates())
+        props = answer.json()
+    except httpx.TransportError as error:
+        raise BackendError(
+            f"Nothing answers at {url}: {error}.", "Start llama-server, or correct the address."
+        ) from error
+    except ValueError:
+        props = None
+    if answer.status_code == 401:
+        raise BackendError(f"{url} refused the API key.", "Give the right one.")
+    if not isinstance(props, dict) or not {"modalities", "media_marker"} <= set(props):
+        raise BackendError(f"{url} is not a llama-server, or an old one.", "Add it as an OpenAI-compatible server.")
+    return props

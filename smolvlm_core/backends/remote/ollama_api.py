@@ -1,0 +1,133 @@
+"""Ollama's requests, answers and errors. Pure but for pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes
+from smolvlm_core.backends.remote.stream import worded as http_worded
+from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, PromptError
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.geometry import VisionGeometry, estimate_tokens
+from smolvlm_core.prompt.template import IMAGE
+
+DEFAULT_URL = "http://127.0.0.1:11434"
+# What Ollama counts a picture as when it decides which earlier messages to leave out, whatever it really takes
+# (ollama/server/prompt.go, imageNumTokens). The context must hold by that count too, or pictures are dropped silently.
+COUNTED_PER_PICTURE = 768
+LEAST_CONTEXT, STEP = 4096, 1024
+
+
+def messages(prompt: Prompt) -> list[dict[str, Any]]:
+    """Ollama's messages. Raises PromptError where the user's own text holds its mark for a picture."""
+    slots = iter(prompt.slots)
+    out = []
+    for turn in prompt.turns:
+        if "[img]" in turn.content:
+            raise PromptError("Your text contains [img], which Ollama takes for a picture.", "Write it differently.")
+        images = [picture_bytes(next(slots)) for _ in range(turn.content.count(IMAGE))]
+        content = turn.content.replace(IMAGE, "[img]")
+        out.append({"role": turn.role, "content": content, **({"images": images} if images else {})})
+    return out
+
+
+def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]:
+    """Ollama's own defaults (top-k 40, a repetition penalty of 1.1) are switched off."""
+    return {
+        "num_ctx": context_tokens,
+        "num_predict": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+        "repeat_penalty": settings.repetition_penalty,
+        "repeat_last_n": -1,
+        "seed": settings.seed % 2**31,
+    }
+
+
+def geometry_of(model: str) -> VisionGeometry:
+    """How a model of that name cuts pictures: as the SmolVLM2 of that size; of no known size, as the one that takes most."""
+    sizes = {spec.key.split("-")[1].lower(): spec.geometry for spec in catalog.PUBLISHED}
+    return next((cut for size, cut in sizes.items() if size in model.lower()), catalog.PUBLISHED[0].geometry)
+
+
+def context_for(prompt: Prompt, settings: GenerationSettings, most: int, geometry: VisionGeometry) -> int:
+    """A context that holds the prompt and an answer: by Ollama's count of a picture, and by what pictures take, frames
+    too, which are cut like pictures there. Raises ContextTooSmall where the model's does not."""
+    taken = sum(estimate_tokens(Prompt(prompt.turns, ()), geometry))
+    for slot in prompt.slots:
+        tokens, marks = estimate_tokens(Prompt((), (replace(slot, tiled=True),)), geometry)
+        taken += max(COUNTED_PER_PICTURE, tokens + marks)
+    needed = taken + settings.max_new_tokens
+    if most and needed > most:
+        raise ContextTooSmall(
+            f"The conversation takes up to {needed} tokens with its {len(prompt.slots)} pictures and the answer; the model has "
+            f"room for {most}. Ollama would leave out pictures without a word.",
+            "Show fewer pictures or frames, or start a new conversation.",
+        )
+    wanted = max(LEAST_CONTEXT, math.ceil(needed / STEP) * STEP)
+    return min(wanted, most) if most else wanted
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def count(part: Any, tally: Tally) -> None:
+    """The last part has the figures; durations in nanoseconds."""
+    tally.reason = "length" if part.done_reason == "length" else "end"
+    tally.usage = {"prompt_tokens": part.prompt_eval_count, "completion_tokens": part.eval_count}
+    if part.eval_duration and part.eval_count:
+        tally.timings = {"predicted_per_second": part.eval_count / (part.eval_duration / 1e9)}
+
+
+@contextlib.contextmanager
+def errors_in_words(url: str, model: str, cancel: threading.Event | None = None) -> Iterator[None]:
+    """Raises BackendError for what goes wrong between the client and the server; once cancelled, nothing."""
+    import ollama
+
+    try:
+        yield
+    except (
+        ollama.ResponseError,
+        httpx.TransportError,
+        httpx.InvalidURL,
+        ConnectionError,
+        ValueError,
+        TypeError,
+    ) as error:
+        if cancel is None or not cancel.is_set():
+            raise worded(error, url, model) from error
+
+
+def worded(error: Exception, url: str, model: str) -> LensError:
+    """Ollama's errors in words a user can act on."""
+    text = str(getattr(error, "error", "") or error).strip()
+    if isinstance(error, ValueError | TypeError | httpx.InvalidURL):  # an address or answer the client cannot read
+        return BackendError(
+            f"What answers at {url} is not Ollama.", f"Correct the address: Ollama's own is {DEFAULT_URL}."
+        )
+    if isinstance(error, httpx.TransportError | ConnectionError):
+        return BackendError(f"Ollama does not answer at {url}.", "Start it (`ollama serve`), or correct the address.")
+    if getattr(error, "status_code", 0) == 404 or "not found" in text:
+        return BackendError(
+            f"Ollama has no model {model!r}.", f"`ollama pull {model}`, or `ollama list` for what it has."
+        )
+    if "memory" in text:
+        return BackendError(
+            f"Ollama: {text}", "Choose a smaller model, or show fewer pictures: the context grows with them."
+        )
+    return http_worded(text)
+
+
+def longest_context(info: dict[str, Any]) -> int:
+    """The model's longest context; 0 where it is not told."""
+    return next((int(value) for name, value in info.items() if name.endswith(".context_length")), 0)

@@ -1,0 +1,117 @@
+"""One backend's side of a comparison: its answers, its figures, where it stands. Plain data, but for the backend itself."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from smolvlm_core.backends.base import Backend, Capabilities
+from smolvlm_core.errors import LensError
+from smolvlm_core.models.catalog import bundled
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats
+
+logger = logging.getLogger(__name__)
+ColumnState = Literal["waiting", "loading", "answering", "done", "failed", "stopped"]
+
+
+@dataclass
+class Answer:
+    """One backend's answer to one question, as it grows."""
+
+    text: str = ""
+    stats: Stats | None = None
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.stats is not None or bool(self.error)
+
+    @property
+    def why_incomplete(self) -> str:
+        """Why it is not a complete answer, in words; "" where it is one."""
+        if not self.text or self.stats is None:
+            return ""
+        return {
+            "cancelled": "Stopped: not the complete answer.",
+            "failed": "Interrupted: not the complete answer.",
+            "length": f"Cut after {self.stats.new_tokens} tokens, the most that were asked for.",
+            "context": "Cut: the model's context is full.",
+        }.get(self.stats.stop_reason, "")
+
+
+@dataclass(kw_only=True)
+class Column:
+    """One backend.
+
+    `cold_seconds`: what its last load took, None where that is unknown. `warm_seconds`: its time to first token on a
+    question without pictures, once loaded. `files`: SHA-256 of its weights by file name.
+    """
+
+    name: str
+    backend: Backend
+    answers: list[Answer]
+    state: ColumnState = "waiting"
+    progress: str = ""
+    asking: int = 0
+    cold_seconds: float | None = None
+    warm_seconds: float | None = None
+    revision: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def done(self) -> bool:
+        return self.state in ("done", "failed", "stopped")
+
+
+class Unavailable(Backend):
+    """Takes the place of a backend that cannot be made: its column says why, and the others answer."""
+
+    kind = "unavailable"
+
+    def __init__(self, name: str, error: LensError) -> None:
+        self.name, self._error, self.spec = name, error, bundled()
+
+    def identity(self) -> str:
+        return f"unavailable {self.name}"
+
+    def capabilities(self) -> Capabilities:
+        raise self._error
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        raise self._error
+
+
+def file_hashes(backend: Backend) -> dict[str, str]:
+    """SHA-256 of its weights by file name. Empty for a remote server, and where a file cannot be read."""
+    try:
+        return {path.name: _sha256(path, path.stat().st_mtime_ns) for path in backend.files()}
+    except (OSError, LensError) as error:
+        logger.warning("the files of %s cannot be read: %s", backend.name, error)
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differences(text: str, reference: str) -> list[tuple[str, bool]]:
+    """A text in pieces: (piece, whether the reference differs there). Together the pieces are the text, without leading spaces."""
+    ours, theirs = re.findall(r"\S+\s*", text), re.findall(r"\S+\s*", reference)
+    matcher = difflib.SequenceMatcher(a=[w.strip() for w in theirs], b=[w.strip() for w in ours], autojunk=False)
+    out = []
+    for kind, _, _, start, end in matcher.get_opcodes():
+        if start < end:
+            out.append(("".join(ours[start:end]), kind != "equal"))
+    return out

@@ -1,0 +1,134 @@
+"""A stored clip and the frames chosen from it: how they were chosen, the frames, and what a question attaches.
+
+Knows clips and the store. Does not know how a user chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from smolvlm_core.conversations.attachments import describe_clip
+from smolvlm_core.conversations.store import Store
+from smolvlm_core.errors import MediaError
+from smolvlm_core.prompt.messages import Attachment, active_turns
+from smolvlm_core.video import (
+    ClipFacts,
+    SampledClip,
+    Strategy,
+    damage_notes,
+    open_clip,
+    sample_clip,
+    take_frames,
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in the store."""
+
+    sha256: str
+    name: str
+    facts: ClipFacts
+
+
+@dataclass(frozen=True)
+class FrameChoice:
+    """`count` frames by a strategy within the range, or those at `times_seconds` chosen by hand."""
+
+    count: int
+    range_seconds: tuple[float, float]
+    strategy: Strategy | Literal["hand"] = "even"
+    times_seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampledFrames:
+    """What was asked for, the frames, and how a question attaches them. `pngs`: by SHA-256."""
+
+    sha256: str
+    choice: FrameChoice
+    sampled: SampledClip
+    attachment: Attachment
+    pngs: dict[str, bytes]
+
+
+def open_stored_clip(store: Store, sha256: str, name: str) -> Clip:
+    """Raises MediaError, with `name` in place of the stored file's name."""
+    path = store.media.path(sha256)
+    with _errors_named(name, path):
+        opened = open_clip(path)
+    opened.close()
+    return Clip(sha256, name, opened.facts)
+
+
+def sample_frames(
+    store: Store,
+    clip: Clip,
+    choice: FrameChoice,
+    before: SampledFrames | None,
+    progress: Callable[[int, int], None],
+) -> SampledFrames:
+    """Decode the chosen frames. Of frames chosen by hand, only those that `before` lacks are decoded. Raises MediaError."""
+    path, known = store.media.path(clip.sha256), {}
+    with _errors_named(clip.name, path):
+        if choice.strategy != "hand":
+            sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
+        elif before is not None and before.sha256 == clip.sha256:
+            sampled = _at_times(path, before.sampled, choice.times_seconds)
+            known = {ref.timestamp_seconds: before.pngs[ref.sha256] for ref in before.attachment.frames}
+        else:
+            sampled = take_frames(path, choice.times_seconds, progress=progress)
+    attachment, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, known)
+    return SampledFrames(clip.sha256, choice, sampled, attachment, pngs)
+
+
+def _at_times(path: Path, before: SampledClip, times_seconds: tuple[float, ...]) -> SampledClip:
+    """Reuse decoded frames. Notes about the file and about the frames that stay are repeated."""
+    have = {frame.timestamp_seconds: frame for frame in before.frames}
+    reused = [have[time] for time in times_seconds if time in have]
+    notes = (*before.file_notes, *damage_notes(reused))
+    by_time = {frame.timestamp_seconds: frame for frame in reused}
+    if missing := [time for time in times_seconds if time not in have]:
+        new = take_frames(path, missing)
+        notes += new.notes[len(new.file_notes) :]
+        by_time |= {frame.timestamp_seconds: frame for frame in new.frames}
+    return SampledClip(before.facts, tuple(by_time[time] for time in sorted(by_time)), notes, before.file_notes)
+
+
+def last_clip(store: Store, conversation: str) -> tuple[Clip, FrameChoice | None] | None:
+    """The clip that a conversation last asked about, and how its frames were chosen where that was stored.
+
+    Raises:
+        LensError: the clip's file is gone or damaged.
+    """
+    turns = active_turns(store.messages(conversation))
+    videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
+    if not videos:
+        return None
+    last = videos[-1]
+    clip = open_stored_clip(store, last.sha256, last.name)
+    if last.range_seconds is None:
+        return clip, None
+    strategy: Any = last.strategy or "even"
+    times = tuple(frame.timestamp_seconds for frame in last.frames) if strategy == "hand" else ()
+    return clip, FrameChoice(len(last.frames), last.range_seconds, strategy, times)
+
+
+def hide_earlier_frames(store: Store, conversation: str) -> None:
+    """The model is shown one set of frames at a time. Earlier ones stay in the transcript, marked as hidden."""
+    for question, _ in active_turns(store.messages(conversation)):
+        for attachment in question.attachments:
+            if attachment.kind == "video" and attachment.shown:
+                store.set_shown(question.id, attachment.sha256, False)
+
+
+@contextmanager
+def _errors_named(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(error.args[0].replace(path.name, name), error.hint) from error

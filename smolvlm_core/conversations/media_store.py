@@ -1,0 +1,123 @@
+"""Pictures, frames and clips on disk: files named by content hash. Does not know who shows them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from smolvlm_core import media
+from smolvlm_core.conversations.database import Database
+from smolvlm_core.errors import StoreError
+from smolvlm_core.media import picture_cache
+
+PARTIAL = "partial-"
+ABANDONED_SECONDS = 24 * 3600
+DECODED_BYTES = 512 * 2**20  # of pictures kept decoded in memory
+
+
+class MediaStore:
+    """Each file is stored once, whatever shows it. Safe to use from several threads."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder, self._database = folder, database
+        self._decoded = picture_cache(DECODED_BYTES)
+
+    def add(self, data: bytes, name: str, mime: str) -> str:
+        """Store bytes. Returns their SHA-256. Raises StoreError."""
+        sha256 = media.sha256_of(data)
+        if self._row(sha256) and self.path(sha256).exists():
+            return sha256  # the frames of a clip come again with every question
+        return self.add_file(io.BytesIO(data), name, mime)
+
+    def add_file(self, file: BinaryIO, name: str, mime: str) -> str:
+        """Store a file, one piece at a time. Returns its SHA-256. Raises StoreError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self.folder) as beside:
+                partial = Path(beside) / "partial"
+                sha256, size = _copy(file, partial)
+                path = self.path(sha256, name)
+                if not path.exists():
+                    path.parent.mkdir(exist_ok=True)
+                    partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"{name} cannot be stored: {error}.", "Free some disk space.") from error
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO media (sha256, name, mime, bytes) VALUES (?, ?, ?, ?)",
+                (sha256, path.name, mime, size),
+            )
+        return sha256
+
+    def path(self, sha256: str, name: str = "") -> Path:
+        """Where a file is. `name` matters only for one that is not stored yet: its extension stays."""
+        row = self._row(sha256)
+        return self.folder / sha256[:2] / (row or sha256 + _safe_suffix(name))
+
+    def bytes(self, sha256: str) -> bytes:
+        """Raises StoreError where the file is gone."""
+        return _read(self.path(sha256))
+
+    def picture(self, sha256: str) -> Image.Image:
+        """A stored picture, decoded. Raises StoreError or MediaError."""
+        if sha256 not in self._decoded:
+            path = self.path(sha256)
+            self._decoded[sha256] = media.open_image(_read(path), path.name).image
+        return self._decoded[sha256]
+
+    def discard(self, sha256s: Iterable[str]) -> None:
+        """Delete files. The caller knows that nothing shows them."""
+        unused = set(sha256s)
+        paths = [self.path(sha256) for sha256 in unused]
+        with self._database.transaction() as db:
+            db.executemany("DELETE FROM media WHERE sha256 = ?", [(sha256,) for sha256 in unused])
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def abandoned(self) -> set[str]:
+        """Files that were added a day ago or earlier. Also deletes what a crash left half copied."""
+        limit = time.time() - ABANDONED_SECONDS
+        for partial in self.folder.glob(f"{PARTIAL}*"):
+            if partial.stat().st_mtime < limit:
+                shutil.rmtree(partial, ignore_errors=True)
+        stored = [row["sha256"] for row in self._database.rows("SELECT sha256 FROM media")]
+        return {sha for sha in stored if (path := self.path(sha)).exists() and path.stat().st_mtime < limit}
+
+    def _row(self, sha256: str) -> str:
+        """The file's name; "" where it is not stored."""
+        row = self._database.row("SELECT name FROM media WHERE sha256 = ?", (sha256,))
+        return row["name"] if row else ""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            "A picture of this conversation is missing from the data folder.",
+            "Remove it from the question, or add it again.",
+        ) from error
+
+
+def _safe_suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix[1:].isalnum() and len(suffix) <= 6 else ""
+
+
+def _copy(source: BinaryIO, target: Path) -> tuple[str, int]:
+    """(SHA-256, bytes) of what was copied."""
+    digest, size = hashlib.sha256(), 0
+    with target.open("wb") as out:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+            out.write(piece)
+    return digest.hexdigest(), size

@@ -1,0 +1,52 @@
+"""The tables of the conversation database, as numbered migrations. Does not know what is stored in them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from smolvlm_core.errors import StoreError
+
+# MIGRATIONS[n] takes a database from version n to n + 1. Never change one that was released: add another.
+# Databases from before version numbers have user_version 0 and all tables of the first migration, hence IF NOT EXISTS.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE IF NOT EXISTS conversations (
+            id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL
+        )""",
+        """CREATE TABLE IF NOT EXISTS messages (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            conversation_id TEXT NOT NULL REFERENCES conversations(id) ON DELETE CASCADE,
+            role TEXT NOT NULL, text TEXT NOT NULL, attachments TEXT NOT NULL, reply_to INTEGER, status TEXT NOT NULL,
+            active INTEGER NOT NULL DEFAULT 1, model TEXT NOT NULL DEFAULT '', revision TEXT NOT NULL DEFAULT '',
+            settings TEXT, stats TEXT, error TEXT NOT NULL DEFAULT '', created REAL NOT NULL, owner TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE INDEX IF NOT EXISTS messages_of ON messages(conversation_id, id)",
+        """CREATE TABLE IF NOT EXISTS media (
+            sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, mime TEXT NOT NULL, bytes INTEGER NOT NULL
+        )""",
+    ),
+    ("CREATE INDEX IF NOT EXISTS conversations_by_update ON conversations(kind, updated)",),
+)
+VERSION = len(MIGRATIONS)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database to VERSION. Call inside a transaction: it is migrated whole or not at all.
+
+    Raises:
+        StoreError: a newer version of the app wrote it. It is left as it is.
+    """
+    version = version_of(db)
+    if version > VERSION:
+        raise StoreError(
+            f"The conversations are of version {version}; this version of the app reads up to {VERSION}.",
+            "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
+        )
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,61 @@
+"""What one process shares: the store, the backends, what is loaded, and what runs. Built once by an entry point and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from smolvlm_core.backends.registry import Registry
+from smolvlm_core.check.schedule import Checks
+from smolvlm_core.check.verdicts import Verdicts
+from smolvlm_core.compare.run import Comparisons
+from smolvlm_core.compare.votes import Votes
+from smolvlm_core.conversations.answering import Answers
+from smolvlm_core.conversations.store import Store
+from smolvlm_core.paths import data_folder
+from smolvlm_core.work.device_lock import DeviceLocks
+from smolvlm_core.work.job import Jobs
+from smolvlm_core.work.pool import Pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What does not depend on a data folder."""
+
+    pool: Pool
+    jobs: Jobs
+    devices: DeviceLocks
+
+    @classmethod
+    def new(cls) -> Process:
+        return cls(pool=Pool(), jobs=Jobs(), devices=DeviceLocks())
+
+
+class Workspace:
+    """One data folder and the process that uses it. The store is opened when it is first needed.
+
+    Raises:
+        StoreError: on first use of `store`, where the data folder cannot be used.
+    """
+
+    def __init__(self, folder: Path | None = None, process: Process | None = None) -> None:
+        self.folder = folder or data_folder()
+        self.process = process or Process.new()
+        self.pool, self.jobs, self.devices = self.process.pool, self.process.jobs, self.process.devices
+        self.registry = Registry(self.folder, self.pool)
+        self.verdicts = Verdicts(self.folder)
+        self.checks = Checks(self.jobs, self.devices, self.verdicts)
+        self.comparisons = Comparisons(self.devices, Votes(self.folder))
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.store)
+
+    def close(self) -> None:
+        """Release what is loaded."""
+        self.pool.close()

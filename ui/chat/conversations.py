@@ -1,0 +1,90 @@
+"""The list of conversations: open, search, rename, export, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+import streamlit as st
+
+from smolvlm_core.conversations import export
+from smolvlm_core.conversations.store import ConversationInfo, Kind, Store
+from ui import state
+from ui.state import session, workspace
+from ui.text import escape
+
+SHOWN = 30
+TITLE_CHARACTERS = 34
+
+
+def draw(kind: Kind) -> None:
+    st.subheader("Conversations")
+    st.button(
+        "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
+    )
+    search = st.text_input(
+        "Search", key=f"search_{kind}", placeholder="Search titles and messages", label_visibility="collapsed"
+    )
+    found = workspace().store.conversations(kind, search)
+    if search and not found:
+        st.caption("No conversation matches.")
+    current = state.conversation(kind)
+    for info in found[:SHOWN]:
+        _row(info, kind, info.id == current)
+    if len(found) > SHOWN:
+        st.caption(f"{len(found) - SHOWN} more. Search to find them.")
+
+
+def _row(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+    name, menu = st.columns([5, 1], gap="small", vertical_alignment="center")
+    title = info.title if len(info.title) <= TITLE_CHARACTERS else info.title[: TITLE_CHARACTERS - 1] + "…"
+    name.button(
+        escape(title),
+        key=f"open_{info.id}",
+        width="stretch",
+        type="primary" if is_open else "tertiary",
+        help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
+        on_click=state.open_conversation,
+        args=(kind, info.id),
+    )
+    with menu.popover("", icon=":material/more_vert:", type="tertiary", help="Rename, export, delete"):
+        _menu(info, kind, is_open)
+
+
+def _menu(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+    st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
+    for label, suffix, to_text in (("Markdown", "md", export.to_markdown), ("JSON", "json", export.to_json)):
+        st.download_button(
+            label,
+            partial(_encode, to_text, info),
+            f"{info.title[:40]}.{suffix}",
+            key=f"{suffix}_{info.id}",
+            icon=":material/download:",
+        )
+    if session().deleting == info.id:
+        st.warning("This deletes the conversation and its pictures for good.")
+        st.button("Delete it", key=f"sure_{info.id}", type="primary", on_click=_delete, args=(info, kind, is_open))
+    else:
+        st.button("Delete…", key=f"delete_{info.id}", icon=":material/delete:", on_click=_confirm, args=(info.id,))
+
+
+def _encode(to_text: Callable[[Store, ConversationInfo], str], info: ConversationInfo) -> bytes:
+    return to_text(workspace().store, info).encode()
+
+
+def _rename(identity: str) -> None:
+    workspace().store.rename(identity, st.session_state[f"title_{identity}"])
+
+
+def _confirm(identity: str) -> None:
+    session().deleting = identity
+
+
+def _delete(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+    if (running := workspace().answers.running(info.id)) is not None:
+        running.stop()
+    workspace().store.delete(info.id, keep=state.unsent_media())
+    session().deleting = None
+    if is_open:
+        state.open_conversation(kind, None)

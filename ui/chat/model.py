@@ -1,0 +1,97 @@
+"""Which model answers, and where it stands."""
+
+from __future__ import annotations
+
+import psutil
+import streamlit as st
+
+from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.errors import LensError
+from smolvlm_core.models import catalog
+from smolvlm_core.models.machine import describe_bytes, this_machine
+from ui.backends.badges import draw_problem, status_line
+from ui.state import session, workspace
+from ui.text import escape, message, show_error
+
+
+def choose() -> Entry:
+    """The model list, and one line on the chosen model. Falls back to the default where the choice cannot be used."""
+    registry, current = workspace().registry, session()
+    default, why = catalog.default_model(this_machine())
+    known = {entry.key: entry for entry in registry.entries()}
+    draw_problem()
+    keys = list(known)
+    if current.model not in known:
+        current.model = default.key
+    current.model = st.selectbox(
+        "Model",
+        keys,
+        keys.index(current.model),
+        key="model",
+        format_func=lambda key: known[key].label if key in known else key,
+        help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
+    )
+    entry = known[current.model]
+    try:
+        backend = entry.make(workspace().pool)
+    except LensError as error:
+        show_error(f"{error} The default model is used instead.")
+        entry = known[default.key]
+        backend = entry.make(workspace().pool)
+    lines = [
+        backend.note and f":orange[:material/info: **{escape(backend.note)}**]",
+        why if entry.key == default.key else "",
+        backend.describe(),
+    ]
+    st.caption("  \n".join(filter(None, lines)))
+    return entry
+
+
+def draw_status(backend: Backend) -> None:
+    """Updates itself only while something changes: an idle tab asks the server for nothing."""
+    polled = _will_change(backend)
+    st.fragment(_status, run_every=1.0 if polled else None)(backend, polled)
+
+
+def _will_change(backend: Backend) -> bool:
+    return not session().painted or backend.status().busy
+
+
+def _status(backend: Backend, polled: bool) -> None:
+    """Once the page has been drawn, starts loading what is on this machine."""
+    _draw_state(backend)
+    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    loaded = len(workspace().pool.loaded())
+    st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
+    with st.expander("Backends", icon=":material/dns:"):
+        for entry in workspace().registry.entries():
+            if entry.added or entry.key == session().model:
+                st.caption(f"**{escape(entry.label)}**  \n{message(status_line(entry))}")
+        st.caption("Add, check and remove them on the Backends page.")
+    session().painted = True
+    if polled and not _will_change(backend):
+        st.rerun()  # draws the status once more, without polling
+
+
+def _draw_state(backend: Backend) -> None:
+    status = backend.status()
+    if status.state == "loading":
+        st.progress(status.fraction or 0.0, text=f":material/hourglass_top: {escape(status.text)}…")
+    elif status.state == "failed":
+        show_error(status.text)
+        st.button("Try again", on_click=backend.retry, key="retry_load")
+    elif status.state == "ready":
+        st.caption(f":green[:material/check_circle: **Ready**] {escape(status.text)}")
+    elif status.state == "remote":
+        st.caption(f":material/cloud: {status.text}")
+    else:
+        st.caption(f":material/hourglass_empty: {status.text}")
+        _preload_once(backend)
+
+
+def _preload_once(backend: Backend) -> None:
+    """Once a session for each model, and not in the first drawing, which torch would slow down. Two tabs with two models
+    that do not fit together must not unload each other's again and again."""
+    if session().painted and backend.name not in session().preloaded:
+        session().preloaded |= {backend.name}
+        backend.preload()

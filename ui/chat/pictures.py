@@ -1,0 +1,84 @@
+"""Pictures that go with the next question: upload, camera, samples, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from smolvlm_core.conversations.attachments import attach_image
+from smolvlm_core.errors import LensError
+from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
+from ui import gallery, state
+from ui.frames import small_picture
+from ui.state import session, workspace
+from ui.text import escape
+
+
+def add(data: bytes, name: str) -> None:
+    try:
+        attachment = attach_image(workspace().store, data, name)
+    except LensError as error:
+        state.notify(error)
+        return
+    if attachment.sha256 not in {a.sha256 for a in session().pending}:
+        session().pending = (*session().pending, attachment)
+
+
+def draw_uploader(*, expanded: bool) -> None:
+    with st.expander("Add pictures", expanded=expanded, icon=":material/add_photo_alternate:"):
+        upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
+        with upload:
+            key = f"pictures_{session().uploader_round}"
+            st.file_uploader(
+                "Drop, paste or choose pictures",
+                type=list(IMAGE_EXTENSIONS),
+                accept_multiple_files=True,
+                max_upload_size=MAX_IMAGE_BYTES // 2**20,
+                key=key,
+                on_change=_add_uploads,
+                args=(key,),
+            )
+        with camera:
+            if st.toggle("Use the camera"):
+                st.camera_input("Take a picture", key="camera", on_change=_add_photo)
+        with samples:
+            gallery.draw_images(_add_sample)
+
+
+def _add_uploads(key: str) -> None:
+    """`key` of the uploader that called: the round may have moved on since it was drawn."""
+    for upload in st.session_state.get(key) or []:
+        add(upload.getvalue(), upload.name)
+    session().uploader_round += 1  # a new key empties the uploader: its files now wait below
+
+
+def _add_photo() -> None:
+    if (photo := st.session_state.get("camera")) is not None:
+        add(photo.getvalue(), "camera.jpg")
+
+
+def _add_sample(path: Path) -> None:
+    add(path.read_bytes(), path.name)
+
+
+def draw_pending() -> None:
+    st.caption("Goes with your next question:")
+    with st.container(horizontal=True):
+        for attachment in session().pending:
+            with st.container(width=150):
+                st.image(small_picture(workspace().store, attachment.sha256), width=140)
+                notes = "".join(f" · {escape(note)}" for note in attachment.notes)
+                st.caption(escape(attachment.name) + notes)
+                st.button(
+                    "Remove",
+                    key=f"remove_{attachment.sha256}",
+                    icon=":material/close:",
+                    type="tertiary",
+                    on_click=_remove,
+                    args=(attachment.sha256,),
+                )
+
+
+def _remove(sha256: str) -> None:
+    session().pending = tuple(a for a in session().pending if a.sha256 != sha256)

@@ -1,0 +1,92 @@
+"""The settings of the next answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from smolvlm_core.backends.transformers import CheckpointEntry
+from smolvlm_core.errors import LensError
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import check_text
+from smolvlm_core.prompt.generation import GenerationSettings
+from ui import state
+from ui.state import session, workspace
+from ui.text import show_error
+
+
+def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
+    """Settings, and the precision of the weights. `precisions`: what the backend offers, empty for none."""
+    current = session()
+    before = current.settings
+    with st.expander("Settings", icon=":material/tune:"):
+        max_new_tokens = st.slider(
+            "Longest answer (tokens)", 16, 1024, before.max_new_tokens, step=16, key="max_new_tokens"
+        )
+        temperature = st.slider(
+            "Temperature",
+            0.0,
+            2.0,
+            before.temperature,
+            step=0.1,
+            key="temperature",
+            help="At 0, the model always takes the likeliest token.",
+        )
+        greedy = temperature == 0
+        only = "Has an effect only with a temperature above 0."
+        top_p = st.slider("Top-p", 0.05, 1.0, before.top_p, step=0.05, key="top_p", disabled=greedy, help=only)
+        seed = st.number_input("Seed", 0, 2**31, before.seed, key="seed", disabled=greedy, help=only)
+        penalty = st.slider(
+            "Repetition penalty", 1.0, 2.0, before.repetition_penalty, step=0.05, key="repetition_penalty"
+        )
+        system = st.text_area("System prompt", before.system_prompt, key="system_prompt", placeholder="None", height=70)
+        current.precision = _precision(precisions, current.precision)
+        st.text_input(
+            "Checkpoint folder",
+            key="folder",
+            placeholder="/path/to/SmolVLM2-500M-Video-Instruct",
+            on_change=_add_folder,
+            help="A folder with config.json, the tokenizer's files and .safetensors weights. It is added to the Model list.",
+        )
+    current.settings = GenerationSettings(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        repetition_penalty=penalty,
+        seed=int(seed),
+        system_prompt=_checked(system),
+    )
+    return current.settings, current.precision
+
+
+def _precision(offered: tuple[str, ...], before: str) -> str:
+    options = list(offered) or [before]
+    return st.selectbox(
+        "Precision",
+        options,
+        options.index(before) if before in options else 0,
+        key="precision",
+        disabled=not offered,
+        help="Of models run by transformers. float32 takes twice the memory.",
+    )
+
+
+def _checked(system_prompt: str) -> str:
+    try:
+        check_text(system_prompt)
+    except LensError as error:
+        show_error(f"{error} The system prompt is not used.")
+        return ""
+    return system_prompt
+
+
+def _add_folder() -> None:
+    try:
+        spec = catalog.from_folder(Path(st.session_state["folder"]).expanduser())
+        workspace().registry.add(CheckpointEntry.of(spec, added=True))
+    except LensError as error:
+        state.notify(error)
+        return
+    session().model = spec.key
+    st.session_state["folder"] = ""

@@ -1,0 +1,128 @@
+"""One turn of a chat: what the question shows, the answer, and what the model was given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import streamlit as st
+
+from smolvlm_core.errors import LensError
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.messages import Attachment, Message, history_before
+from smolvlm_core.text import without_images
+from ui import state
+from ui.frames import draw_frames, small_picture
+from ui.state import workspace
+from ui.text import escape, message, show_error
+
+_STATUS = {
+    "stopped": ("Stopped.", ":material/stop_circle:"),
+    "running": (
+        "Another copy of the app is writing this answer, or was closed while writing it.",
+        ":material/hourglass_top:",
+    ),
+    "interrupted": ("Interrupted: the app was closed while this answer was written.", ":material/power_off:"),
+}
+_CUT = {
+    "length": "This answer was cut at the longest answer allowed (see Settings).",
+    "context": "This answer was cut: the model's context is full.",
+}
+
+
+def draw_attachments(question: Message) -> None:
+    images = [a for a in question.attachments if a.kind == "image"]
+    if images:
+        with st.container(horizontal=True):
+            for attachment in images:
+                _thumbnail(question, attachment)
+    for clip in (a for a in question.attachments if a.kind == "video"):
+        hidden = "" if clip.shown else " · hidden from the model"
+        with st.expander(f"{escape(clip.name)}: {len(clip.frames)} frames{hidden}", icon=":material/movie:"):
+            _frames([(f.timestamp_seconds, f.sha256) for f in clip.frames])
+            st.caption(f"Read with {clip.decoder}." + "".join(f" Note: {escape(note)}." for note in clip.notes))
+
+
+def _frames(frames: list[tuple[float | str, str]]) -> None:
+    try:
+        draw_frames([(mark, small_picture(workspace().store, sha256)) for mark, sha256 in frames])
+    except LensError as error:
+        show_error(error)
+
+
+def _thumbnail(question: Message, attachment: Attachment) -> None:
+    if attachment.shown:
+        label, icon = "Hide from model", ":material/visibility_off:"
+        tip = "Follow-up questions will not show this picture to the model."
+    else:
+        label, icon = "Show to model", ":material/visibility:"
+        tip = "This picture is hidden from the model."
+    with st.container(width=150):
+        try:
+            st.image(small_picture(workspace().store, attachment.sha256), width=140)
+        except LensError as error:
+            show_error(error)
+        st.caption(escape(attachment.name) + "".join(f" · {escape(note)}" for note in attachment.notes))
+        st.button(
+            label,
+            icon=icon,
+            key=f"toggle_{question.id}_{attachment.sha256}",
+            type="tertiary",
+            help=tip,
+            on_click=_toggle,
+            args=(question, attachment.sha256),
+        )
+
+
+def _toggle(question: Message, sha256: str) -> None:
+    shown = next(a.shown for a in question.attachments if a.sha256 == sha256)
+    try:
+        workspace().store.set_shown(question.id, sha256, not shown)
+    except LensError as error:
+        state.notify(error)
+
+
+def draw_answer(question: Message, answer: Message, messages: list[Message]) -> None:
+    if answer.text:
+        st.markdown(without_images(answer.text))
+    elif answer.status == "complete":
+        st.caption("The model gave an empty answer.")
+    if answer.status == "failed":
+        show_error(answer.error)
+    elif answer.status in _STATUS:
+        text, icon = _STATUS[answer.status]
+        st.caption(f"{icon} {text}")
+    if answer.stats is not None and answer.stats.stop_reason in _CUT:
+        st.warning(_CUT[answer.stats.stop_reason], icon=":material/content_cut:")
+    figures = [answer.model, *([answer.stats.summary()] if answer.stats else [])]
+    st.caption(escape(" · ".join(figures)))
+    with st.expander("What the model was given", icon=":material/frame_inspect:"):
+        _given(question, answer, messages)
+
+
+def _given(question: Message, answer: Message, messages: list[Message]) -> None:
+    system_prompt = answer.settings.system_prompt if answer.settings else ""
+    try:
+        prompt = build_prompt(history_before(messages, question.id), workspace().store.media.picture, system_prompt)
+    except LensError as error:
+        st.caption(message(error))
+        return
+    if answer.stats is not None and answer.stats.prompt_fingerprint not in ("", prompt.fingerprint):
+        st.caption("Pictures were hidden or shown again since. This is what the model would be given now.")
+    if prompt.slots:
+        _frames([(slot.label, slot.sha256) for slot in prompt.slots])
+    st.code(prompt.text, language=None, wrap_lines=True)
+    st.caption("  \n".join(_details(answer, prompt)))
+
+
+def _details(answer: Message, prompt: Prompt) -> list[str]:
+    settings = asdict(answer.settings) if answer.settings else {}
+    values = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "system_prompt")
+    stats = answer.stats
+    reused = stats.reused_tokens if stats else 0
+    memory = f"Peak of {stats.memory_of or 'memory'} {stats.peak_memory_bytes / 2**20:,.0f} MiB. " if stats else ""
+    pictures = f"{len(prompt.slots)} pictures, each in place of one `<image>`, in order. " if prompt.slots else ""
+    return [
+        f"{pictures}{reused} prompt tokens came from the cache of the turn before.",
+        f"Settings: {escape(values)}.",
+        f"{memory}Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
+    ]

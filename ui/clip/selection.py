@@ -1,0 +1,108 @@
+"""The clip of the video page: choosing one, and its frames as chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import streamlit as st
+
+from smolvlm_core.conversations.clip_frames import (
+    Clip,
+    FrameChoice,
+    SampledFrames,
+    last_clip,
+    open_stored_clip,
+    sample_frames,
+)
+from smolvlm_core.errors import LensError
+from smolvlm_core.video import VIDEO_EXTENSIONS
+from ui import gallery, state
+from ui.clip import controls
+from ui.state import session, workspace
+
+
+def draw_uploader(*, expanded: bool) -> None:
+    with st.expander("Choose a clip", expanded=expanded, icon=":material/video_call:"):
+        key = f"clip_{session().uploader_round}"
+        st.file_uploader(
+            "Drop or choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=_use_upload, args=(key,)
+        )
+        for path in gallery.clips():
+            st.button(
+                f"Use the sample: {path.stem.replace('-', ' ')}",
+                key=f"sample_{path.stem}",
+                icon=":material/movie:",
+                on_click=_use_sample,
+                args=(path,),
+            )
+
+
+def _use_upload(key: str) -> None:
+    """`key` of the uploader that called: the round may have moved on since it was drawn."""
+    upload = st.session_state.get(key)
+    session().uploader_round += 1
+    if upload is not None:
+        _use(upload, upload.name)
+        state.forget_upload(upload)
+
+
+def _use_sample(path: Path) -> None:
+    with path.open("rb") as file:
+        _use(file, path.name)
+
+
+def _use(file: BinaryIO, name: str) -> None:
+    state.open_conversation("video", None)
+    store, sha256 = workspace().store, ""
+    try:
+        sha256 = store.media.add_file(file, name, "video/mp4")
+        session().clip = open_stored_clip(store, sha256, name)
+    except LensError as error:
+        if sha256:
+            store.discard({sha256} - state.unsent_media())
+        state.notify(error)
+
+
+def current(conversation: str | None) -> Clip | None:
+    """The clip of the page; for a conversation that was opened again, the one it last asked about."""
+    if conversation and session().clip is None:
+        try:
+            found = last_clip(workspace().store, conversation)
+        except LensError as error:
+            state.notify(error)
+            return None
+        if found is not None:
+            session().clip, choice = found
+            if choice is not None:
+                controls.restore(found[0], choice)
+    return session().clip
+
+
+def frames_on_page(clip: Clip) -> SampledFrames | None:
+    """Those of the run before this one."""
+    frames = session().sampled
+    return frames if frames is not None and frames.sha256 == clip.sha256 else None
+
+
+def frames_as_chosen(clip: Clip, choice: FrameChoice) -> SampledFrames:
+    """Decoded again only where the choice has changed. Raises MediaError."""
+    before = frames_on_page(clip)
+    if before is not None and before.choice == choice:
+        return before
+    bar = st.progress(0.0, text="Decoding frames…")
+
+    def show(done: int, of: int) -> None:
+        bar.progress(done / of, text=f"Frame {done} of {of}")
+
+    try:
+        frames = sample_frames(workspace().store, clip, choice, before, show)
+    except LensError as error:
+        if before is None:
+            raise
+        state.notify(error)  # the frames from before stay
+        controls.restore(clip, before.choice)
+        st.rerun()
+    bar.empty()
+    session().sampled = frames
+    return frames
