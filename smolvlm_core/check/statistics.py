@@ -45,6 +45,15 @@ def chance_of_as_many(right: int, asked: int, options: int) -> float:
     return math.fsum(math.comb(asked, n) * p**n * (1 - p) ** (asked - n) for n in range(right, asked + 1))
 
 
+def one_in(probability: float) -> str:
+    """A probability as people say it: "1 in 67 million"."""
+    count = 1 / probability
+    for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"1 in {count / size:,.0f} {name}"
+    return f"1 in {count:,.0f}"
+
+
 def _log_likelihoods(outcomes: Sequence[tuple[bool, int]]) -> dict[Standing, float]:
     def of(rate: float | None) -> float:
         rates = [rate if rate is not None else 1 / options for _, options in outcomes]

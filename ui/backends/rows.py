@@ -9,6 +9,7 @@ import streamlit as st
 from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.check.schedule import PREFIX as CHECKS
+from smolvlm_core.check.statistics import one_in
 from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp.build import PREFIX as CONVERSIONS
 from smolvlm_core.work.job import Job
@@ -81,7 +82,13 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
     if running:
         st.button("Stop the check", key=f"halt_{key}", type="tertiary", on_click=checks.stop, args=(backend,))
     if backend.status().state == "ready":
-        st.button("Stop", key=f"stop_{key}", icon=":material/stop:", on_click=backend.close, help="Releases its memory")
+        st.button(
+            "Unload",
+            key=f"unload_{key}",
+            icon=":material/eject:",
+            on_click=backend.close,
+            help="Releases its memory. A llama-server is stopped.",
+        )
     if entry.added:
         st.button(
             "Remove",
@@ -125,9 +132,9 @@ def _lines(verdict: Verdict) -> list[str]:
     lines = [message(verdict.cause), message(verdict.fix)]
     for subject, finding in verdict.subjects.items():
         counts = {name: verdict.accuracy(name, subject) for name in CONDITIONS}
-        correct = ", ".join(f"{right} of {asked} with {name}" for name, (right, asked) in counts.items() if asked)
-        chance = f"chance of this by guessing: 1 in {1 / finding.chance:,.0f}"
-        lines.append(f"**{SUBJECTS[subject]}**: {correct} answered correctly; {chance}.")
+        correct = ", ".join(f"{right}/{asked} with {name}" for name, (right, asked) in counts.items() if asked)
+        chance = f"chance of this by guessing: {one_in(finding.chance)}"
+        lines.append(f"**{SUBJECTS[subject]}**: correct {correct}; {chance}.")
     if verdict.subjects:
         lines.append(f"{verdict.confidence:.1%} sure, {len(verdict.asked)} questions, {verdict.seconds:.1f} s.")
     return [line for line in lines if line]

@@ -49,28 +49,31 @@ def choose() -> Entry:
 
 def draw_status(backend: Backend) -> None:
     """Updates itself only while something changes: an idle tab asks the server for nothing."""
-    polled = _will_change(backend)
+    polled = not session().painted or backend.status().busy
     st.fragment(_status, run_every=1.0 if polled else None)(backend, polled)
-
-
-def _will_change(backend: Backend) -> bool:
-    return not session().painted or backend.status().busy
 
 
 def _status(backend: Backend, polled: bool) -> None:
     """Once the page has been drawn, starts loading what is on this machine."""
+    first = not session().painted
     _draw_state(backend)
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
     loaded = len(workspace().pool.loaded())
     st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
-    with st.expander("Backends", icon=":material/dns:"):
-        for entry in workspace().registry.entries():
-            if entry.added or entry.key == session().model:
-                st.caption(f"**{escape(entry.label)}**  \n{message(status_line(entry))}")
-        st.caption("Add, check and remove them on the Backends page.")
+    _draw_others()
     session().painted = True
-    if polled and not _will_change(backend):
-        st.rerun()  # draws the status once more, without polling
+    if not first and polled != backend.status().busy:
+        st.rerun()  # starts polling, or draws the status once more and ends it
+
+
+def _draw_others() -> None:
+    """The other backends that are added or loaded."""
+    with st.expander("Other backends", icon=":material/dns:"):
+        for entry in workspace().registry.entries():
+            line = status_line(entry)
+            if entry.key != session().model and (entry.added or line.startswith("ready")):
+                st.caption(f"**{escape(entry.label)}**  \n{message(line)}")
+        st.caption("Add, check and remove backends on the Backends page.")
 
 
 def _draw_state(backend: Backend) -> None:
