@@ -40,8 +40,8 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
         temporary.chmod(0o600 if private else 0o644)
         os.replace(temporary, path)
     except OSError as error:
+        fix = "Free some disk space, or check the folder's permissions."
+        raise StoreError(f"{path} cannot be written: {error}.", fix) from error
+    finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"{path} cannot be written: {error}.", "Free some disk space, or check the folder's permissions."
-        ) from error
+            temporary.unlink(missing_ok=True)  # already moved where all went well

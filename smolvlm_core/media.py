@@ -12,9 +12,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from cachetools import LRUCache
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from smolvlm_core.errors import MediaError
@@ -47,13 +45,9 @@ class Picture:
         return self.image.height
 
 
-def picture_cache(max_bytes: int) -> LRUCache[Any, Image.Image]:
-    """A cache of decoded pictures, bounded by their size in memory: the least recently used go first."""
-    return LRUCache(max_bytes, getsizeof=decoded_bytes)
-
-
 def decoded_bytes(image: Image.Image) -> int:
-    return image.width * image.height * len(image.getbands())
+    """Size in memory. Pillow stores RGB with four bytes a pixel (Pillow, "Concepts", modes)."""
+    return image.width * image.height * {"RGB": 4}.get(image.mode, len(image.getbands()))
 
 
 def data_uri(data: bytes, mime: str = "image/png") -> str:

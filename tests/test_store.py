@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from smolvlm_core import media
+from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations import export, schema
 from smolvlm_core.conversations.attachments import attach_image, describe_clip, keep_frames
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
+from smolvlm_core.files import read_json, write_json
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import active_turns
 from smolvlm_core.video import sample_clip
@@ -280,10 +282,41 @@ def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Pa
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         db.execute("CREATE TABLE of_a_later_version (x)")
+    before = (tmp_path / "conversations.sqlite3").read_bytes()
     with pytest.raises(StoreError, match="Update the app"):
         Store(tmp_path)
-    with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
-        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("of_a_later_version",)]
+    assert [path.name for path in tmp_path.iterdir()] == ["conversations.sqlite3"]
+    assert (tmp_path / "conversations.sqlite3").read_bytes() == before
+
+
+def test_an_attachment_that_cannot_be_read_loses_nothing(store: Store) -> None:
+    """Its file stays after a day and a restart, and hiding another picture leaves it in the row."""
+    one, two = (attach_image(store, encoded(drawn(color)), "a.png") for color in ("red", "blue"))
+    question = store.add_question(store.create("image"), "What?", (one, two))
+    with sqlite3.connect(store.folder / "conversations.sqlite3") as db:
+        text = db.execute("SELECT attachments FROM messages").fetchone()[0]
+        rows = json.loads(text)
+        rows[0]["range_seconds"] = ["a"]
+        db.execute("UPDATE messages SET attachments = ?", (json.dumps(rows),))
+    assert [a.sha256 for a in store.message(question).attachments] == [two.sha256]
+    store.set_shown(question, two.sha256, False)
+    with sqlite3.connect(store.folder / "conversations.sqlite3") as db:
+        rows = json.loads(db.execute("SELECT attachments FROM messages").fetchone()[0])
+    assert [(row["sha256"], row["shown"]) for row in rows] == [(one.sha256, True), (two.sha256, False)]
+    for attachment in (one, two):
+        os.utime(store.media.path(attachment.sha256), (0, 0))
+    Store(store.folder)
+    assert store.media.path(one.sha256).exists() and store.media.path(two.sha256).exists()
+
+
+def test_figures_of_a_wrong_type_are_left_out(store: Store) -> None:
+    conversation = store.create("image")
+    answered(store, conversation, "What?", "A circle.")
+    with sqlite3.connect(store.folder / "conversations.sqlite3") as db:
+        stats = '{"stop_reason": "end", "queued_seconds": null, "new_tokens": "x", "prompt_tokens": 7}'
+        db.execute("UPDATE messages SET stats = ? WHERE role = 'assistant'", (stats,))
+    stats = store.messages(conversation)[1].stats
+    assert stats == Stats("end", prompt_tokens=7) and stats.summary() == "7 prompt tokens · 0 new"
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +333,28 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_decoded_pictures_stay_within_their_budget() -> None:
-    cache = media.picture_cache(3 * 100 * 100 * 3)
-    for number in range(5):
-        cache[number] = Image.new("RGB", (100, 100))
-    assert list(cache) == [2, 3, 4] and cache.currsize <= cache.maxsize
+    cache = ByteCache(3 * 100 * 100 * 4, media.decoded_bytes)
+    decoded = []
+
+    def picture(number: int, side: int = 100) -> Image.Image:
+        return cache.get(number, lambda: (decoded.append(number), Image.new("RGB", (side, side)))[1])
+
+    for number in (0, 1, 2, 0, 3, 0, 1):
+        picture(number)
+    assert decoded == [0, 1, 2, 3, 1], "the least recently used go first"
+    assert picture(9, side=300).width == 300 and cache.held_bytes <= cache.max_bytes, (
+        "one that is too large is not kept"
+    )
+
+
+def test_json_files_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "a.json"
+    write_json(path, {"a": 1}, private=True)
+    assert read_json(path, None) == {"a": 1} and path.stat().st_mode & 0o077 == 0
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"] and read_json(path, None) == {"a": 1}
+    assert read_json(tmp_path / "missing.json", []) == []
+    path.write_text("{")
+    with pytest.raises(StoreError, match="Repair or remove"):
+        read_json(path, None)

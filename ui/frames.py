@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import streamlit as st
 from PIL import Image
 
+from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations.store import Store
-from smolvlm_core.media import picture_cache, thumbnail
+from smolvlm_core.media import decoded_bytes, thumbnail
 from ui.text import escape
 
 SMALL_EDGE = 320  # px: twice the width on the page, for sharp screens
-_small = picture_cache(64 * 2**20)
+_small = ByteCache(64 * 2**20, decoded_bytes)
 
 
 def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
@@ -26,8 +27,4 @@ def draw_frames(frames: Sequence[tuple[float | str, Image.Image]]) -> None:
 
 def small_picture(store: Store, sha256: str) -> Image.Image:
     """A thumbnail of a stored picture: pages draw it on every rerun. Raises StoreError or MediaError."""
-    key = (store.folder, sha256)
-    image = _small.get(key)
-    if image is None:
-        image = _small[key] = thumbnail(store.media.picture(sha256), SMALL_EDGE)
-    return image
+    return _small.get((store.folder, sha256), lambda: thumbnail(store.media.picture(sha256), SMALL_EDGE))

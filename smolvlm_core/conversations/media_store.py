@@ -14,9 +14,9 @@ from typing import BinaryIO
 from PIL import Image
 
 from smolvlm_core import media
+from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations.database import Database
 from smolvlm_core.errors import StoreError
-from smolvlm_core.media import picture_cache
 
 PARTIAL = "partial-"
 ABANDONED_SECONDS = 24 * 3600
@@ -28,7 +28,7 @@ class MediaStore:
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder, self._database = folder, database
-        self._decoded = picture_cache(DECODED_BYTES)
+        self._decoded = ByteCache(DECODED_BYTES, media.decoded_bytes)
 
     def add(self, data: bytes, name: str, mime: str) -> str:
         """Store bytes. Returns their SHA-256. Raises StoreError."""
@@ -68,10 +68,11 @@ class MediaStore:
 
     def picture(self, sha256: str) -> Image.Image:
         """A stored picture, decoded. Raises StoreError or MediaError."""
-        if sha256 not in self._decoded:
-            path = self.path(sha256)
-            self._decoded[sha256] = media.open_image(_read(path), path.name).image
-        return self._decoded[sha256]
+        return self._decoded.get(sha256, lambda: self._open(sha256))
+
+    def _open(self, sha256: str) -> Image.Image:
+        path = self.path(sha256)
+        return media.open_image(_read(path), path.name).image
 
     def discard(self, sha256s: Iterable[str]) -> None:
         """Delete files. The caller knows that nothing shows them."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
@@ -76,6 +77,39 @@ def _object(kind: type[T], text: str | None) -> T | None:
 
 
 def _known(kind: type[T], values: Mapping[str, Any]) -> T:
-    """An object of the fields that `kind` has; missing ones take their defaults."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in values.items() if name in names})
+    """An object of the fields that `kind` has and whose values are of the right type; the others take their defaults.
+
+    Raises:
+        TypeError: it is not an object, or a field without a default is missing.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r:.80} is not an object")
+    fitting = {f.name: values[f.name] for f in fields(kind) if f.name in values and _fits(values[f.name], f.default)}  # type: ignore[arg-type]
+    return kind(**fitting)
+
+
+def _fits(value: object, default: object) -> bool:
+    if default is MISSING:
+        return value is not None
+    if default is None:
+        return value is None or not isinstance(value, str | bool)
+    if isinstance(default, float):
+        return isinstance(value, float | int)
+    return isinstance(value, type(default))
+
+
+def hashes_in(text: str) -> set[str]:
+    """Every SHA-256 that stored attachments name, those of attachments that cannot be read included."""
+    shown = {frame.sha256 for a in attachments_of(text) for frame in a.frames} | {
+        a.sha256 for a in attachments_of(text)
+    }
+    return shown | set(re.findall(r"\b[0-9a-f]{64}\b", text))
+
+
+def with_shown(text: str, sha256: str, shown: bool) -> str:
+    """Stored attachments in which one is shown or hidden. Everything else stays as it is."""
+    rows = json.loads(text)
+    for row in rows:
+        if isinstance(row, dict) and row.get("sha256") == sha256:
+            row["shown"] = shown
+    return json.dumps(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from pathlib import Path
 
 from smolvlm_core.errors import StoreError
 
@@ -34,19 +36,28 @@ def version_of(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to VERSION. Call inside a transaction: it is migrated whole or not at all.
-
-    Raises:
-        StoreError: a newer version of the app wrote it. It is left as it is.
-    """
-    version = version_of(db)
+def refuse_newer(path: Path) -> None:
+    """Raises StoreError where a newer version of the app wrote the database. Opens it for reading only: it stays as it is."""
+    if not path.is_file():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            version = version_of(db)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"The conversations in {path.parent} cannot be read: {error}.",
+            "Move that file away, or set SMOLVLM_LENS_DATA to another folder.",
+        ) from error
     if version > VERSION:
         raise StoreError(
             f"The conversations are of version {version}; this version of the app reads up to {VERSION}.",
             "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
         )
-    for statements in MIGRATIONS[version:]:
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database to VERSION. Call inside a transaction: all migrations are applied, or none."""
+    for statements in MIGRATIONS[version_of(db) :]:
         for statement in statements:
             db.execute(statement)
     db.execute(f"PRAGMA user_version = {VERSION}")

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ import psutil
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.database import Database
 from smolvlm_core.conversations.media_store import MediaStore
-from smolvlm_core.conversations.rows import attachments_json, attachments_of, message_of
+from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, with_shown
 from smolvlm_core.errors import StoreError
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, Message, Status
@@ -49,6 +49,7 @@ class Store:
         """Raises StoreError where the folder cannot be used, or a newer version of the app wrote it."""
         self.folder = folder
         self._database = Database(folder / "conversations.sqlite3")
+        schema.refuse_newer(self._database.path)
         self.media = MediaStore(folder / "media", self._database)
         try:
             self.media.folder.mkdir(parents=True, exist_ok=True)
@@ -203,10 +204,13 @@ class Store:
             row = db.execute("SELECT attachments FROM messages WHERE id = ?", (message_id,)).fetchone()
             if row is None:
                 raise StoreError("This conversation was deleted.", "Start a new one.")
-            changed = tuple(
-                replace(a, shown=shown) if a.sha256 == sha256 else a for a in attachments_of(row["attachments"])
-            )
-            db.execute("UPDATE messages SET attachments = ? WHERE id = ?", (attachments_json(changed), message_id))
+            try:
+                changed = with_shown(row["attachments"], sha256, shown)
+            except (ValueError, TypeError) as error:
+                raise StoreError(
+                    "The pictures of this question cannot be read.", "Ask again with the pictures."
+                ) from error
+            db.execute("UPDATE messages SET attachments = ? WHERE id = ?", (changed, message_id))
 
     # Media
 
@@ -229,8 +233,7 @@ class Store:
         query = "SELECT attachments FROM messages WHERE attachments != '[]' AND (? IS NULL OR conversation_id = ?)"
         found: set[str] = set()
         for row in self._database.rows(query, (conversation_id, conversation_id)):
-            for attachment in attachments_of(row["attachments"]):
-                found |= {attachment.sha256, *(frame.sha256 for frame in attachment.frames)}
+            found |= hashes_in(row["attachments"])
         return found
 
 

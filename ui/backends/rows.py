@@ -48,7 +48,7 @@ def _row_of(entry: Entry, precision: str) -> None:
     except LensError as error:
         _broken(entry, error)
         return
-    if precision not in ("", entry.precisions[0]) and backend.status().state == "not loaded":
+    if precision not in ("", *entry.precisions[:1]) and backend.status().state == "not loaded":
         return  # the other precisions of a model have a row once they are loaded
     _row(f"{entry.key} {precision}".strip(), entry, backend)
 

@@ -120,7 +120,8 @@ def _details(answer: Message, prompt: Prompt) -> list[str]:
     stats = answer.stats
     reused = stats.reused_tokens if stats else 0
     memory = f"Peak of {stats.memory_of or 'memory'} {stats.peak_memory_bytes / 2**20:,.0f} MiB. " if stats else ""
-    pictures = f"{len(prompt.slots)} pictures, each in place of one `<image>`, in order. " if prompt.slots else ""
+    count = len(prompt.slots)
+    pictures = f"{count} picture{'s' if count > 1 else ''}, each in place of one `<image>`, in order. " if count else ""
     return [
         f"{pictures}{reused} prompt tokens came from the cache of the turn before.",
         f"Settings: {escape(values)}.",

@@ -10,18 +10,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cachetools import LRUCache
 from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
+from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason
 from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.text import valid_text
 
-_encoded: LRUCache[tuple[Slot, int | None], bytes] = LRUCache(64 * 2**20, getsizeof=len)
-_encoding = threading.Lock()  # comparisons encode from several threads
+_encoded: ByteCache[bytes] = ByteCache(64 * 2**20, len)
 
 # The request
 
@@ -72,14 +71,14 @@ def picture_bytes(slot: Slot, square: int | None = None) -> bytes:
 
     `square`: scaled to that many px a side first, as SmolVLM2 does with video frames.
     """
-    key = (slot, square)
-    with _encoding:
-        if key not in _encoded:
-            picture = slot.open().convert("RGB")
-            if square is not None:
-                picture = picture.resize((square, square), Image.Resampling.LANCZOS)
-            _encoded[key] = media.png_bytes(picture)
-        return bytes(_encoded[key])
+    return _encoded.get((slot, square), lambda: _png(slot, square))
+
+
+def _png(slot: Slot, square: int | None) -> bytes:
+    picture = slot.open().convert("RGB")
+    if square is not None:
+        picture = picture.resize((square, square), Image.Resampling.LANCZOS)
+    return media.png_bytes(picture)
 
 
 # The answer
