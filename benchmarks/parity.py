@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smolvlm_core.backends.base import Backend, Delta
-from smolvlm_core.backends.llama_cpp import LlamaCppBackend, completion_request, cut_for, server_properties
+from smolvlm_core.backends.base import Backend, Delta, collect
+from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.remote.llama_completion import completion_request, server_properties
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
 from smolvlm_core.llamacpp.convert import convert
@@ -38,6 +39,7 @@ from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt, Turn, build_prompt
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.work.pool import Pool
 from training.evaluate import Item, conversation, easy_items, frame_items, scene_items, several_items
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -119,7 +121,9 @@ def first_token_of_transformers(loaded: LoadedModel, backend: TransformersBacken
 
 
 def first_token_of_server(backend: LlamaCppBackend, prompt: Prompt, count: int = 5 * TOP) -> dict[int, float]:
-    server = backend.handle.ensure_running(cut_for(prompt), threading.Event())
+    collect(backend.prepare(prompt, SETTINGS, threading.Event()))
+    server = backend.handle.loaded
+    assert server is not None
     mark = server_properties(server.url)["media_marker"] if prompt.slots else IMAGE
     body = completion_request(prompt, replace(SETTINGS, max_new_tokens=1), mark, backend.spec.geometry)
     # The figures are of the model's own output. What it samples is forced: of half a character nothing is told.
@@ -136,7 +140,7 @@ def without_pictures(prompt: Prompt) -> Prompt:
 def llama(text: Path, projector: Path | None, context_tokens: int = 0) -> LlamaCppBackend:
     facts = read_gguf(text)
     spec = spec_of(facts, read_gguf(projector) if projector else None)
-    return LlamaCppBackend(spec, ServerOptions(text, projector, context_tokens or spec.context_tokens))
+    return LlamaCppBackend(spec, ServerOptions(text, projector, context_tokens or spec.context_tokens), pool=Pool())
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
@@ -222,10 +226,10 @@ def random_checkpoint(folder: Path, out: Path) -> str:
     made = convert(folder, out)
     assert made.projector is not None
     spec = made.spec
-    ours, theirs = TransformersBackend(from_folder(folder), "float32"), llama(made.texts[0].path, made.projector.path)
+    ours = TransformersBackend(from_folder(folder), "float32", pool=Pool())
+    theirs = llama(made.texts[0].path, made.projector.path)
     rng = np.random.default_rng(0)
     rows = ["| prompt | tokens | largest difference of the 10 likeliest first tokens |", "|---|---|---|"]
-    loaded = ours.handle.ensure_loaded(lambda *_: None)
     for told, sizes in (("text", []), ("a 16:9 picture", [(640, 360)]), ("two pictures", [(512, 512), (300, 400)])):
         pictures = [
             Image.fromarray(rng.integers(0, 256, (h // 20, w // 20, 3), np.uint8)).resize((w, h)) for w, h in sizes
@@ -233,6 +237,9 @@ def random_checkpoint(folder: Path, out: Path) -> str:
         item = Item("random", pictures, [])
         said, by_key = conversation(item, pictures, "What is in the picture?")
         prompt = build_prompt(said, by_key.__getitem__)
+        collect(ours.prepare(prompt, SETTINGS, threading.Event()))
+        loaded = ours.handle.loaded
+        assert loaded is not None
         mine = first_token_of_transformers(loaded, ours, prompt)
         other = first_token_of_server(theirs, prompt)
         stats = [e for e in theirs.generate(prompt, replace(SETTINGS, max_new_tokens=1), threading.Event())][-1]
@@ -252,13 +259,14 @@ def measure(checkpoint: Path, asked: Sequence[Asked], every: int, out: Path) -> 
     made8 = convert(checkpoint, out, projector="q8_0")
     assert made.projector is not None and made8.projector is not None
     spec = bundled() if checkpoint == bundled().folder else from_folder(checkpoint)
-    ours = TransformersBackend(spec)
+    ours = TransformersBackend(spec, pool=Pool())
     columns = [run("transformers bf16", ours, asked)]
     loaded = ours.handle.loaded
     assert loaded is not None
     columns[0].megabytes = spec.weights_bytes / 2**20
     sample = [q.prompt for q in asked[::every]]
     columns[0].first_tokens = [first_token_of_transformers(loaded, ours, prompt) for prompt in sample]
+    ours.close()
     pairs: list[tuple[str, Path, Path]] = [
         (f"{text.path.stem.rsplit('-', 1)[1]} + projector F16", text.path, made.projector.path) for text in made.texts
     ]
@@ -292,12 +300,14 @@ def frames_table(checkpoint: Path, out: Path, count: int) -> str:
             slots.append(replace(slot, **shown, open=lambda picture=square: picture))
         return Prompt(prompt.turns, tuple(slots))
 
+    ours = TransformersBackend(spec, pool=Pool())
     columns = [
-        run("transformers bf16, one tile", TransformersBackend(spec), asked),
+        run("transformers bf16, one tile", ours, asked),
         run("llama.cpp F16, one tile and overview (used)", backend, asked),
         run("llama.cpp F16, as pictures", backend, asked, tiled),
     ]
     backend.close()
+    ours.close()
     rows = ["| frames as | image tokens a clip | right | same as transformers | s |", "|---|---|---|---|---|"]
     for column in columns:
         tokens = statistics.mean(column.image_tokens)

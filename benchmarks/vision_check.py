@@ -41,6 +41,7 @@ from smolvlm_core.models.catalog import bundled, from_folder
 from smolvlm_core.prompt.build import Prompt, Turn
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.work.pool import Pool
 
 HEAD = (
     "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
@@ -197,11 +198,11 @@ class Workshop:
 
         def with_noise(share: float) -> Callable[[ExitStack], Backend]:
             out = self.work / f"noise {share}"
-            return lambda _: TransformersBackend(from_folder(changed(self.folder, out, noisy(share))))
+            return lambda _: TransformersBackend(from_folder(changed(self.folder, out, noisy(share))), pool=Pool())
 
         return [
-            Deployment("transformers bf16", "sees", lambda _: TransformersBackend(bundled())),
-            Deployment("transformers fp32", "sees", lambda _: TransformersBackend(bundled(), "float32")),
+            Deployment("transformers bf16", "sees", lambda _: TransformersBackend(bundled(), pool=Pool())),
+            Deployment("transformers fp32", "sees", lambda _: TransformersBackend(bundled(), "float32", pool=Pool())),
             Deployment("llama.cpp F16 + projector", "sees", quantized(text)),
             Deployment("the same by the OpenAI API", "sees", api),
             *(

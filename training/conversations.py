@@ -17,12 +17,20 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch.utils.data import IterableDataset
 
-from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, IMAGE, START, VIDEO_CLOSING, video_text
+from smolvlm_core.prompt.template import (
+    ASSISTANT_CUE,
+    END_OF_UTTERANCE,
+    FAKE_TOKEN,
+    GLOBAL_TOKEN,
+    IMAGE,
+    START,
+    VIDEO_CLOSING,
+    video_text,
+)
 from training import questions, scenes
 from training.clips import random_clip
 from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
 from training.questions import Question
-from training.tokenizer import FAKE, GLOBAL
 
 Pixels = NDArray[np.uint8]  # (3, 96, 96)
 # kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
@@ -77,7 +85,7 @@ def tile_of(picture: Image.Image) -> Pixels:
 def image_parts(picture: Image.Image, layout: str) -> tuple[str, list[Pixels]]:
     """Prompt text (with `IMAGE` for each token) and tiles of one picture, as SmolVLM's image processor cuts it."""
     slots = IMAGE * IMAGE_TOKENS
-    overview = f"{FAKE}{GLOBAL}{slots}{FAKE}"
+    overview = f"{FAKE_TOKEN}{GLOBAL_TOKEN}{slots}{FAKE_TOKEN}"
     if layout == "frame":
         return overview, [tile_of(picture)]
     rows = columns = 1
@@ -87,7 +95,7 @@ def image_parts(picture: Image.Image, layout: str) -> tuple[str, list[Pixels]]:
     text, tiles = "", []
     for row in range(rows):
         for column in range(columns):
-            text += f"{FAKE}<row_{row + 1}_col_{column + 1}>{slots}"
+            text += f"{FAKE_TOKEN}<row_{row + 1}_col_{column + 1}>{slots}"
             box = (column * TILE, row * TILE, (column + 1) * TILE, (row + 1) * TILE)
             tiles.append(np.asarray(sized.crop(box)).transpose(2, 0, 1))
         text += "\n"

@@ -34,6 +34,7 @@ from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, VIDEO_CLOSING
+from smolvlm_core.work.pool import Pool
 from training import questions, scenes
 from training.clips import random_clip
 from training.conversations import squash_of
@@ -229,7 +230,7 @@ def measure(judge: Judge, items: Iterable[Item], conditions: Sequence[str]) -> d
 
 def agreement_with_backend(judge: Judge, items: Sequence[Item]) -> tuple[int, int]:
     """(questions judged alike, questions): the shared run against the app's backend, one question at a time."""
-    backend = TransformersBackend(judge.spec)
+    backend = TransformersBackend(judge.spec, pool=Pool())
     alike = total = 0
     for item in items:
         right = judge.judge(item, item.pictures)
@@ -239,6 +240,7 @@ def agreement_with_backend(judge: Judge, items: Sequence[Item]) -> tuple[int, in
             answer = "".join(e.text for e in events if isinstance(e, Delta))
             alike += (answer.strip() == question.answer) == judged
             total += 1
+    backend.close()
     return alike, total
 
 

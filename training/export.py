@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import SmolVLMForConditionalGeneration
 
-from smolvlm_core.prompt.template import END_OF_UTTERANCE
+from smolvlm_core.prompt.template import END_OF_UTTERANCE, PAD, START
 from training import tokenizer as bpe
 from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
 
@@ -30,7 +30,7 @@ def export(model: SmolVLMForConditionalGeneration, tokenizer: Tokenizer, folder:
     ids = tokenizer.token_to_id
     _write(
         folder / "generation_config.json",
-        {"bos_token_id": ids("<|im_start|>"), "eos_token_id": ids(END_OF_UTTERANCE), "pad_token_id": ids("<|im_end|>")},
+        {"bos_token_id": ids(START), "eos_token_id": ids(END_OF_UTTERANCE), "pad_token_id": ids(PAD)},
     )
     _write(folder / "processor_config.json", {"image_seq_len": IMAGE_TOKENS, "processor_class": "SmolVLMProcessor"})
     _write(

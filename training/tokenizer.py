@@ -10,13 +10,21 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import SmolVLMConfig
 
-from smolvlm_core.prompt.template import END_OF_UTTERANCE, IMAGE, START, video_text
+from smolvlm_core.prompt.template import (
+    END_OF_UTTERANCE,
+    FAKE_TOKEN,
+    GLOBAL_TOKEN,
+    IMAGE,
+    PAD,
+    START,
+    UNKNOWN,
+    video_text,
+)
 from training import questions, scenes
 from training.clips import random_event
 from training.model import build_config
 
 VOCABULARY = 1024
-FAKE, GLOBAL = "<fake_token_around_image>", "<global-img>"
 GRID_TOKENS = [f"<row_{r}_col_{c}>" for r in range(1, 7) for c in range(1, 7)]
 CHAT_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}{% if message['content'][0]['type'] == 'image' %}{{':'}}"
@@ -53,10 +61,10 @@ def train(seed: int = 0) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    late = [GLOBAL, *GRID_TOKENS, FAKE, IMAGE, END_OF_UTTERANCE]
+    late = [GLOBAL_TOKEN, *GRID_TOKENS, FAKE_TOKEN, IMAGE, END_OF_UTTERANCE]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(late),
-        special_tokens=["<|endoftext|>", START, "<|im_end|>"],
+        special_tokens=[UNKNOWN, START, PAD],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -71,8 +79,8 @@ def train(seed: int = 0) -> Tokenizer:
 
 
 def config_for(tokenizer: Tokenizer) -> SmolVLMConfig:
-    ids = {name: tokenizer.token_to_id(name) for name in (IMAGE, START, END_OF_UTTERANCE, "<|im_end|>")}
-    return build_config(tokenizer.get_vocab_size(), ids[IMAGE], ids[START], ids[END_OF_UTTERANCE], ids["<|im_end|>"])
+    ids = {name: tokenizer.token_to_id(name) for name in (IMAGE, START, END_OF_UTTERANCE, PAD)}
+    return build_config(tokenizer.get_vocab_size(), ids[IMAGE], ids[START], ids[END_OF_UTTERANCE], ids[PAD])
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
@@ -81,10 +89,10 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     special = {
         "bos_token": START,
         "eos_token": END_OF_UTTERANCE,
-        "pad_token": "<|im_end|>",
-        "unk_token": "<|endoftext|>",
+        "pad_token": PAD,
+        "unk_token": UNKNOWN,
     }
-    extra = [FAKE, IMAGE, END_OF_UTTERANCE]
+    extra = [FAKE_TOKEN, IMAGE, END_OF_UTTERANCE]
     config = {
         **special,
         "additional_special_tokens": extra,

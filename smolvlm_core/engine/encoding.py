@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.prompt.template import FAKE_TOKEN, GLOBAL_TOKEN, IMAGE
 
 if TYPE_CHECKING:
     import torch
-
-FAKE_TOKEN, GLOBAL_TOKEN = "<fake_token_around_image>", "<global-img>"
 
 
 @dataclass

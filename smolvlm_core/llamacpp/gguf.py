@@ -17,11 +17,12 @@ from platformdirs import user_cache_path
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.geometry import VisionGeometry
+from smolvlm_core.prompt.template import FAKE_TOKEN, FIRST_TILE, GLOBAL_TOKEN
 
 Kind = Literal["text", "projector", "other"]
 # Without these, llama-server refuses every image ("Invalid token"): it looks them up in the text model's vocabulary
 # (llama.cpp b11434, tools/mtmd/mtmd.cpp, PROJECTOR_TYPE_IDEFICS3).
-IMAGE_MARKS = ("\n", "\n\n", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>")
+IMAGE_MARKS = ("\n", "\n\n", FAKE_TOKEN, GLOBAL_TOKEN, FIRST_TILE)
 # Quantizations of about three bits a weight and less.
 HEAVY = (
     "Q2_K",

@@ -6,7 +6,6 @@ Knows SmolVLM2's chat format and what pictures cost in tokens. Does not know who
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,19 +14,9 @@ from PIL import Image
 
 from smolvlm_core.errors import PromptError
 from smolvlm_core.prompt.messages import Attachment, Message
-from smolvlm_core.prompt.template import ASSISTANT_CUE, END_OF_UTTERANCE, START, turn_text, video_text
+from smolvlm_core.prompt.template import ASSISTANT_CUE, START, reserved_tokens, turn_text, video_text
 from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 from smolvlm_core.text import valid_text
-
-RESERVED = (
-    IMAGE_SLOT,
-    END_OF_UTTERANCE,
-    START,
-    "<|im_end|>",
-    "<fake_token_around_image>",
-    "<global-img>",
-    "<|endoftext|>",
-)
 
 
 @dataclass(frozen=True)
@@ -96,13 +85,12 @@ def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prom
 
 
 def check_text(text: str) -> None:
-    """Raises PromptError where the text holds words that would be read as marks of the chat format."""
-    for word in (*RESERVED, *re.findall(r"<row_\d+_col_\d+>", text)):
-        if word in text:
-            raise PromptError(
-                f"Your text contains {word}, which the model's chat format reserves.",
-                "Write it differently, with a space inside for example.",
-            )
+    """Raises PromptError if the text spells out a special token of the chat format."""
+    if reserved := reserved_tokens(text):
+        raise PromptError(
+            f"Your text contains {reserved[0]}, which the model's chat format reserves.",
+            "Change its spelling, for example by adding a space inside the brackets.",
+        )
 
 
 def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
