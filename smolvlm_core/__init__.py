@@ -1,3 +1,3 @@
-"""SmolVLM Lens without its pages: media, prompts, models, conversations. Never imports streamlit."""
+"""The core of SmolVLM Lens: media, prompts, models, backends, checks and conversations. Never imports Streamlit."""
 
 __version__ = "0.1.0"

@@ -1,3 +1,6 @@
+"""`python -m smolvlm_core`, the same as `smolvlm-lens`."""
+
 from smolvlm_core.cli import main
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from smolvlm_core import media
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.backends.remote.chat_api import picture_bytes
 from smolvlm_core.check.verdicts import StoredVerdict
 from smolvlm_core.compare.columns import Answer, Column, differences
 from smolvlm_core.compare.run import Comparison
@@ -189,7 +189,7 @@ def _settings(comparison: Comparison) -> str:
 
 
 def _base64(slot: Slot) -> str:
-    return base64.b64encode(picture_bytes(slot)).decode()
+    return base64.b64encode(media.png_bytes(slot.open().convert("RGB"))).decode()
 
 
 def _day(seconds: float) -> str:
