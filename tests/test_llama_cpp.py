@@ -201,7 +201,7 @@ def test_what_is_no_llama_server_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o755)
-    with pytest.raises(ModelError, match="did not tell its version: hello"):
+    with pytest.raises(ModelError, match="did not report its version: hello"):
         find_server(str(program))
 
 
@@ -356,9 +356,10 @@ def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_agai
 
 
 def kill_server(backend: LlamaCppBackend) -> None:
-    """Called after each piece of text: the process may be gone already."""
+    """Called after each piece of text: the process, or all of the server, may be gone already."""
+    server = backend.handle.loaded
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(backend.handle.loaded._process.pid).children():
+        for child in psutil.Process(server._process.pid).children() if server is not None else ():
             child.kill()
 
 

@@ -241,7 +241,11 @@ class GgufEntry(Entry):
         spec = replace(spec_of(text, projector), key=self.key)
         context = min(self.context_tokens or spec.context_tokens, spec.context_tokens)
         options = ServerOptions(
-            text.path, projector.path if projector else None, context, self.gpu_layers, self.threads
+            text.path,
+            projector.path if projector else None,
+            context,
+            gpu_layers=self.gpu_layers,
+            threads=self.threads,
         )
         return LlamaCppBackend(replace(spec, context_tokens=context), options, pool=pool)
 

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.prompt.generation import Event, Progress, Stats
-from smolvlm_core.work.pool import Handle, Report
+from smolvlm_core.work.pool import Handle
+from smolvlm_core.work.report import Report
 from smolvlm_core.work.worker import Job
 
 

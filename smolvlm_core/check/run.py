@@ -35,7 +35,7 @@ TOLD: dict[Subject, str] = {
     "clips": "what happens in clips",
 }
 ANSWER = GenerationSettings(max_new_tokens=48)
-Report = Callable[[int, str], None]
+QuestionReport = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Verdict:
 
 def check(
     backend: Backend,
-    report: Report | None = None,
+    report: QuestionReport | None = None,
     cancel: threading.Event | None = None,
     seed: int | None = None,
     subjects: Sequence[Subject] | None = None,
@@ -99,7 +99,7 @@ def check(
 
 
 class _Check:
-    def __init__(self, backend: Backend, report: Report, cancel: threading.Event, seed: int | None) -> None:
+    def __init__(self, backend: Backend, report: QuestionReport, cancel: threading.Event, seed: int | None) -> None:
         self.given, self.report, self.cancel = backend, report, cancel
         self.backend = backend.without_self_report()
         self.rng = random.Random(seed)

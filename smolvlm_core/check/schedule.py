@@ -11,7 +11,8 @@ from smolvlm_core.check.canaries import Subject
 from smolvlm_core.check.run import Verdict, check
 from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.work.device_lock import DeviceLocks
-from smolvlm_core.work.job import Job, Jobs, Report
+from smolvlm_core.work.job import Job, Jobs
+from smolvlm_core.work.report import Report
 
 PREFIX = "check "
 

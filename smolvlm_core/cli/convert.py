@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from smolvlm_core.workspace import Workspace
 if TYPE_CHECKING:
     from smolvlm_core.backends.llama_cpp import GgufEntry
     from smolvlm_core.check import Verdict
+
+LEVELS = {"ok": "ok     ", "warning": "WARNING", "error": "WRONG  "}
 
 
 def add(commands: Any) -> None:
@@ -37,32 +40,29 @@ def _convert(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.backends.llama_cpp import GgufEntry
     from smolvlm_core.llamacpp.build import build, find_checkpoint
 
-    checkpoint = find_checkpoint(args.checkpoint)
     result = build(
-        checkpoint,
+        find_checkpoint(args.checkpoint),
         args.out,
         quantizations=[q.strip() for q in args.quantize.split(",") if q.strip()],
         projector_type=args.projector,
         report=status_with_share,
         register=GgufEntry.of_files,
+        check=None if args.no_check else partial(_check, workspace),
     )
     clear_line()
     for note in result.conversion.notes:
         print(f"note: {note}", file=sys.stderr)
-    assert result.conversion.projector is not None
     for file in (*result.conversion.texts, result.conversion.projector):
         print(f"{file.path}  {file.path.stat().st_size / 2**20:.1f} MiB{'  (reused)' if file.reused else ''}")
     for finding in result.findings:
-        print(f"{'WRONG' if finding.level == 'error' else 'ok   '} {finding.what}", file=sys.stderr)
-    wrong = any(finding.level == "error" for finding in result.findings)
+        print(f"{LEVELS[finding.level]} {finding.what}", file=sys.stderr)
     if args.no_check:
         print("not checked whether it sees (--no-check)", file=sys.stderr)
-        return int(wrong)
-    verdicts = [_check(entry, workspace) for entry in result.registered]
-    return int(wrong or any(verdict.verdict in ("blind", "unchecked") for verdict in verdicts))
+    wrong = any(finding.level == "error" for finding in result.findings)
+    return int(wrong or any(verdict.verdict in ("blind", "unchecked") for verdict in result.checked))
 
 
-def _check(entry: GgufEntry, workspace: Workspace) -> Verdict:
+def _check(workspace: Workspace, entry: GgufEntry) -> Verdict:
     from smolvlm_core.check import check
 
     backend = entry.make(workspace.pool)

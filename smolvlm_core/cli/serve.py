@@ -56,8 +56,8 @@ def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
         text,
         Path(entry.projector),
         context,
-        args.gpu_layers,
-        args.threads,
+        gpu_layers=args.gpu_layers,
+        threads=args.threads,
         program=args.llama_server,
         host=args.host,
         port=args.port,
@@ -105,6 +105,5 @@ def _text_model(args: argparse.Namespace) -> Path:
         report=status_with_share,
     ).conversion
     clear_line()
-    assert conversion.projector is not None
     args.projector = args.projector or conversion.projector.path
     return conversion.texts[-1].path

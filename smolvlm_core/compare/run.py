@@ -22,6 +22,8 @@ from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress
 from smolvlm_core.prompt.messages import Message
 from smolvlm_core.work.device_lock import DeviceLocks
+from smolvlm_core.work.job import Job
+from smolvlm_core.work.report import Report
 
 logger = logging.getLogger(__name__)
 MOST_COLUMNS = 4
@@ -63,11 +65,11 @@ class Comparison:
         if blind:
             random.shuffle(self.order)
         self.voted: dict[int, str] = {}
-        self._threads = [
-            threading.Thread(target=self._work, args=(mine,), daemon=True) for mine in _by_device(self.shown)
+        self._jobs = [
+            Job(f"compare on {device}", partial(self._work, columns)) for device, columns in _by_device(self.shown)
         ]
-        for thread in self._threads:
-            thread.start()
+        for job in self._jobs:
+            job.start()
 
     @property
     def shown(self) -> list[Column]:
@@ -89,8 +91,8 @@ class Comparison:
         return next((c for c in self.shown if c.answers[question].text), self.shown[0])
 
     def wait(self, timeout_seconds: float | None = None) -> None:
-        for thread in self._threads:
-            thread.join(timeout_seconds)
+        for job in self._jobs:
+            job.wait(timeout_seconds)
 
     def stop(self, column: Column | None = None) -> None:
         """One column, or all. The text so far stays."""
@@ -111,7 +113,7 @@ class Comparison:
         )
         self.voted[question] = column.name
 
-    def _work(self, columns: Sequence[Column]) -> None:
+    def _work(self, columns: Sequence[Column], report: Report, cancel: threading.Event) -> None:
         """The columns of one device, one after another."""
         for column in columns:
             with self._devices.turn(column.backend.device, column.cancel, partial(_report_waiting, column)) as mine:
@@ -214,6 +216,6 @@ def _report_waiting(column: Column) -> None:
     column.progress = "Waiting for another comparison or check"
 
 
-def _by_device(columns: Sequence[Column]) -> list[list[Column]]:
+def _by_device(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
     devices = dict.fromkeys(column.backend.device for column in columns)
-    return [[c for c in columns if c.backend.device == device] for device in devices]
+    return [(device, [c for c in columns if c.backend.device == device]) for device in devices]

@@ -19,6 +19,8 @@ from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.prompt.build import Prompt, build_prompt, check_text
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import Status, history_before
+from smolvlm_core.work.job import Job
+from smolvlm_core.work.report import Report
 
 logger = logging.getLogger(__name__)
 SAVE_SECONDS = 0.3
@@ -50,19 +52,18 @@ class Answer:
         self.id, self.conversation_id = answer_id, conversation_id
         self._store, self._backend, self._prompt, self._settings = store, backend, prompt, settings
         self._on_end = on_end
-        self._cancel = threading.Event()
         self._changed = threading.Condition()
         self._snapshot = Snapshot("", Progress("Starting"), False)
         self._stats: Stats | None = None
         self._saved = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"answer-{answer_id}", daemon=True)
+        self._job = Job(f"answer {answer_id}", self._run)
 
     def start(self) -> None:
-        self._thread.start()
+        self._job.start()
 
     def stop(self) -> None:
         """Ask it to end. The text so far stays."""
-        self._cancel.set()
+        self._job.cancel.set()
 
     def wait_until_complete(self) -> bool:
         """Wait for its end; returns `is_complete`."""
@@ -70,7 +71,7 @@ class Answer:
         return self.is_complete
 
     def wait(self, timeout_seconds: float | None = None) -> None:
-        self._thread.join(timeout_seconds)
+        self._job.wait(timeout_seconds)
 
     @property
     def is_complete(self) -> bool:
@@ -90,11 +91,11 @@ class Answer:
                 return
             time.sleep(every_seconds)
 
-    def _run(self) -> None:
+    def _run(self, report: Report, cancel: threading.Event) -> None:
         status: Status = "failed"
         error = "The answer ended unexpectedly; the log has the details."
         try:
-            for event in self._backend.generate(self._prompt, self._settings, self._cancel):
+            for event in self._backend.generate(self._prompt, self._settings, cancel):
                 self._take(event)
             reason = self._stats.stop_reason if self._stats else "failed"
             status, error = ("stopped" if reason == "cancelled" else "complete"), ""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -24,8 +24,8 @@ from smolvlm_core.llamacpp.programs import find_quantizer
 from smolvlm_core.llamacpp.repair import Staged, stage
 from smolvlm_core.models.catalog import ModelSpec, from_folder
 from smolvlm_core.models.machine import GIB
+from smolvlm_core.work.report import Report
 
-Report = Callable[[str, float | None], None]
 # File size in bytes a parameter, for the space needed; llama.cpp's own names.
 QUANTIZATIONS = {
     "Q8_0": 1.07,
@@ -53,9 +53,9 @@ class Conversion:
 
     checkpoint: Path
     spec: ModelSpec
-    texts: list[ConvertedFile] = field(default_factory=list)
-    projector: ConvertedFile | None = None
-    notes: list[str] = field(default_factory=list)
+    texts: list[ConvertedFile]
+    projector: ConvertedFile
+    notes: list[str]
 
 
 def convert(
@@ -99,6 +99,7 @@ class _Run:
         self.record = _Record.read(out / f"{self.name}.conversion.json", str(checkpoint))
         self.identity = identity_of(checkpoint)
         self.parameters = 0
+        self.notes: list[str] = []
 
     def all(self, quantizations: Sequence[str], projector: str) -> Conversion:
         text = self.out / f"{self.name}-F16.gguf"
@@ -113,18 +114,18 @@ class _Run:
             spec = from_folder(staged.folder)
             self.parameters = spec.parameters
             self._check_space(wanted)
-            self.result = Conversion(self.checkpoint, spec, notes=[*staged.notes])
-            self.result.texts.append(self._make(text, "text model F16", partial(self._converted, staged, "f16", ())))
+            self.notes = [*staged.notes]
+            texts = [self._make(text, "text model F16", partial(self._converted, staged, "f16", ()))]
             work = partial(self._converted, staged, projector, ("--mmproj",))
-            self.result.projector = self._make(eyes, f"projector {projector.upper()}", work)
+            projector_file = self._make(eyes, f"projector {projector.upper()}", work)
             for name, path in smaller:
-                self.result.texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
-        self.result.notes += [
+                texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
+        self.notes += [
             f"{name} was converted from other weights and left as it is. Ask for it to convert it again"
             for name, source in self.record.files.items()
             if source != self.identity and (self.out / name).exists()
         ]
-        return self.result
+        return Conversion(self.checkpoint, spec, texts, projector_file, self.notes)
 
     def _refuse_strangers(self, files: Sequence[Path]) -> None:
         """Files of these names that were not created here, or are of another checkpoint, are not overwritten."""
@@ -161,7 +162,7 @@ class _Run:
             self.report(f"{what}: reused", 1.0)
             return ConvertedFile(path, what, True)
         if path.exists():
-            self.result.notes.append(f"{path.name} was converted from other weights: converted again")
+            self.notes.append(f"{path.name} was converted from other weights: converted again")
         part = self.work / path.name
         work(part)
         part.replace(path)
@@ -180,7 +181,7 @@ class _Run:
         command += ["--outfile", str(to), "--outtype", kind, "--model-name", self.name, *flags]
         said = self._run(command, what, re.compile(r"Writing:\s+(\d+)%"))
         if "PRE-TOKENIZER" in said:
-            self.result.notes.append(
+            self.notes.append(
                 "The converter does not know this tokenizer; its pre-tokenizer is SmolLM2's (single digits, then "
                 f"bytes), so it is named {staged.pre_tokenizer!r}"
             )
@@ -195,7 +196,7 @@ class _Run:
         )
         fallback = re.search(r"(\d+ of \d+ tensor\(s\) required fallback quantization)", said)
         if fallback:
-            self.result.notes.append(f"{name}: {fallback[1]} (their rows cannot be split into blocks of 256)")
+            self.notes.append(f"{name}: {fallback[1]} (their rows cannot be split into blocks of 256)")
 
     def _run(self, command: Sequence[str], what: str, measure: re.Pattern[str]) -> str:
         """Its output. Raises ModelError with the line that says most, where it failed."""

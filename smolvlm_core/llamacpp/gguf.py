@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,7 @@ class GgufFacts:
 
     path: Path
     kind: Kind
+    _: KW_ONLY
     architecture: str = ""
     name: str = ""
     quantization: str = ""

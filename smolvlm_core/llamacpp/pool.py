@@ -12,7 +12,7 @@ from typing import Literal
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.machine import describe_bytes
-from smolvlm_core.work.pool import Report
+from smolvlm_core.work.report import Report
 
 # How a server cuts pictures: "tiles" as SmolVLM2 does with pictures, "frames" into one tile and an overview.
 Cut = Literal["tiles", "frames"]

@@ -11,8 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import httpx
@@ -22,8 +22,8 @@ from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.gguf import read_gguf, why_not_a_pair
 from smolvlm_core.llamacpp.programs import Program, find_server
 from smolvlm_core.paths import data_folder
+from smolvlm_core.work.report import Report
 
-Report = Callable[[str, float | None], None]
 START_SECONDS = 600  # a large model from a slow disk
 LOGS_KEPT_SECONDS = 7 * 24 * 3600
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -49,6 +49,7 @@ class ServerOptions:
     text: Path
     projector: Path | None
     context_tokens: int
+    _: KW_ONLY
     gpu_layers: int | None = None
     threads: int | None = None
     image_max_tokens: int | None = None

@@ -16,7 +16,7 @@ from smolvlm_core.prompt.geometry import VisionGeometry
 BUNDLED = "smolvlm-shapes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One model. Sizes in bytes and px; `kv_bytes_per_token` in bf16; `folder` is None for a model of the hub."""
 
@@ -60,19 +60,19 @@ def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, con
     repo = f"HuggingFaceTB/SmolVLM2-{size}"
     geometry = VisionGeometry(384, 1536, 81) if large else VisionGeometry(512, 2048, 64)
     return ModelSpec(
-        repo.split("/")[1],
-        title,
-        repo,
-        "main",
-        None,
-        parameters,
-        parameters * 2,
-        geometry,
-        int(kv_kib * 1024),
-        context,
-        1.0,
-        64,
-        "Apache-2.0",
+        key=repo.split("/")[1],
+        title=title,
+        repo_id=repo,
+        revision="main",
+        folder=None,
+        parameters=parameters,
+        weights_bytes=parameters * 2,
+        geometry=geometry,
+        kv_bytes_per_token=int(kv_kib * 1024),
+        context_tokens=context,
+        video_fps=1.0,
+        video_max_frames=64,
+        licence="Apache-2.0",
     )
 
 
@@ -191,11 +191,11 @@ def is_cached(spec: ModelSpec) -> bool:
 
 def cached_checkpoints() -> list[ModelSpec]:
     """SmolVLM checkpoints in the Hugging Face cache that the catalogue does not list. Reads configurations only."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return []
     known = {spec.repo_id for spec in PUBLISHED}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.machine import GIB, hub_reachable
+from smolvlm_core.work.report import Report
 
-Report = Callable[[str, float | None], None]
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt"]
 
 

@@ -18,8 +18,9 @@ import psutil
 
 from smolvlm_core.errors import ModelError, OutOfMemoryError
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.models.download import Report, local_folder
+from smolvlm_core.models.download import local_folder
 from smolvlm_core.models.machine import GIB, describe_bytes
+from smolvlm_core.work.report import Report
 
 Dtype = Literal["bfloat16", "float32"]
 DEVICE_NAMES = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from smolvlm_core.errors import LensError
+from smolvlm_core.work.report import Report
 
 logger = logging.getLogger(__name__)
-Report = Callable[[str, float | None], None]
 Work = Callable[[Report, threading.Event], Any]  # the event asks it to stop
 
 

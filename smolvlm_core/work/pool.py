@@ -12,10 +12,10 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from smolvlm_core.errors import LensError
+from smolvlm_core.work.report import Report
 from smolvlm_core.work.worker import Worker
 
 logger = logging.getLogger(__name__)
-Report = Callable[[str, float | None], None]
 LoadState = Literal["not loaded", "loading", "ready", "failed"]
 L = TypeVar("L")
 

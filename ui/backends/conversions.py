@@ -12,7 +12,7 @@ from smolvlm_core.backends.base import Entry
 from smolvlm_core.backends.llama_cpp import GgufEntry
 from smolvlm_core.llamacpp.build import PREFIX, Checkpoint, build
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder
-from smolvlm_core.work.job import Report
+from smolvlm_core.work.report import Report
 from smolvlm_core.workspace import Workspace
 from ui.backends.add import path_of
 from ui.state import workspace
