@@ -165,7 +165,7 @@ def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
     assert found.verdict == "sees" and found.confidence > 0.99 and found.chance < 0.001
     assert {s: f.standing for s, f in found.subjects.items()} == {"shapes": "sees", "clips": "sees"}
     assert found.accuracy("its picture", "shapes")[1] >= 12
-    for condition in ("no picture", "a blank one"):
+    for condition in ("no picture", "a blank picture"):
         right, asked = found.accuracy(condition, "shapes")
         assert asked == 4 and right <= 2
 

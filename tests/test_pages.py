@@ -322,7 +322,7 @@ def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
     checked_in_the_background(app)
     app.toggle[0].set_value(True).run()
     table = app.get("html")[-1].proto.body
-    assert "data:image/png" in table and "with a blank one" in table and "Answer with one word" in table
+    assert "data:image/png" in table and "with a blank picture" in table and "Answer with one word" in table
     for job in jobs().with_prefix("check "):
         jobs().drop(job.name)
 

@@ -1,8 +1,8 @@
-"""Pictures and clips drawn for one question, and the question. Each is drawn fresh: nothing can have been memorised.
+"""Test images and clips, each drawn for one question, and the question. Nothing can have been memorised.
 
-The right answer is drawn evenly from the options, apart from everything else, and the options are named in a shuffled
-order (but for the colours of clips: the bundled model then leans on the words). So whoever does not see is right at most
-once in as many as there are options, whatever it prefers to say.
+The right answer is drawn evenly from the options, independently of everything else, and the options are named in a shuffled
+order (except for the colours of clips: the bundled model then relies on the words). So a model that does not see is right at
+most once in as many questions as there are options, whatever it prefers to say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 Subject = Literal["shapes", "text", "clips"]
 Rgb = tuple[int, int, int]
 SIDE = 384  # px
-SCALE = 4  # drawn at so many times the size and averaged down: smooth edges
+SCALE = 4  # drawn this many times larger and averaged down, for smooth edges
 OPTIONS = 4
 COLORS = {"red": (220, 30, 30), "green": (30, 150, 50), "blue": (30, 70, 220), "yellow": (250, 215, 20)}
 SHAPES = ("circle", "square", "triangle", "star")
@@ -37,7 +37,7 @@ SAME |= {way: (f"{way}ward", f"{way}wards") for way in WAYS}
 
 @dataclass(frozen=True)
 class Canary:
-    """One picture, or the frames of a clip in their order, one a second; as PNG, since verdicts are kept with them."""
+    """A test image, or the frames of a test clip in order, one a second. PNG, since verdicts keep them."""
 
     subject: Subject
     encoded: tuple[bytes, ...]
@@ -58,7 +58,7 @@ def draw_canary(rng: random.Random, subject: Subject = "shapes") -> Canary:
 
 
 def chosen(answer: str, options: Sequence[str]) -> str | None:
-    """The one option that an answer names, however it is phrased; None where it names none, or several."""
+    """The one option that an answer names, however it is phrased. None where it names none, or several."""
     said = set(re.findall(r"[a-z]+|\d+", answer.lower()))
     named = [option for option in options if said & {option, f"{option}s", *SAME.get(option, ())}]
     return named[0] if len(named) == 1 else None
@@ -106,9 +106,8 @@ def _of_text(rng: random.Random) -> Canary:
 
 
 def _of_clips(rng: random.Random) -> Canary:
-    """A shape that moves along an edge, or that changes its colour: both colours are among the options, and a corner is
-    where two ways begin and two end. So whoever sees a single frame, or them all without their order, is right half the
-    time."""
+    """A shape that moves along an edge, or that changes its colour. Both colours are among the options, and two directions
+    begin and two end in each corner. So a model that sees a single frame, or all of them without their order, is right half the time."""
     background, shape, radius = rng.choice(BACKGROUNDS), rng.choice(SHAPES), rng.uniform(0.16, 0.22)
     if rng.random() < 0.5:
         color, way = rng.choice(tuple(COLORS)), rng.choice(tuple(WAYS))
@@ -149,7 +148,7 @@ def _picture(background: Rgb, color: str, shape: str, x: float, y: float, radius
 
 
 def _star(x: float, y: float, radius: float, points: int, inner: float) -> list[tuple[float, float]]:
-    """Corners of a star that stands on two points; with three points and half the radius inside, a triangle."""
+    """Corners of a star that stands on two points. Three points with half the radius inside make a triangle."""
     corners = []
     for i in range(2 * points):
         r = radius if i % 2 == 0 else radius * inner

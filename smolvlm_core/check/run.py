@@ -1,5 +1,7 @@
-"""Asks a backend about canaries until it is plain whether it sees. Knows backends by their contract;
-`causes` looks at what each kind has beside it."""
+"""Asks a backend about newly drawn test images until the verdict is clear.
+
+Knows backends by their contract only. Likely causes come from `diagnose`.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 
-Condition = Literal["its picture", "no picture", "a blank one", "another's"]
-CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank one", "another's")
-# Canaries that are also asked without their picture.
+Condition = Literal["its picture", "no picture", "a blank picture", "a wrong picture"]
+CONDITIONS: tuple[Condition, ...] = ("its picture", "no picture", "a blank picture", "a wrong picture")
+# How many test images of each subject are also asked about without the right picture.
 CONTROLLED: dict[Subject, int] = {"shapes": 4, "text": 2, "clips": 2}
-# Of each subject: with fewer, more than one in 1,000 guessers would still be undecided and look degraded (computed exactly in
-# tests/test_check.py).
+# For each subject. With fewer, more than one in 1,000 guessers would still be undecided and look degraded (computed exactly
+# in tests/test_check.py).
 MOST_QUESTIONS = 120
-TOLD: dict[Subject, str] = {
+SUBJECT_NAMES: dict[Subject, str] = {
     "shapes": "pictures of shapes",
     "text": "digits and words",
     "clips": "what happens in clips",
@@ -40,7 +42,7 @@ QuestionReport = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """One question and what was answered. `right`: what the picture shown (or not shown) asks for, was named."""
+    """One question and its answer. `right`: the answer names what the test image shows, whether or not it was sent."""
 
     condition: Condition
     canary: Canary
@@ -50,8 +52,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Of one subject. `chance`: how often guessing does as well or better. `confidence`: 0 to 1."""
+class SubjectResult:
+    """Of one subject. `chance`: the probability of doing as well or better by guessing. `confidence`: 0 to 1."""
 
     standing: Standing
     confidence: float
@@ -60,26 +62,26 @@ class Found:
 
 @dataclass
 class Verdict:
-    """Over all subjects that were asked: what shapes say, or "degraded" where another is worse.
+    """Over all subjects: the verdict on shapes, or "degraded" where another subject is worse.
 
-    `confidence` and `chance` are of the subject that decided; where all are seen, of the least certain. `metadata`: what
-    the backend says of itself; told, not believed.
+    `confidence` and `chance` belong to the subject that decided; where all are seen, to the least certain one. `metadata`:
+    what the backend reports about itself. It is shown, and does not count.
     """
 
     verdict: Literal["sees", "degraded", "blind", "unchecked"]
     confidence: float = 0.0
     chance: float = 1.0
     asked: list[Asked] = field(default_factory=list)
-    subjects: dict[Subject, Found] = field(default_factory=dict)
+    subjects: dict[Subject, SubjectResult] = field(default_factory=dict)
     seconds: float = 0.0
     cause: str = ""
     fix: str = ""
     metadata: dict[str, object] = field(default_factory=dict)
 
     def accuracy(self, condition: Condition, subject: Subject | None = None) -> tuple[int, int]:
-        """(right, asked), of one subject or of all."""
-        mine = [a.right for a in self.asked if a.condition == condition and subject in (None, a.canary.subject)]
-        return sum(mine), len(mine)
+        """(right, asked), for one subject or for all."""
+        answers = [a.right for a in self.asked if a.condition == condition and subject in (None, a.canary.subject)]
+        return sum(answers), len(answers)
 
 
 def check(
@@ -89,11 +91,14 @@ def check(
     seed: int | None = None,
     subjects: Sequence[Subject] | None = None,
 ) -> Verdict:
-    """Ask until it is plain. Never raises LensError: what kept it from being checked is the verdict's cause.
+    """Ask until the verdict is clear. Never raises LensError: what prevented the check is the verdict's cause.
 
-    `report` gets the number of questions asked and a line of what goes on. `subjects` to ask about; unless told,
-    shapes, text where the model is one that reads, and clips where the backend takes them. The others are asked only
-    of who sees shapes.
+    Args:
+        report: gets the number of questions asked and a line about the current one.
+        cancel: stops the check; the verdict is then "unchecked".
+        seed: draws the same test images again; None draws new ones.
+        subjects: to ask about. By default shapes, text for models that should read, and clips for backends that take them.
+            Subjects other than shapes are asked only of a model that sees shapes.
     """
     return _Check(backend, report or (lambda done, text: None), cancel or threading.Event(), seed).run(subjects)
 
@@ -110,7 +115,7 @@ class _Check:
         began = time.perf_counter()
         try:
             self.found.metadata = asdict(self.given.capabilities())
-            self._ask_until_plain("shapes")
+            self._ask_until_clear("shapes")
             if self._sees("shapes"):
                 self._ask_about_the_others(subjects)
             if not self.cancel.is_set():
@@ -121,11 +126,11 @@ class _Check:
         return self.found
 
     def _ask_about_the_others(self, subjects: Sequence[Subject] | None) -> None:
-        """What keeps them from being asked is told; it does not undo what was found before."""
+        """What prevents them is reported; it does not undo the result on shapes."""
         try:
             for subject in self._others() if subjects is None else subjects:
                 if subject != "shapes" and not self.cancel.is_set():
-                    self._ask_until_plain(subject)
+                    self._ask_until_clear(subject)
         except LensError as error:
             self.not_asked = error
 
@@ -136,32 +141,32 @@ class _Check:
         out: list[Subject] = ["text"] if self.backend.reads_text else []
         return [*out, "clips"] if self.backend.capabilities().video else out
 
-    def _ask_until_plain(self, subject: Subject) -> None:
+    def _ask_until_clear(self, subject: Subject) -> None:
         outcomes: list[tuple[bool, int]] = []
         before: Canary | None = None
-        said: Standing | None = None
-        while said is None and len(outcomes) < MOST_QUESTIONS:
+        verdict: Standing | None = None
+        while verdict is None and len(outcomes) < MOST_QUESTIONS:
             canary = draw_canary(self.rng, subject)
             outcomes.append((self._ask(canary, "its picture", canary.pictures), len(canary.options)))
             if len(outcomes) <= CONTROLLED[subject]:
                 self._ask(canary, "no picture", ())
-                self._ask(canary, "a blank one", canary.blank())
+                self._ask(canary, "a blank picture", canary.blank())
                 if before is not None:
-                    self._ask(canary, "another's", before.pictures)
+                    self._ask(canary, "a wrong picture", before.pictures)
             if self.cancel.is_set():
                 return
             before = canary
             if len(outcomes) > CONTROLLED[subject]:
-                said = standing(outcomes)
+                verdict = standing(outcomes)
         chance = chance_of_as_many(sum(ok for ok, _ in outcomes), len(outcomes), outcomes[0][1])
-        said = said or likelier_of_the_worse(outcomes)
-        self.found.subjects[subject] = Found(said, confidence(outcomes, said), chance)
+        verdict = verdict or likelier_of_the_worse(outcomes)
+        self.found.subjects[subject] = SubjectResult(verdict, confidence(outcomes, verdict), chance)
 
     def _ask(self, canary: Canary, condition: Condition, pictures: tuple[Image.Image, ...]) -> bool:
         if self.cancel.is_set():
             return False
         right, asked = self.found.accuracy("its picture")
-        so_far = f" ({right} of {asked} right with their pictures so far)" if asked else ""
+        so_far = f" ({right} of {asked} correct with their pictures so far)" if asked else ""
         self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}{so_far}: {canary.question}")
         shown = {hashlib.sha256(p.tobytes()).hexdigest(): p for p in pictures}
         attachments = _attached(canary, pictures) if pictures else ()
@@ -185,45 +190,47 @@ class _Check:
             found.verdict = "sees" if decided.standing == "sees" else "degraded"
         found.confidence, found.chance = decided.confidence, decided.chance
         if not self._sees("shapes"):
-            self._tell_why_not()
+            self._explain()
             return
         if unseen := [subject for subject, f in found.subjects.items() if f.standing != "sees"]:
             cause, found.fix = cause_of_partial_sight(self.backend, unseen)
-            found.cause = f"It sees shapes, but not reliably {' and '.join(TOLD[s] for s in unseen)}. {cause}"
+            found.cause = f"It sees shapes, but not reliably {' and '.join(SUBJECT_NAMES[s] for s in unseen)}. {cause}"
         if self.not_asked is not None:
             found.verdict = "degraded"
-            found.cause = f"{found.cause} Not all could be asked: {Exception.__str__(self.not_asked)}".strip()
+            found.cause = f"{found.cause} The check is incomplete: {Exception.__str__(self.not_asked)}".strip()
             found.fix = found.fix or self.not_asked.hint
 
-    def _tell_why_not(self) -> None:
+    def _explain(self) -> None:
         found = self.found
         shown = [a.answer for a in found.asked if a.condition == "its picture"]
         if sum(_says_nothing(answer) for answer in shown) > len(shown) / 2:
             found.verdict, found.confidence = "unchecked", 0.0
-            found.cause = "Most of its answers are empty, or thoughts without an end."
-            found.fix = "Switch its thinking off, or look at its template: `python -m smolvlm_core check --json` has the answers."
+            found.cause = "Most of its answers are empty, or are thoughts that never end."
+            found.fix = (
+                "Turn its thinking off, or check its template. `python -m smolvlm_core check --json` shows the answers."
+            )
         elif self._pictures_cost_nothing():
-            found.cause = "The picture is dropped on the way: the prompt is as long with it as without."
-            found.fix = "Send it to the server directly, or update what stands between."
+            found.cause = "The picture is dropped on the way: the prompt is as long with it as without it."
+            found.fix = "Send it to the server directly, or update the software in between."
         else:
             found.cause, found.fix = likely_cause(self.backend, verdict=found.verdict)
 
     def _pictures_cost_nothing(self) -> bool:
         """The same question takes as many tokens with a picture as without one."""
         lengths: dict[Condition, set[int]] = {}
-        for asked in self.found.asked[:2]:  # of the first canary: with its picture, and without
+        for asked in self.found.asked[:2]:  # the first test image: with its picture, and without
             lengths.setdefault(asked.condition, set()).add(asked.prompt_tokens)
         return lengths.get("its picture") == lengths.get("no picture") != {0}
 
     def _failed(self, error: LensError) -> None:
-        """A backend's own word that it has no vision answers the question; any other failure leaves it open."""
+        """A backend that reports no vision is blind; any other failure leaves the question open."""
         if isinstance(error, NoVision):
             self.found.verdict, self.found.confidence = "blind", 1.0
         self.found.cause, self.found.fix = Exception.__str__(error), error.hint
 
 
 def _after_thoughts(answer: str) -> str:
-    """What a model that thinks aloud says in the end: its thoughts name every option."""
+    """The answer of a model that thinks aloud: its thoughts name every option."""
     return answer.rpartition("</think>")[2]
 
 

@@ -1,10 +1,9 @@
-"""When enough has been asked, and what it says. Pure.
+"""When enough was asked, and what the answers show. Pure.
 
-Three suppositions about how often a question is answered rightly: by chance (one in as many as there are options), at
-DEGRADED, at SEES. One is accepted once the answers are 1 / ERROR times likelier under it than under each of the
-others; for a true supposition another is then accepted with a probability of at most ERROR each (Wald's inequality, as
-in Armitage's sequential test of several hypotheses, J. R. Statist. Soc. B 12, 1950). A model between DEGRADED and
-SEES may be called either.
+A sequential test of three hypotheses on the rate of right answers: by chance (one in as many as there are options), DEGRADED,
+and SEES. One is accepted once the answers are 1 / ERROR times likelier under it than under each of the others. If a hypothesis
+is true, each other one is then accepted with a probability of at most ERROR (Wald's inequality, as in Armitage's sequential
+test of several hypotheses, J. R. Statist. Soc. B 12, 1950). A model between DEGRADED and SEES may get either verdict.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ DEGRADED, SEES = 0.55, 0.95
 
 
 def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
-    """What (right or not, number of options) of each question says so far; None: ask on."""
+    """The verdict on (right, number of options) of each question; None: ask more."""
     likelihoods = _log_likelihoods(outcomes)
     best = max(likelihoods, key=lambda name: likelihoods[name])
     others = max(value for name, value in likelihoods.items() if name != best)
@@ -27,13 +26,13 @@ def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
 
 
 def likelier_of_the_worse(outcomes: Sequence[tuple[bool, int]]) -> Standing:
-    """Where nothing was accepted within the questions there are: blind or degraded. "sees" must be accepted."""
+    """Blind or degraded, where nothing was accepted within the limit of questions. "sees" must be accepted."""
     likelihoods = _log_likelihoods(outcomes)
     return "blind" if likelihoods["blind"] > likelihoods["degraded"] else "degraded"
 
 
 def confidence(outcomes: Sequence[tuple[bool, int]], of: Standing) -> float:
-    """How sure that one is among the three, all held equally likely before: 0 to 1."""
+    """The posterior probability of one hypothesis, 0 to 1, with equal priors."""
     likelihoods = _log_likelihoods(outcomes)
     top = max(likelihoods.values())
     return math.exp(likelihoods[of] - top) / sum(math.exp(value - top) for value in likelihoods.values())

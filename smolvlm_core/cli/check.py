@@ -1,4 +1,4 @@
-"""`check`: does a backend see? Exit codes: 0 it sees, 1 blind, 2 degraded, 3 could not be checked."""
+"""`check`: does a backend see? Exit codes: 0 sees, 1 blind, 2 degraded, 3 could not be checked."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="prove by questions with known answers whether a backend sees",
-        description="Draws something new and asks about it until it is plain. "
-        "Exit codes: 0 it sees, 1 blind, 2 degraded, 3 could not be checked.",
+        description="Shows the backend newly drawn images until the verdict is clear. "
+        "Exit codes: 0 sees, 1 blind, 2 degraded, 3 could not be checked.",
     )
     which = check.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         help="comma-separated: shapes (always asked first), text (digits and words), clips. Default: text of models that "
         "should read, clips of backends that take them",
     )
-    check.add_argument("--seed", type=int, help="the same drawings again (default: fresh ones)")
+    check.add_argument("--seed", type=int, help="draw the same test images again (default: new ones)")
     check.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for transformers")
     check.add_argument("--json", action="store_true", help="one JSON object: verdict, figures, every question asked")
     check.wrong_arguments = EXIT_CODES["unchecked"]  # 2 would read as "degraded"
@@ -72,7 +72,7 @@ def _check(args: argparse.Namespace, workspace: Workspace) -> int:
         workspace.verdicts.save(backend, verdict)
     except LensError as error:
         verdict = Verdict("unchecked", cause=Exception.__str__(error), fix=error.hint)
-    except Exception as error:  # a bug, or a disk that is full: its exit code must not read as a verdict
+    except Exception as error:  # a bug or a full disk: its exit code must not read as a verdict
         traceback.print_exc()
         verdict = Verdict("unchecked", cause=f"It failed unexpectedly: {error!r}.")
     clear_line()
@@ -84,26 +84,27 @@ def _check(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def print_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
-    """On stderr, unless told otherwise."""
+    """Print a verdict: to stderr by default."""
     out = to or sys.stderr
     print(f"{name}: {verdict.verdict.upper()}", file=out)
     from smolvlm_core.check import CONDITIONS
+    from smolvlm_core.check.statistics import one_in
 
     for subject in ("shapes", "text", "clips"):
         counts = {c: verdict.accuracy(c, subject) for c in CONDITIONS}
-        told = ", ".join(f"{right} of {asked} with {c}" for c, (right, asked) in counts.items() if asked)
-        if told:
-            found = verdict.subjects.get(subject)
-            print(f"  {subject}: {found.standing if found else 'not decided'}; right {told}", file=out)
+        correct = ", ".join(f"{right}/{asked} with {c}" for c, (right, asked) in counts.items() if asked)
+        if correct:
+            result = verdict.subjects.get(subject)
+            print(f"  {subject}: {result.standing if result else 'undecided'}; correct: {correct}", file=out)
     if verdict.subjects:
         print(
-            f"  confidence {verdict.confidence:.4f}; by guessing, as many right once in {1 / verdict.chance:,.0f}; "
+            f"  confidence {verdict.confidence:.4f}; chance of this by guessing: {one_in(verdict.chance)}; "
             f"{len(verdict.asked)} questions, {verdict.seconds:.1f} s",
             file=out,
         )
     if verdict.metadata:
         claims = [what for what in ("images", "video") if verdict.metadata[what]]
-        print(f"  by its own word it takes {' and '.join(claims) or 'no pictures'}: not counted", file=out)
+        print(f"  it reports support for {' and '.join(claims) or 'text only'} (not counted)", file=out)
     for line in filter(None, (verdict.cause, verdict.fix)):
         print(f"  {line}", file=out)
 
