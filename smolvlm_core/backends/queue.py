@@ -15,7 +15,7 @@ from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.prompt.generation import Event, Progress, Stats
 from smolvlm_core.work.pool import Handle
 from smolvlm_core.work.report import Report
-from smolvlm_core.work.worker import Job
+from smolvlm_core.work.worker import Task
 
 
 class Run(Protocol):
@@ -54,7 +54,7 @@ def follow(
     get_handle: Callable[[], Handle[L]], make_run: Callable[[Handle[L]], Run], cancel: threading.Event
 ) -> Iterator[Event]:
     """Queue a run and yield its events. A consumer that stops listening cancels it."""
-    handle, run, job = _submit(get_handle, make_run, cancel)
+    handle, run, task = _submit(get_handle, make_run, cancel)
     done = False
     try:
         place = -1
@@ -62,19 +62,19 @@ def follow(
             try:
                 item = run.events.get(timeout=0.1)
             except queue.Empty:
-                ahead = handle.worker.ahead_of(job)
+                ahead = handle.worker.ahead_of(task)
                 if handle.state == "loading":
                     yield Progress(handle.status_text, handle.status_fraction)
                 elif ahead and ahead != place:
                     place = ahead
                     yield Progress(f"Waiting: {ahead} before you")
-                if job.finished.is_set() and run.events.empty():  # a bug, which the worker has logged
+                if task.finished.is_set() and run.events.empty():  # a bug, which the worker has logged
                     done = True
                     yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
                     raise BackendError(
                         "The answer ended unexpectedly.", "The log has the details; ask again."
                     ) from None
-                if cancel.is_set() and handle.worker.drop(job):
+                if cancel.is_set() and handle.worker.drop(task):
                     done = True
                     yield Stats("cancelled", total_seconds=time.perf_counter() - run.asked)
                 continue
@@ -90,7 +90,7 @@ def follow(
 
 def _submit(
     get_handle: Callable[[], Handle[L]], make_run: Callable[[Handle[L]], Run], cancel: threading.Event
-) -> tuple[Handle[L], Run, Job]:
+) -> tuple[Handle[L], Run, Task]:
     while True:
         handle = get_handle()
         run = make_run(handle)

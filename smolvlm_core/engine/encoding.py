@@ -1,4 +1,4 @@
-"""Prompt → tokens and tiles, as SmolVLM's processor makes them. Does not run a model."""
+"""Prompt → tokens and tiles, exactly as SmolVLM's processor gives them. Does not run a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncodedPrompt:
-    """`ids`: (L) tokens. `identity`: (L) what stands at each place, pictures told apart. `tiles`: (n, 3, H, W)."""
+    """`ids`: (L) tokens. `identity`: (L) what is at each place; image tokens name their picture. `tiles`: (n, 3, H, W)."""
 
     ids: list[int]
     identity: list[object]
@@ -29,7 +29,10 @@ class EncodedPrompt:
 
 
 def encode_prompt(prompt: Prompt, spec: ModelSpec, tokenizer: Any, image_processor: Any) -> EncodedPrompt:
-    """Tokens and tiles of a prompt, as SmolVLM's processor makes them."""
+    """Tokens and tiles of a prompt.
+
+    Follows transformers 5.23.0, models/smolvlm/processing_smolvlm.py.
+    """
     import torch
     from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 

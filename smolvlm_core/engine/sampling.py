@@ -1,4 +1,4 @@
-"""What `generate` is handed: a streamer, a stop, a sampler. Knows tokens; does not know prompts or queues."""
+"""What transformers' `generate` is given: a streamer, a stopping criterion, a sampler. Knows tokens; not prompts or queues."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def streamer(took: Callable[[str], None], tokenizer: Any) -> Any:
-    """Calls `took` with each new token's text, '' where the token completes no character."""
+    """Calls `took` with the text of each new token; '' where the token does not complete a character."""
     from tokenizers.decoders import DecodeStream
     from transformers.generation.streamers import BaseStreamer
 
     class Streamer(BaseStreamer):  # type: ignore[misc]
-        """Gets the prompt first, then each new token; holds back bytes of a character that is not whole yet."""
+        """Receives the prompt first, then each new token. Waits with the bytes of a character until it is complete."""
 
         def __init__(self) -> None:
             self._stream = DecodeStream(skip_special_tokens=True)
@@ -55,8 +55,8 @@ def stop_when(cancel: threading.Event) -> Any:
 def sampling(settings: GenerationSettings, device: Any) -> Any:
     """Temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
 
-    `generate` would draw from torch's global generator, which other models' threads draw from too: the same seed would
-    not give the same answer.
+    `generate` draws from torch's global generator, which the threads of other models use too. The same seed would not give
+    the same answer.
     """
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper

@@ -1,8 +1,8 @@
-"""The converter in a process of its own, so that its memory is given back and a failure harms nothing else.
+"""Runs the converter in a process of its own, so that its memory is released and a failure harms nothing else.
 
     python -m smolvlm_core.llamacpp.convert_runner PRE_TOKENIZER CHECKPOINT --outfile F --outtype f16 [--mmproj]
 
-PRE_TOKENIZER is used where the converter does not know the checkpoint's own ("-": none; it then fails as it would).
+PRE_TOKENIZER is used where the converter does not recognise the checkpoint's own. "-": none, and the converter fails then.
 """
 
 from __future__ import annotations

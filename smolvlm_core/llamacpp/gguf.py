@@ -1,6 +1,6 @@
-"""What a GGUF file says of itself: a text model or a vision projector, its sizes, its chat template.
+"""Reads GGUF metadata: whether a file is a text model or a vision projector, its sizes, its chat template.
 
-Reads metadata only. Knows nothing of servers.
+Does not know servers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import FAKE_TOKEN, FIRST_TILE, GLOBAL_TOKEN
 
 Kind = Literal["text", "projector", "other"]
-# Without these, llama-server refuses every image ("Invalid token"): it looks them up in the text model's vocabulary
+# Without these, llama-server refuses every image ("Invalid token"). It looks them up in the text model's vocabulary
 # (llama.cpp b11434, tools/mtmd/mtmd.cpp, PROJECTOR_TYPE_IDEFICS3).
 IMAGE_MARKS = ("\n", "\n\n", FAKE_TOKEN, GLOBAL_TOKEN, FIRST_TILE)
-# Quantizations of about three bits a weight and less.
+# Quantizations of about three bits per weight or less.
 HEAVY = (
     "Q2_K",
     "Q2_K_S",
@@ -43,7 +43,7 @@ BPE_NEWLINE = "Ċ"  # how a byte-level vocabulary writes \n
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """Sizes in tokens, px and parameters; 0 or "" where the file does not say."""
+    """Sizes in tokens, px and parameters. 0 or "" where the file does not say."""
 
     path: Path
     kind: Kind
@@ -53,7 +53,7 @@ class GgufFacts:
     quantization: str = ""
     parameters: int = 0
     size_bytes: int = 0
-    # of a text model
+    # Text models
     hidden_size: int = 0
     layers: int = 0
     kv_bytes_per_token: int = 0
@@ -65,7 +65,7 @@ class GgufFacts:
     adds_bos: bool = False
     pre_tokenizer: str = ""
     missing_marks: tuple[str, ...] = ()
-    # of a projector
+    # Projectors
     projector_type: str = ""
     projection_size: int = 0
     tile: int = 0
@@ -79,10 +79,10 @@ class GgufFacts:
 
 
 def read_gguf(path: Path) -> GgufFacts:
-    """Read once for each state of a file: a real vocabulary takes a second or two.
+    """Metadata of a file, read once for each state of it: a real vocabulary takes a second or two.
 
     Raises:
-        ModelError: the file is missing or is no whole GGUF.
+        ModelError: the file is missing or is not a complete GGUF file.
     """
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", "Give the path of a .gguf file.")
@@ -118,7 +118,7 @@ def _read(path: Path, changed_ns: int, size_bytes: int) -> GgufFacts:
         UnicodeDecodeError,
     ) as error:
         raise ModelError(
-            f"{path.name} is not a whole GGUF file: {error or type(error).__name__}.",
+            f"{path.name} is not a complete GGUF file: {error or type(error).__name__}.",
             "Convert or download it again.",
         ) from error
 
@@ -128,9 +128,9 @@ class _Fields:
     reader: Any
     _known: dict[str, Any] = field(default_factory=dict)
 
-    def get(self, name: str, otherwise: Any = None) -> Any:
+    def get(self, name: str, default: Any = None) -> Any:
         found = self.reader.get_field(name)
-        return otherwise if found is None else found.contents()
+        return default if found is None else found.contents()
 
 
 def _kind_of(fields: _Fields) -> tuple[Kind, dict[str, Any]]:
@@ -193,9 +193,9 @@ def _quantization(fields: _Fields) -> str:
 
 
 def find_projector(text: GgufFacts) -> Path | None:
-    """The projector beside a text model: the one `mmproj*` file of its folder that fits it, F16 before others."""
-    found = sorted(p for p in text.path.parent.glob("*.gguf") if "mmproj" in p.name.lower())
-    fitting = [p for p in found if (facts := _readable(p)) is not None and not why_not_a_pair(text, facts)]
+    """The projector in a text model's folder: a fitting `mmproj*` file, of the same name if there is one, F16 first."""
+    candidates = sorted(p for p in text.path.parent.glob("*.gguf") if "mmproj" in p.name.lower())
+    fitting = [p for p in candidates if (facts := _readable(p)) is not None and not why_not_a_pair(text, facts)]
     named = [p for p in fitting if _stem(p.name) == _stem(text.path.name)]
     among = named or fitting
     return min(among, key=lambda p: ("f16" not in p.name.lower(), p.name)) if among else None
@@ -222,7 +222,7 @@ def find_pairs(folders: Sequence[Path] | None = None) -> list[tuple[Path, Path]]
 
 
 def _stem(name: str) -> str:
-    """mmproj-NAME-F16.gguf and NAME-Q4_K_M.gguf have the same one."""
+    """The name without quantization: the same for mmproj-NAME-F16.gguf and NAME-Q4_K_M.gguf."""
     return name.removeprefix("mmproj-").removesuffix(".gguf").rsplit("-", 1)[0]
 
 
@@ -234,7 +234,7 @@ def _readable(path: Path) -> GgufFacts | None:
 
 
 def why_not_a_pair(text: GgufFacts, projector: GgufFacts) -> str:
-    """What keeps two files from working together; "" where nothing does. Same sizes are no proof of the same model."""
+    """Why two files cannot work together; "" where they can. The same sizes do not prove the same model."""
     if projector.kind != "projector":
         return f"{projector.path.name} is not a vision projector but {_kind_words(projector)}"
     if text.kind != "text":
@@ -248,7 +248,7 @@ def why_not_a_pair(text: GgufFacts, projector: GgufFacts) -> str:
 
 
 def names_another_model(text: GgufFacts, projector: GgufFacts) -> bool:
-    """Whether the files say that they were converted from different checkpoints. No proof: names can be changed."""
+    """Whether the files name different checkpoints as their source. Not proof: names can be changed."""
     return bool(text.name and projector.name) and text.name.lower() != projector.name.lower()
 
 
@@ -257,7 +257,7 @@ def _kind_words(facts: GgufFacts) -> str:
 
 
 def spec_of(text: GgufFacts, projector: GgufFacts | None) -> ModelSpec:
-    """What a pair of files costs. A text model alone shows no pictures: its geometry is one empty tile."""
+    """The model that a pair of files makes. A text model alone takes no pictures: its geometry is one empty tile."""
     geometry = (
         VisionGeometry(projector.tile, projector.longest_edge or projector.tile, projector.tokens_per_tile, True)
         if projector

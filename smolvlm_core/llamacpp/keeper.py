@@ -1,8 +1,8 @@
-"""Runs a program and ends it when whoever started this is gone, killed or not: the other end of stdin closes then.
+"""Runs a program, and ends it when the process that started this one ends, killed or not: stdin is then closed.
 
     python keeper.py PROGRAM ARGUMENTS…
 
-Uses the standard library only, so that it starts at once and depends on nothing of this project.
+Uses the standard library only, so that it starts at once and does not depend on this project.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ SECONDS_TO_END = 5
 
 
 def _die_with_me() -> Callable[[], None] | None:
-    """On Linux the kernel ends the program when this process is killed; elsewhere nothing more can be done."""
+    """On Linux, the kernel ends the program when this process is killed. Other systems offer nothing like it."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes
@@ -39,13 +39,15 @@ def main() -> int:
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin: its lock is in the way at exit
+            while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin: its lock blocks at exit
                 pass
         end()
 
     threading.Thread(target=watch, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, daemon=True).start())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; who started this decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the process that started this one decides
     return process.wait()
 
 

@@ -1,4 +1,4 @@
-"""One llama-server process: its command line, its start with progress, its log, its end."""
+"""One llama-server process: command line, start with progress, log, end. Does not know prompts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from smolvlm_core.paths import data_folder
 from smolvlm_core.work.report import Report
 
 START_SECONDS = 600  # a large model from a slow disk
-LOGS_KEPT_SECONDS = 7 * 24 * 3600
+LOG_LIFETIME_SECONDS = 7 * 24 * 3600
 KEEPER = Path(__file__).with_name("keeper.py")
-# The checkpoint's own template puts a space after "User:" where the first part of a turn is not of type "image". In
-# llama-server it never is: pictures reach the template as marks in the text (common/chat.cpp, b11434). This one looks
-# for the mark, so that a chat request gives the very prompt that SmolVLM2 was trained on. Pictures that end a turn are put
-# first, as in training: Open WebUI (0.12.4) sends them after the text, and answers got worse by it.
+# The checkpoint's own template puts a space after "User:" unless the first part of a turn has type "image". In llama-server
+# it never has: pictures reach the template as marks in the text (common/chat.cpp, b11434). This template looks for the mark, so
+# that a chat request gives exactly the prompt that SmolVLM2 was trained on. Pictures at the end of a turn move to its start, as
+# in training: Open WebUI (0.12.4) sends them after the text, which made answers worse.
 TEMPLATE = """\
 <|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}\
 {% if message['content'] is string %}{% set said = message['content'] %}\
@@ -44,7 +44,10 @@ TEMPLATE = """\
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`image_max_tokens`: cut no picture into more than that many tokens (and an overview). None: the default."""
+    """`image_max_tokens`: the most image tokens a picture is cut into, besides its overview. None: llama-server's default.
+
+    `program`: path of llama-server; "" finds it. `port`: None takes a free one.
+    """
 
     text: Path
     projector: Path | None
@@ -61,7 +64,7 @@ class ServerOptions:
 def arguments(options: ServerOptions, port: int, template: Path) -> list[str]:
     """llama-server's arguments, without the program. Pure.
 
-    One slot: a conversation's cache then always serves its next question; requests wait their turn.
+    One slot: a conversation's cache then always serves its next question, and requests take turns.
     """
     out = ["--model", str(options.text), "--alias", options.text.stem, "--host", options.host, "--port", str(port)]
     out += ["--ctx-size", str(options.context_tokens), "--parallel", "1", "--slots", "--no-webui"]
@@ -77,7 +80,7 @@ def arguments(options: ServerOptions, port: int, template: Path) -> list[str]:
 
 
 class LlamaServer:
-    """A running server. Made by `start`; ends with `stop`, or with this process, however that ends."""
+    """A running server. Created by `start`. It ends with `stop`, or when this process ends, however that happens."""
 
     def __init__(self, options: ServerOptions, program: Program, process: subprocess.Popen[bytes], url: str, log: Path):
         self.options, self.program, self.url, self.log = options, program, url, log
@@ -86,10 +89,10 @@ class LlamaServer:
 
     @classmethod
     def start(cls, options: ServerOptions, report: Report, cancel: threading.Event | None = None) -> LlamaServer:
-        """Start it and wait until it answers.
+        """Start a server and wait until it answers.
 
         Raises:
-            ModelError: no llama-server on this machine, or the files are not there or not whole.
+            ModelError: no llama-server on this machine, or a file is missing or incomplete.
             BackendError: the files do not fit together, or the server ended instead of answering.
         """
         check_files(options.text, options.projector)
@@ -103,7 +106,7 @@ class LlamaServer:
             template = Path(log.name).with_suffix(".jinja")
             template.write_text(TEMPLATE)
             command = [sys.executable, str(KEEPER), str(program.path), *arguments(options, port, template)]
-            # Unless told otherwise llama-server lets any web page that the user has open read its answers.
+            # By default, llama-server lets any web page that the user has open read its answers.
             environment = {"LLAMA_ARG_CORS_ORIGINS": "localhost", **os.environ}
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -126,7 +129,7 @@ class LlamaServer:
 
     @property
     def memory_bytes(self) -> int:
-        """What the server holds in RAM, 0 once it is gone."""
+        """RAM that the server uses; 0 once it has ended."""
         try:
             children = psutil.Process(self._process.pid).children()
             return sum(int(child.memory_info().rss) for child in children)
@@ -134,7 +137,7 @@ class LlamaServer:
             return 0
 
     def ends_within(self, seconds: float) -> bool:
-        """Whether it is gone, or goes in that time: a connection breaks a moment before its process ends."""
+        """Whether it has ended, or ends within that time: a connection breaks a moment before its process ends."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -143,7 +146,7 @@ class LlamaServer:
 
     def stop(self) -> None:
         if self._process.stdin is not None:
-            self._process.stdin.close()  # the keeper ends the server
+            self._process.stdin.close()  # the keeper then ends the server
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -151,7 +154,7 @@ class LlamaServer:
             self._process.wait()
 
     def why_it_ended(self) -> str:
-        """The line of its log that tells most."""
+        """The line of its log that says most."""
         try:
             return telling_line(self.log.read_text(errors="replace").splitlines())
         except OSError as error:
@@ -182,14 +185,14 @@ def check_files(text: Path, projector: Path | None) -> None:
     if facts.kind == "projector":
         raise BackendError(
             f"{text.name} is a vision projector, not a text model.",
-            "Give it as the projector, and the text model's file (the one without mmproj in its name) as the model.",
+            "Use it as the projector, and the text model's file (without mmproj in its name) as the model.",
         )
     if projector is not None and (apart := why_not_a_pair(facts, read_gguf(projector))):
-        raise BackendError(f"{apart[0].upper()}{apart[1:]}.", "Give the projector that was converted with this model.")
+        raise BackendError(f"{apart[0].upper()}{apart[1:]}.", "Use the projector that was converted with this model.")
 
 
 def telling_line(lines: Sequence[str]) -> str:
-    """An error of a log, the first: later ones follow from it. Without one, the last line."""
+    """The first error of a log: later ones follow from it. Without one, the last line."""
     said = [re.sub(r"^[\d.]+ [A-Z] ", "", line).strip() for line in lines]
     marked = [s for line, s in zip(lines, said) if re.match(r"^[\d.]+ E ", line) and s]
     worded = [s for s in said if re.search(r"\berror\b|\bfailed\b|unable|out of memory|not enough", s, re.IGNORECASE)]
@@ -204,20 +207,21 @@ def _free_port(host: str) -> int:
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Else another server there would be taken for the one that could not start."""
+    """Otherwise another server on that port would be mistaken for the one that could not start."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise BackendError(
-                f"Port {port} on {host} cannot be used: {error}.", "Choose another one, or stop what uses it."
+                f"Port {port} on {host} cannot be used: {error}.",
+                "Choose another port, or stop the program that uses it.",
             ) from error
 
 
 def _drop_old(folder: Path) -> None:
-    """Logs and templates of starts of more than a week ago."""
+    """Delete logs and templates that are more than a week old."""
     for old in folder.glob("llama-server-*"):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > LOGS_KEPT_SECONDS:
+            if time.time() - old.stat().st_mtime > LOG_LIFETIME_SECONDS:
                 old.unlink()

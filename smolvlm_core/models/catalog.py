@@ -1,4 +1,4 @@
-"""Which models there are, what each costs, and which suits this machine. Does not know how to load one."""
+"""Which models exist, what each costs, and which one suits this machine. Does not know how to load one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUNDLED = "smolvlm-shapes"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One model. Sizes in bytes and px; `kv_bytes_per_token` in bf16; `folder` is None for a model of the hub."""
+    """One model. Sizes in bytes and px. `kv_bytes_per_token` is for bf16. `folder` is None for a model of the hub."""
 
     key: str
     title: str
@@ -86,15 +86,15 @@ PUBLISHED = (
 
 @lru_cache(maxsize=1)
 def bundled() -> ModelSpec:
-    """The checkpoint that comes with the project, read once: pages ask for it several times in each drawing."""
-    note = "Trained by this project on drawn, coloured shapes. It does not know photos, people or text."
+    """The checkpoint that comes with the project. Read once: pages ask for it several times in each run."""
+    note = "Trained by this project on drawn shapes. It does not know photos, people or text."
     return replace(
         from_folder(BUNDLED_CHECKPOINT), key=BUNDLED, title="SmolVLM Shapes (bundled)", licence="Apache-2.0", note=note
     )
 
 
 def models() -> tuple[ModelSpec, ...]:
-    """Every model known by name, the best first."""
+    """Every model known by name, the largest first."""
     return (*PUBLISHED, bundled())
 
 
@@ -118,7 +118,7 @@ def from_folder(folder: Path) -> ModelSpec:
     """Read a checkpoint folder's configuration.
 
     Raises:
-        ModelError: a file is missing or is not what it should be, and which.
+        ModelError: a file is missing or damaged; the message names it.
     """
     folder = folder.resolve()
     config = read_json(folder, "config.json")
@@ -215,7 +215,7 @@ def cached_checkpoints() -> list[ModelSpec]:
 
 
 def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:
-    """The model for a machine and one line that says why. `cached`: keys of hub models that are on disk. Pure."""
+    """(key of the model for a machine, why in one line). `cached`: keys of hub models that are on disk. Pure."""
     large, middle, small = PUBLISHED
     if machine.gpu_memory_bytes >= large.memory_bytes + GIB // 2:
         wanted, why = large, f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB"
@@ -225,11 +225,11 @@ def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:
             f"{machine.gpu_name} has {machine.gpu_memory_bytes / GIB:.0f} GiB, too little for the 2.2B model",
         )
     elif machine.ram_bytes >= 3 * small.memory_bytes:
-        wanted, why = small, "there is no large enough GPU, so the smallest published model"
+        wanted, why = small, "no GPU is large enough for a larger one"
     else:
         return (
             BUNDLED,
-            f"{machine.ram_bytes / GIB:.1f} GiB of RAM are too little for a published model, so the bundled model of drawn shapes answers.",
+            f"{machine.ram_bytes / GIB:.1f} GiB of RAM is too little for a published model, so the bundled model is used.",
         )
     if machine.hub_reachable or wanted.key in cached:
         return wanted.key, f"Chosen because {why}."
@@ -238,7 +238,7 @@ def choose_default(machine: Machine, cached: frozenset[str]) -> tuple[str, str]:
             return other.key, "Chosen because it is already on this machine and the model hub cannot be reached."
     return (
         BUNDLED,
-        "The model hub cannot be reached and no SmolVLM2 is on this machine, so the bundled model of drawn shapes answers.",
+        "The model hub cannot be reached and no SmolVLM2 is on this machine, so the bundled model is used.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What this machine has: GPU memory, RAM, a reachable model hub. Does not import torch."""
+"""What this machine has: GPU memory, RAM, access to the model hub. Does not import torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Machine:
 
 @lru_cache(maxsize=1)
 def this_machine() -> Machine:
-    """Probed once a process: at most two seconds where the hub does not answer."""
+    """Probed once in a process. Takes up to two seconds where the hub does not answer."""
     name, memory = _gpu()
     return Machine(psutil.virtual_memory().total, name, memory, hub_reachable())
 
@@ -49,7 +49,7 @@ def _gpu() -> tuple[str, int]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return "Apple silicon", int(
             psutil.virtual_memory().total * 0.7
-        )  # unified memory; macOS lets the GPU use about this share
+        )  # unified memory, of which macOS lets the GPU use about this share
     if shutil.which("nvidia-smi") is None or version("torch").endswith("+cpu"):
         return "", 0
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
@@ -77,7 +77,7 @@ def hub_reachable(timeout_seconds: float = 2.0) -> bool:
             return
         answered.set()
 
-    # A thread, because looking up a name takes no time limit and can hang where there is no network.
+    # In a thread: a name lookup has no time limit and can hang without a network.
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
     attempt.join(timeout_seconds)

@@ -1,4 +1,4 @@
-"""One thread that owns one model. Everyone else hands it jobs; they run one after another, in the order they came."""
+"""One thread that owns one model. Others hand it tasks, which run one after another in the order they came."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 
-class Job:
-    """One piece of work and its place in the queue."""
+class Task:
+    """One piece of work in the queue. `finished` is set once it ran or was dropped."""
 
     def __init__(self, work: Callable[[], None], cancel: threading.Event) -> None:
         self.work, self.cancel = work, cancel
@@ -20,49 +20,49 @@ class Job:
 
 
 class Worker:
-    """Starts its thread with the first job and ends it with `close`."""
+    """Starts its thread with the first task, and ends it with `close`."""
 
     _numbers = itertools.count(1)
 
     def __init__(self, name: str) -> None:
         self._name = f"{name}-{next(self._numbers)}"
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._waiting: deque[Task] = deque()
+        self._running: Task | None = None
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Callable[[], None], cancel: threading.Event | None = None) -> Job:
-        """Queue some work. It is called even when cancelled while waiting, so that it can say so.
+    def submit(self, work: Callable[[], None], cancel: threading.Event | None = None) -> Task:
+        """Queue work. It is called even if it was cancelled while waiting, so that it can report that.
 
         Raises:
             RuntimeError: the worker is closed.
         """
-        job = Job(work, cancel or threading.Event())
+        task = Task(work, cancel or threading.Event())
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"{self._name} is closed")
-            self._waiting.append(job)
+            self._waiting.append(task)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        return job
+        return task
 
-    def ahead_of(self, job: Job) -> int:
-        """How many jobs run before this one, the running one included; 0 once it runs."""
+    def ahead_of(self, task: Task) -> int:
+        """How many tasks run before this one, the running one included. 0 once it runs."""
         with self._changed:
-            if job not in self._waiting:
+            if task not in self._waiting:
                 return 0
-            return self._waiting.index(job) + (self._running is not None)
+            return self._waiting.index(task) + (self._running is not None)
 
-    def drop(self, job: Job) -> bool:
-        """Take a waiting job out of the queue; False where it runs or has run already."""
+    def drop(self, task: Task) -> bool:
+        """Take a waiting task out of the queue. False where it already runs or ran."""
         with self._changed:
-            if job not in self._waiting:
+            if task not in self._waiting:
                 return False
-            self._waiting.remove(job)
-        job.finished.set()
+            self._waiting.remove(task)
+        task.finished.set()
         return True
 
     @property
@@ -71,7 +71,7 @@ class Worker:
             return self._running is not None or bool(self._waiting)
 
     def close_if_idle(self) -> bool:
-        """Close unless a job runs or waits, in one step: no job can slip in between."""
+        """Close unless a task runs or waits, in one step: no task can be added in between."""
         with self._changed:
             if self._running is not None or self._waiting:
                 return False
@@ -80,11 +80,11 @@ class Worker:
         return True
 
     def close(self) -> None:
-        """Cancel what waits and what runs, and wait for the thread to end."""
+        """Cancel what waits and what runs, and wait until the thread has ended."""
         with self._changed:
             self._closed = True
-            for job in (*self._waiting, *([self._running] if self._running else [])):
-                job.cancel.set()
+            for task in (*self._waiting, *([self._running] if self._running else [])):
+                task.cancel.set()
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -98,11 +98,11 @@ class Worker:
                 if not self._waiting:
                     return
                 self._running = self._waiting.popleft()
-            job = self._running
+            task = self._running
             try:
-                job.work()
+                task.work()
             except Exception:
-                logger.exception("a job of %s failed", self._name)  # a bug: the next job must still run
+                logger.exception("a task of %s failed", self._name)  # a bug: the next task must still run
             finally:
-                job.finished.set()
-                del job
+                task.finished.set()
+                del task
