@@ -18,7 +18,7 @@ from PIL import Image
 
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
-from smolvlm_core.backends.remote.stream import worded
+from smolvlm_core.backends.remote.stream import error_of
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, SHAPES, WAYS, Subject, chosen, draw_canary
@@ -221,7 +221,7 @@ def test_a_refusal_that_only_sounds_like_it_is_not_taken_for_blindness(backend: 
 def test_a_server_that_refuses_pictures_has_no_vision(backend: TransformersBackend, said: str) -> None:
     class Refuses(Blinded):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-            raise worded(said)
+            raise error_of(said)
 
     assert check(Refuses(backend)).verdict == "blind"
 

@@ -26,7 +26,7 @@ _encoded: ByteCache[bytes] = ByteCache(64 * 2**20, len)
 
 
 def chat_request(prompt: Prompt, settings: GenerationSettings, model: str) -> dict[str, Any]:
-    """The body of a streamed chat request. Text and pictures stand in the order of the prompt. Pure but for pixels."""
+    """The body of a streamed chat request. Text and pictures are in the order of the prompt. Pure but for pixels."""
     slots = iter(prompt.slots)
     messages = [{"role": turn.role, "content": _content(turn.content, slots)} for turn in prompt.turns]
     return {
@@ -34,14 +34,17 @@ def chat_request(prompt: Prompt, settings: GenerationSettings, model: str) -> di
         "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # llama-server only; others pass over what they do not know
+        "return_progress": True,  # llama-server only; others ignore it
         **sampling_fields(settings),
     }
 
 
 def sampling_fields(settings: GenerationSettings) -> dict[str, Any]:
-    """Settings in the API's names. A seed is sent with sampling only; the penalty, which is no part of the API's
-    standard, under the names of vLLM and llama-server, only where it does something."""
+    """Settings under the API's names.
+
+    The seed is sent only with sampling. The repetition penalty is not part of the API: it is sent under the names of vLLM and
+    llama-server, and only where it has an effect.
+    """
     fields: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
     if settings.temperature > 0:
         fields |= {"top_p": settings.top_p, "seed": settings.seed}
@@ -87,7 +90,7 @@ def _png(slot: Slot, square: int | None) -> bytes:
 def stream(
     body: dict[str, Any], url: str, headers: dict[str, str], prompt: Prompt, cancel: threading.Event
 ) -> Iterator[Event]:
-    """Send it and read the answer; a failure is raised after the Stats."""
+    """Send a request and read the answer. A failure is raised after the Stats."""
     tally = Tally(prompt.fingerprint)
     try:
         yield Progress("Sending the pictures" if prompt.slots else "Waiting for the server")
@@ -95,7 +98,7 @@ def stream(
             if not cancel.is_set():
                 yield from tally.take(event)
         if not tally.ended and not cancel.is_set():
-            raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
+            raise ServerGone("The server stopped in the middle of the answer.", "The text so far is saved. Ask again.")
     except Cancelled:
         tally.reason = "cancelled"
     except Exception:
@@ -105,7 +108,7 @@ def stream(
 
 
 class Tally:
-    """Counts one streamed chat answer. One piece of text is taken for one token where the server gives no numbers."""
+    """Counts one streamed answer. One piece of text counts as one token where the server gives no numbers."""
 
     def __init__(self, fingerprint: str, image_tokens: int = 0) -> None:
         self.fingerprint, self.image_tokens = fingerprint, image_tokens
@@ -125,18 +128,18 @@ class Tally:
 
     def take(self, event: dict[str, Any]) -> Iterator[Event]:
         if (progress := event.get("prompt_progress")) is not None:
-            yield reading(progress)
+            yield prompt_progress(progress)
         self.usage = event.get("usage") or self.usage
         self.timings = event.get("timings") or self.timings
         for choice in event.get("choices") or []:
             text = (choice.get("delta") or {}).get("content") or ""
             if text:
-                yield from self.said(text)
+                yield from self.add_text(text)
             if (ended := choice.get("finish_reason")) is not None:
                 self.ended = True
                 self.reason = "length" if ended == "length" else "end"
 
-    def said(self, text: str) -> Iterator[Delta]:
+    def add_text(self, text: str) -> Iterator[Delta]:
         if self.first is None:
             self.first = time.perf_counter()
         self.pieces += 1
@@ -173,7 +176,7 @@ class Tally:
         )
 
 
-def reading(progress: dict[str, Any]) -> Progress:
-    """llama-server's `prompt_progress`, in words."""
+def prompt_progress(progress: dict[str, Any]) -> Progress:
+    """llama-server's `prompt_progress` as Progress."""
     done, total = progress.get("processed", 0), progress.get("total", 0)
     return Progress(f"Reading the prompt: {done} of {total} tokens", done / total if total else None)

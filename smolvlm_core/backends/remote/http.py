@@ -21,7 +21,7 @@ def device_of(url: str) -> str:
 
 
 def normal_url(url: str) -> str:
-    """With a scheme and without a slash or an endpoint at the end; /v1 is added to a bare address.
+    """An address with a scheme, without a slash or an endpoint at the end. /v1 is added to a bare address.
 
     Raises:
         BackendError: not an http address.
@@ -42,14 +42,14 @@ def normal_url(url: str) -> str:
 def authorization(api_key: str) -> dict[str, str]:
     """The header of an API key. Raises BackendError for one that cannot be sent."""
     if not api_key.isascii() or not api_key.isprintable():
-        raise BackendError("The API key holds characters that no key has.", "Copy it again.")
+        raise BackendError("The API key contains characters that cannot be sent.", "Copy it again.")
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def no_vision(name: str) -> LensError:
     return NoVision(
-        f"{name} takes no pictures: the server says it has no vision.",
-        "With llama.cpp, start it with the projector (--mmproj FILE); elsewhere, load a vision model.",
+        f"{name} takes no pictures: the server reports no vision.",
+        "With llama.cpp, start it with the projector (--mmproj FILE). Elsewhere, load a vision model.",
     )
 
 

@@ -7,13 +7,13 @@ are cut by the server: always into tiles and an overview, so a video frame, one 
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import thprompt_progress
 
-from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, reading
+from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.http import authorization
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
 from smolvlm_core.errors import BackendError
@@ -28,7 +28,7 @@ def completion_request(
 ) -> dict[str, Any]:
     """The body of a streamed `/completion`: the exact prompt, `mark` for each picture. Pure but for pixels.
 
-    Settings that transformers does not have are switched off: llama-server's own defaults differ.
+    Settings that transformers does not have are turned off: llama-server's own defaults differ.
     """
     said: Any = prompt.text.replace(IMAGE, mark)
     if prompt.slots:
@@ -50,7 +50,7 @@ def completion_request(
 
 
 def _sent(slot: Slot, geometry: VisionGeometry) -> bytes:
-    """A frame is squashed to the tile here, by the same filter as transformers', and not by the server."""
+    """Frames are squashed to a tile here, with the same filter as in transformers, and not by the server."""
     return picture_bytes(slot, None if slot.tiled else geometry.tile)
 
 
@@ -59,11 +59,11 @@ def complete(
     prompt: Prompt,
     settings: GenerationSettings,
     geometry: VisionGeometry,
-    cancel: threading.Event,
+    cancel: thprompt_progress.Event,
     tally: Tally,
     api_key: str = "",
 ) -> Iterator[Event]:
-    """Ask a llama-server and count in `tally`. Raises Cancelled, or BackendError."""
+    """Ask a llama-server, and count in `tally`. Raises Cancelled or BackendError."""
     tally.start()
     yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
     mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
@@ -76,15 +76,15 @@ def complete(
         whole = whole or bool(event.get("stop"))
         yield from take_completion(event, tally)
     if not whole:
-        raise ServerGone("The server stopped in the middle of the answer.", "What it had said is kept; ask again.")
+        raise ServerGone("The server stopped in the middle of the answer.", "The text so far is saved. Ask again.")
 
 
 def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
     """One event of `/completion`."""
     if (progress := event.get("prompt_progress")) is not None:
-        yield reading(progress)
+        yield prompt_progress(progress)
     if text := event.get("content"):
-        yield from tally.said(text)
+        yield from tally.add_text(text)
     if event.get("stop"):
         tally.timings = event.get("timings") or {}
         tally.usage = {
@@ -111,7 +111,7 @@ def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
     except ValueError:
         props = None
     if answer.status_code == 401:
-        raise BackendError(f"{url} refused the API key.", "Give the right one.")
+        raise BackendError(f"{url} refused the API key.", "Enter the right one.")
     if not isinstance(props, dict) or not {"modalities", "media_marker"} <= set(props):
         raise BackendError(f"{url} is not a llama-server, or an old one.", "Add it as an OpenAI-compatible server.")
     return props

@@ -156,7 +156,7 @@ class OllamaBackend(Backend):
                 if cancel.is_set():
                     return
                 if text := part.message.content:
-                    yield from tally.said(text)
+                    yield from tally.add_text(text)
                 if part.done:
                     count(part, tally)
 

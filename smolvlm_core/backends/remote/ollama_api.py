@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes
-from smolvlm_core.backends.remote.stream import worded as http_worded
+from smolvlm_core.backends.remote.stream import error_of
 from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, PromptError
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt
@@ -28,12 +28,12 @@ LEAST_CONTEXT, STEP = 4096, 1024
 
 
 def messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """Ollama's messages. Raises PromptError where the user's own text holds its mark for a picture."""
+    """Ollama's messages. Raises PromptError where the user's own text contains [img], which stands for a picture."""
     slots = iter(prompt.slots)
     out = []
     for turn in prompt.turns:
         if "[img]" in turn.content:
-            raise PromptError("Your text contains [img], which Ollama takes for a picture.", "Write it differently.")
+            raise PromptError("Your text contains [img], which Ollama reads as a picture.", "Write it differently.")
         images = [picture_bytes(next(slots)) for _ in range(turn.content.count(IMAGE))]
         content = turn.content.replace(IMAGE, "[img]")
         out.append({"role": turn.role, "content": content, **({"images": images} if images else {})})
@@ -41,7 +41,7 @@ def messages(prompt: Prompt) -> list[dict[str, Any]]:
 
 
 def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]:
-    """Ollama's own defaults (top-k 40, a repetition penalty of 1.1) are switched off."""
+    """Ollama's own defaults (top-k 40, a repetition penalty of 1.1) are turned off."""
     return {
         "num_ctx": context_tokens,
         "num_predict": settings.max_new_tokens,
@@ -55,14 +55,16 @@ def options(settings: GenerationSettings, context_tokens: int) -> dict[str, Any]
 
 
 def geometry_of(model: str) -> VisionGeometry:
-    """How a model of that name cuts pictures: as the SmolVLM2 of that size; of no known size, as the one that takes most."""
+    """How a model of that name cuts pictures: like the SmolVLM2 of that size; of unknown size, like the one that needs most."""
     sizes = {spec.key.split("-")[1].lower(): spec.geometry for spec in catalog.PUBLISHED}
     return next((cut for size, cut in sizes.items() if size in model.lower()), catalog.PUBLISHED[0].geometry)
 
 
 def context_for(prompt: Prompt, settings: GenerationSettings, most: int, geometry: VisionGeometry) -> int:
-    """A context that holds the prompt and an answer: by Ollama's count of a picture, and by what pictures take, frames
-    too, which are cut like pictures there. Raises ContextTooSmall where the model's does not."""
+    """A context length that holds the prompt and an answer, by Ollama's count of a picture and by what pictures take.
+
+    Ollama cuts frames like pictures. Raises ContextTooSmall where the model's context is too short.
+    """
     taken = sum(estimate_tokens(Prompt(prompt.turns, ()), geometry))
     for slot in prompt.slots:
         tokens, marks = estimate_tokens(Prompt((), (replace(slot, tiled=True),)), geometry)
@@ -71,18 +73,18 @@ def context_for(prompt: Prompt, settings: GenerationSettings, most: int, geometr
     if most and needed > most:
         raise ContextTooSmall(
             f"The conversation takes up to {needed} tokens with its {len(prompt.slots)} pictures and the answer; the model has "
-            f"room for {most}. Ollama would leave out pictures without a word.",
+            f"room for {most}. Ollama would drop pictures silently.",
             "Show fewer pictures or frames, or start a new conversation.",
         )
     wanted = max(LEAST_CONTEXT, math.ceil(needed / STEP) * STEP)
     return min(wanted, most) if most else wanted
 
 
-# --- the answer ------------------------------------------------------------------------------------------------------
+# The answer
 
 
 def count(part: Any, tally: Tally) -> None:
-    """The last part has the figures; durations in nanoseconds."""
+    """Take the figures of the last part. Durations are in nanoseconds."""
     tally.reason = "length" if part.done_reason == "length" else "end"
     tally.usage = {"prompt_tokens": part.prompt_eval_count, "completion_tokens": part.eval_count}
     if part.eval_duration and part.eval_count:
@@ -91,7 +93,7 @@ def count(part: Any, tally: Tally) -> None:
 
 @contextlib.contextmanager
 def errors_in_words(url: str, model: str, cancel: threading.Event | None = None) -> Iterator[None]:
-    """Raises BackendError for what goes wrong between the client and the server; once cancelled, nothing."""
+    """Raises BackendError for errors between the client and the server. Once cancelled, raises nothing."""
     import ollama
 
     try:
@@ -105,13 +107,15 @@ def errors_in_words(url: str, model: str, cancel: threading.Event | None = None)
         TypeError,
     ) as error:
         if cancel is None or not cancel.is_set():
-            raise worded(error, url, model) from error
+            raise ollama_error(error, url, model) from error
 
 
-def worded(error: Exception, url: str, model: str) -> LensError:
-    """Ollama's errors in words a user can act on."""
+def ollama_error(error: Exception, url: str, model: str) -> LensError:
+    """Ollama's errors as errors that a user can act on."""
     text = str(getattr(error, "error", "") or error).strip()
-    if isinstance(error, ValueError | TypeError | httpx.InvalidURL):  # an address or answer the client cannot read
+    if isinstance(
+        error, ValueError | TypeError | httpx.InvalidURL
+    ):  # an address or an answer that the client cannot read
         return BackendError(
             f"What answers at {url} is not Ollama.", f"Correct the address: Ollama's own is {DEFAULT_URL}."
         )
@@ -125,9 +129,9 @@ def worded(error: Exception, url: str, model: str) -> LensError:
         return BackendError(
             f"Ollama: {text}", "Choose a smaller model, or show fewer pictures: the context grows with them."
         )
-    return http_worded(text)
+    return error_of(text)
 
 
 def longest_context(info: dict[str, Any]) -> int:
-    """The model's longest context; 0 where it is not told."""
+    """The model's longest context; 0 where it is unknown."""
     return next((int(value) for name, value in info.items() if name.endswith(".context_length")), 0)

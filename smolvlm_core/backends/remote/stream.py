@@ -1,4 +1,4 @@
-"""A request whose answer comes in pieces (server-sent events of JSON), and which can be stopped at any moment.
+"""A request whose answer streams (server-sent events of JSON), and which can be stopped at any moment.
 
 Knows HTTP. Does not know what is asked.
 """
@@ -20,7 +20,7 @@ from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision
 from smolvlm_core.text import valid_text
 
 CONNECT_SECONDS = 10
-SILENCE_SECONDS = 600  # a long prompt on a slow machine; a server that is gone closes the connection at once
+SILENCE_SECONDS = 600  # a long prompt on a slow machine. A server that ends closes the connection at once
 
 
 class Cancelled(Exception):
@@ -33,19 +33,19 @@ class ServerGone(BackendError):
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Whom to trust over https. Read once: httpx reads them for each request otherwise, 25 ms, for http ones too."""
+    """Trusted certificates. Read once: otherwise httpx reads them for each request (25 ms), even over http."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def post_stream(
     url: str, body: dict[str, Any], cancel: threading.Event, headers: dict[str, str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The events of the answer, as they come.
+    """The events of the answer, as they arrive.
 
     Raises:
-        Cancelled: `cancel` was set; the connection is closed, which is how the server learns of it.
+        Cancelled: `cancel` was set. The connection is closed, which is how the server learns of it.
         BackendError: nothing answers there, or the server refused.
-        ServerGone: it stopped answering in the middle.
+        ServerGone: the connection broke in the middle of the answer.
     """
     connection = Connection()
     done = threading.Event()
@@ -70,14 +70,14 @@ def post_stream(
         if cancel.is_set():
             raise Cancelled from None
         raise ServerGone(
-            f"The server stopped answering ({type(error).__name__}).", "What it had said is kept; ask again."
+            f"The server stopped answering ({type(error).__name__}).", "The text so far is saved. Ask again."
         ) from error
     finally:
         done.set()
 
 
 class Connection:
-    """Holds on to the socket, to close it from another thread while a read waits on it."""
+    """Keeps the socket, to close it from another thread while a read waits on it."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -108,20 +108,20 @@ def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
         kind, _, data = line.partition(":")
         data = data.strip()
         if kind == "error" or (kind == "data" and data.startswith('{"error"')):
-            raise worded(_message(data))
+            raise error_of(_message(data))
         if kind == "data" and data and data != "[DONE]":
             yield json.loads(data)
 
 
 def refused(url: str, answer: httpx.Response) -> BackendError:
-    """An error answer in words a user can act on."""
+    """An error response as an error that a user can act on."""
     if answer.status_code in (401, 403):
-        return BackendError(f"{url} refused the API key ({answer.status_code}).", "Give the right one.")
+        return BackendError(f"{url} refused the API key ({answer.status_code}).", "Enter the right one.")
     if answer.status_code == 404:
         return BackendError(
             f"{url} is not there (404).", "Check the address (it often ends in /v1) and the model's name."
         )
-    return worded(_message(answer.text) or f"HTTP {answer.status_code}")
+    return error_of(_message(answer.text) or f"HTTP {answer.status_code}")
 
 
 def _message(text: str) -> str:
@@ -143,23 +143,23 @@ NO_VISION_WORDS = (
     "missing data required for image",
 )
 CONTEXT_WORDS = ("context size", "context length", "exceed_context_size", "maximum context")
-# What servers say → what to do about it. The words are llama-server's (b11434), vLLM's and Ollama's.
+# What servers say → what to do about it. The phrases are from llama-server (b11434), vLLM and Ollama.
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         NO_VISION_WORDS,
-        "It serves the model without its vision projector: start it with one (llama-server: --mmproj FILE).",
+        "The model is served without its vision projector. Start the server with one (llama-server: --mmproj FILE).",
     ),
     (
         CONTEXT_WORDS,
         "Show fewer pictures or frames, start a new conversation, or give the server a larger context.",
     ),
-    (("invalid token",), "The model's vocabulary lacks the marks around pictures: convert the checkpoint again."),
-    (("api key", "api_key", "unauthorized"), "Give the right API key."),
-    (("model", "not found"), "Check the model's name: the server's /v1/models lists what it has."),
+    (("invalid token",), "The model's vocabulary lacks the tokens around pictures. Convert the checkpoint again."),
+    (("api key", "api_key", "unauthorized"), "Enter the right API key."),
+    (("model", "not found"), "Check the model's name. The server's /v1/models lists the models it has."),
 )
 
 
-def worded(message: str) -> BackendError:
+def error_of(message: str) -> BackendError:
     lower = message.lower()
     for words, hint in _HINTS[:-1]:
         if any(word in lower for word in words):
