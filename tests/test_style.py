@@ -1,8 +1,9 @@
-"""The test run includes the linters: ruff, mypy, the import contracts, file lengths, and the tools that the documents name."""
+"""The test run includes the linters: ruff, mypy, the import contracts, file lengths, and what the documents tell users to run."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from smolvlm_core import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "models" / "smolvlm-shapes" / "README.md"]
 TOOL_COMMAND = re.compile(r"python ((?:-m )?(?:benchmarks|scripts|training)[\w./]+\w)")
 TOOLS = sorted({tool for document in DOCUMENTS for tool in TOOL_COMMAND.findall(document.read_text("utf-8"))})
+COMMAND = re.compile(r"^python -m smolvlm_core (.+)$", re.MULTILINE)
+COMMANDS = sorted({command for document in DOCUMENTS for command in COMMAND.findall(document.read_text("utf-8"))})
 LINTERS = ["ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cache"]
 MAX_LINES = {"smolvlm_core": 300, "ui": 300, "pages": 120}
 
@@ -43,3 +48,8 @@ def test_files_are_short(folder: str) -> None:
 def test_documented_tools_start(tool: str) -> None:
     done = subprocess.run([sys.executable, *tool.split(), "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_documented_commands_are_accepted(command: str) -> None:
+    cli._parser().parse_args(shlex.split(command, comments=True))  # exits where an argument is wrong
