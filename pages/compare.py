@@ -16,9 +16,7 @@ from ui.state import session, workspace
 st.set_page_config(layout="wide")
 page = session().compare
 st.title("Compare")
-st.caption(
-    "The same pictures and the same prompt to several backends. Backends on one machine answer in turn, so that none slows another down."
-)
+st.caption("The same pictures and prompt for several backends. Backends on one machine answer in turn.")
 state.show_notices()
 known = choices()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import thprompt_progress
+import threading
 
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.http import authorization
@@ -59,7 +59,7 @@ def complete(
     prompt: Prompt,
     settings: GenerationSettings,
     geometry: VisionGeometry,
-    cancel: thprompt_progress.Event,
+    cancel: threading.Event,
     tally: Tally,
     api_key: str = "",
 ) -> Iterator[Event]:
