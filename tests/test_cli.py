@@ -61,7 +61,7 @@ def test_json(red_circle: Path, write_clip: Writer) -> None:
         (("ask", "--frames", "0", "x"), 2, "not at least 1"),
         (("ask", "--model", "nonsense", "x"), 1, "no model called 'nonsense'"),
         (("ask", "--image", "missing.png", "x"), 1, "missing.png cannot be read"),
-        (("ask", "--image", "README.md", "x"), 1, "not a picture"),
+        (("ask", "--image", "README.md", "x"), 1, "not an image"),
         (("ask", "--video", "README.md", "x"), 1, "not a clip"),
         (("ask", "--video", "a.mp4", "--image", "b.png", "x"), 2, "cannot be used together"),
         (("ask", "--frames", "3", "x"), 2, "--frames needs --video"),

@@ -83,7 +83,7 @@ def test_a_picture_that_was_hidden_is_not_shown_to_the_model() -> None:
 
 def test_a_broken_file_is_said_and_the_rest_goes_on() -> None:
     app = upload(page("image_chat"), ("broken.png", b"no picture", "image/png"))
-    assert "broken.png is not a picture" in texts(app)
+    assert "broken.png is not an image" in texts(app)
     app = asked(upload(app, RED), "What color is the circle?")
     assert "Red." in texts(app)
 
