@@ -13,7 +13,7 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.conversations import export, schema
-from smolvlm_core.conversations.attachments import attach_image, describe_clip, keep_frames
+from smolvlm_core.conversations.attachments import attach_image, describe_clip, store_frames
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
@@ -158,7 +158,7 @@ def test_names_cannot_leave_the_media_folder(store: Store) -> None:
 def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer) -> None:
     conversation = store.create("video")
     clip, pngs = describe_clip("v", "clip.mp4", sample_clip(write_clip(), 4), (0.0, 4.0))
-    keep_frames(store, pngs)
+    store_frames(store, pngs)
     asked = store.add_question(
         conversation, "What happens?", (clip, replace(attach_image(store, encoded(drawn()), "a.png"), shown=False))
     )

@@ -1,4 +1,4 @@
-"""The tables of the conversation database, as numbered migrations. Does not know what is stored in them."""
+"""The tables of the conversation database, as numbered migrations. Does not know what the rows mean."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sqlite3
 
 from smolvlm_core.errors import StoreError
 
-# MIGRATIONS[n] takes a database from version n to n + 1. Never change one that was released: add another.
-# Databases from before version numbers have user_version 0 and all tables of the first migration, hence IF NOT EXISTS.
+# MIGRATIONS[n] upgrades a database from version n to n + 1. Never change a released migration: add a new one.
+# Databases created before version numbers have user_version 0 and the tables of the first migration, hence IF NOT EXISTS.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE IF NOT EXISTS conversations (
@@ -35,15 +35,15 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to VERSION. Call inside a transaction: it is migrated whole or not at all.
+    """Upgrade a database to VERSION. Call it inside a transaction, so that a failed migration changes nothing.
 
     Raises:
-        StoreError: a newer version of the app wrote it. It is left as it is.
+        StoreError: a newer version of the app created the database. It is not changed.
     """
     version = version_of(db)
     if version > VERSION:
         raise StoreError(
-            f"The conversations are of version {version}; this version of the app reads up to {VERSION}.",
+            f"The conversation database has version {version}. This version of the app supports up to {VERSION}.",
             "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
         )
     for statements in MIGRATIONS[version:]:
