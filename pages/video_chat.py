@@ -3,7 +3,7 @@
 import streamlit as st
 
 from smolvlm_core.conversations import context
-from smolvlm_core.conversations.attachments import keep_frames
+from smolvlm_core.conversations.attachments import store_frames
 from smolvlm_core.conversations.clip_frames import Clip, SampledFrames, hide_earlier_frames
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
@@ -70,12 +70,12 @@ if clip is not None and frames is not None:
     draw_cost(clip, frames.attachment, spent)
 
 
-def store_frames() -> None:
+def store_current_frames() -> None:
     if frames is None or not attachments:
         return
     if conversation:
         hide_earlier_frames(store, conversation)
-    keep_frames(store, frames.pngs)
+    store_frames(store, frames.pngs)
 
 
 if question:
@@ -83,6 +83,6 @@ if question:
         why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
         state.notify(f"{why} Your question: {question}")
     else:
-        transcript.ask("video", choice, question.strip(), attachments, store_frames)
+        transcript.ask("video", choice, question.strip(), attachments, store_current_frames)
     state.show_notices()
 transcript.draw("video", choice)

@@ -1,10 +1,10 @@
-"""The errors a user can act on. Anything else is a bug and is left to be seen."""
+"""Errors that users can act on. Any other exception is a bug and is not caught."""
 
 from __future__ import annotations
 
 
 class LensError(Exception):
-    """Says what was wrong; `hint` says what to do about it."""
+    """`message` says what is wrong, `hint` says what to do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -16,32 +16,32 @@ class LensError(Exception):
 
 
 class MediaError(LensError):
-    """A picture or clip that cannot be used."""
+    """An image or clip cannot be used."""
 
 
 class PromptError(LensError):
-    """A conversation that cannot be put to the model as it is."""
+    """A conversation cannot be sent to the model as it is."""
 
 
 class ModelError(LensError):
-    """A model that cannot be found, downloaded or loaded."""
+    """A model cannot be located, downloaded or loaded."""
 
 
 class OutOfMemoryError(ModelError):
-    """Not enough GPU memory or RAM for the weights or for what was asked."""
+    """There is not enough GPU memory or RAM for the weights or the prompt."""
 
 
 class BackendError(LensError):
-    """A backend that failed while answering."""
+    """A backend failed while answering."""
 
 
 class NoVision(BackendError):
-    """A backend that says itself that it cannot be shown pictures."""
+    """A backend reports that it does not accept images."""
 
 
 class ContextTooSmall(BackendError):
-    """The pictures and the conversation do not fit into what the model can hold at once."""
+    """The conversation and its images do not fit the context window of the model."""
 
 
 class StoreError(LensError):
-    """The conversation database or media folder cannot be read or written."""
+    """The conversation database or the media folder cannot be read or written."""

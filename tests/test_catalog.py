@@ -15,42 +15,42 @@ LARGE, MIDDLE, SMALL = (spec.key for spec in catalog.PUBLISHED)
 
 
 @pytest.mark.parametrize(
-    ("gpu_gib", "ram_gib", "hub", "cached", "chosen"),
+    ("gpu_gib", "ram_gib", "hub", "cached", "expected"),
     [
         (24, 64, True, (), LARGE),
-        (8, 32, True, (), LARGE),  # an RTX 4070 laptop card
+        (8, 32, True, (), LARGE),  # an RTX 4070 laptop GPU
         (4, 16, True, (), MIDDLE),
         (0, 16, True, (), SMALL),
         (0, 2, True, (), BUNDLED),
         (0, 16, False, (), BUNDLED),
         (24, 64, False, (), BUNDLED),
         (24, 64, False, (SMALL,), SMALL),
-        (0, 16, False, (LARGE,), BUNDLED),  # too slow and too large for a machine without a GPU
+        (0, 16, False, (LARGE,), BUNDLED),  # too slow and too large without a GPU
         (0, 16, False, (SMALL,), SMALL),
     ],
 )
-def test_the_default_suits_the_machine(
-    gpu_gib: int, ram_gib: int, hub: bool, cached: tuple[str, ...], chosen: str
+def test_the_default_model_fits_the_machine(
+    gpu_gib: int, ram_gib: int, hub: bool, cached: tuple[str, ...], expected: str
 ) -> None:
     machine = Machine(ram_gib * GIB, "GPU" if gpu_gib else "", gpu_gib * GIB, hub)
-    key, why = choose_default(machine, frozenset(cached))
-    assert key == chosen and why.endswith(".")
+    key, reason = choose_default(machine, frozenset(cached))
+    assert key == expected and reason.endswith(".")
 
 
-def test_published_sizes() -> None:
+def test_memory_estimates_of_the_published_models() -> None:
     large, _, small = catalog.PUBLISHED
     assert large.kv_bytes_per_token == 192 * 1024 and small.kv_bytes_per_token == 22.5 * 1024
-    assert large.memory_bytes < 8 * GIB, "the 2.2B model is said to run on 8 GB cards"
+    assert large.memory_bytes < 8 * GIB, "the docs say that the 2.2B model runs on 8 GB GPUs"
 
 
-def test_the_bundled_model_says_what_it_is_not() -> None:
+def test_the_bundled_model_states_its_limits() -> None:
     spec = catalog.find("smolvlm-shapes")
     assert "does not know photos" in spec.note
     assert spec.weights_bytes < 25 * 2**20 and spec.tokens_per_square_image == 180
     assert catalog.is_cached(spec)
 
 
-def test_finding_by_key_hub_id_and_folder() -> None:
+def test_models_are_looked_up_by_key_hub_id_and_folder() -> None:
     assert catalog.find("HuggingFaceTB/SmolVLM2-2.2B-Instruct").key == LARGE
     assert catalog.find(str(catalog.BUNDLED_CHECKPOINT)).parameters == catalog.bundled().parameters
     with pytest.raises(ModelError, match="no model called 'nonsense'") as caught:
@@ -58,7 +58,7 @@ def test_finding_by_key_hub_id_and_folder() -> None:
     assert LARGE in caught.value.hint
 
 
-def test_folders_that_are_no_checkpoint_say_what_is_missing(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_folder_is_refused_and_the_missing_part_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no config.json"):
         catalog.from_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")

@@ -28,13 +28,13 @@ def red_circle(tmp_path: Path) -> Path:
     return path
 
 
-def test_answers_on_stdout_all_else_on_stderr(red_circle: Path) -> None:
+def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(red_circle: Path) -> None:
     done = run("ask", "--model", "smolvlm-shapes", "--image", red_circle, "What color is the circle?")
     assert (done.returncode, done.stdout) == (0, "Red.\n")
-    assert "180 image" in done.stderr
+    assert "180 image + " in done.stderr
 
 
-def test_json(red_circle: Path, write_clip: Writer) -> None:
+def test_ask_prints_one_json_object(red_circle: Path, write_clip: Writer) -> None:
     done = run(
         "ask",
         "--model",
@@ -55,13 +55,13 @@ def test_json(red_circle: Path, write_clip: Writer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "says"),
+    ("args", "code", "message"),
     [
         (("ask",), 2, "question"),
-        (("ask", "--frames", "0", "x"), 2, "not at least 1"),
+        (("ask", "--frames", "0", "x"), 2, "the minimum is 1"),
         (("ask", "--model", "nonsense", "x"), 1, "no model or backend called 'nonsense'"),
         (("ask", "--image", "missing.png", "x"), 1, "missing.png cannot be read"),
-        (("ask", "--image", "README.md", "x"), 1, "not a picture"),
+        (("ask", "--image", "README.md", "x"), 1, "not an image"),
         (("ask", "--video", "README.md", "x"), 1, "not a clip"),
         (("ask", "--video", "a.mp4", "--image", "b.png", "x"), 2, "cannot be used together"),
         (("ask", "--frames", "3", "x"), 2, "--frames needs --video"),
@@ -70,13 +70,13 @@ def test_json(red_circle: Path, write_clip: Writer) -> None:
         (("frobnicate",), 2, "invalid choice"),
     ],
 )
-def test_mistakes_are_said_on_stderr_with_an_exit_code(args: tuple[str, ...], code: int, says: str) -> None:
+def test_errors_go_to_stderr_with_an_exit_code(args: tuple[str, ...], code: int, message: str) -> None:
     done = run(*args)
-    assert done.returncode == code and says in done.stderr and done.stdout == ""
+    assert done.returncode == code and message in done.stderr and done.stdout == ""
     assert "Traceback" not in done.stderr
 
 
-def test_models_are_listed_with_the_default() -> None:
+def test_the_list_of_models_marks_the_default() -> None:
     done = run("models")
     assert done.returncode == 0 and "SmolVLM2-2.2B-Instruct" in done.stdout and "* " in done.stdout
     rows = json.loads(run("models", "--json").stdout)
@@ -91,17 +91,17 @@ def run_frames(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str
         code = main(["frames", *args])
     except SystemExit as stop:
         code = int(stop.code or 0)
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
-def test_frames_as_json_and_as_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_are_printed_as_json_and_written_as_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_numbered(tmp_path / "a.mp4")
     code, out, _ = run_frames(capsys, str(tmp_path / "a.mp4"), "--count", "3", "--json", "--out", str(tmp_path / "out"))
-    told = json.loads(out)
-    assert code == 0 and set(told) == {"frames", "clip", "notes"} and told["notes"] == []
-    assert [f["frame_index"] for f in told["frames"]] == [0, 29, 59]
-    assert told["frames"][1] | {"file": ""} == {
+    result = json.loads(out)
+    assert code == 0 and set(result) == {"frames", "clip", "notes"} and result["notes"] == []
+    assert [f["frame_index"] for f in result["frames"]] == [0, 29, 59]
+    assert result["frames"][1] | {"file": ""} == {
         "timestamp_seconds": 2.9,
         "frame_index": 29,
         "width": 160,
@@ -110,14 +110,14 @@ def test_frames_as_json_and_as_pictures(tmp_path: Path, capsys: pytest.CaptureFi
         "damaged": False,
         "file": "",
     }
-    assert told["clip"]["codec"] == "h264" and told["clip"]["duration_seconds"] == 6.0
+    assert result["clip"]["codec"] == "h264" and result["clip"]["duration_seconds"] == 6.0
     saved = sorted((tmp_path / "out").iterdir())
-    assert [str(path) for path in saved] == [f["file"] for f in told["frames"]]
+    assert [str(path) for path in saved] == [f["file"] for f in result["frames"]]
     assert [number_in(Image.open(path)) for path in saved] == [0, 29, 59]
 
 
 @pytest.mark.parametrize(
-    ("args", "wanted"),
+    ("args", "expected"),
     [
         ((), [0, 11, 23, 35, 47, 59]),
         (("--fps", "0.5"), [0, 29, 59]),
@@ -125,17 +125,19 @@ def test_frames_as_json_and_as_pictures(tmp_path: Path, capsys: pytest.CaptureFi
         (("--count", "2", "--range", "4-60"), [40, 59]),
     ],
 )
-def test_which_frames(
-    args: tuple[str, ...], wanted: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_options_select_the_frames(
+    args: tuple[str, ...], expected: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_numbered(tmp_path / "a.mp4")
     code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args, "--json")
-    assert code == 0 and [f["frame_index"] for f in json.loads(out)["frames"]] == wanted and err == ""
+    assert code == 0 and [f["frame_index"] for f in json.loads(out)["frames"]] == expected and err == ""
     code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
-    assert len(out.splitlines()) == len(wanted) and "h264" in err and "PyAV" in err
+    assert len(out.splitlines()) == len(expected) and "h264" in err and "PyAV" in err
 
 
-def test_scenes_and_what_was_lost_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scenes_returns_fewer_frames_if_the_clip_has_fewer_and_reports_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_numbered(tmp_path / "a.mp4", 4)
     code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), "--scenes", "--count", "9")
     assert code == 0 and len(out.splitlines()) == 4 and "note: 4 of 9 frames" in err
@@ -146,18 +148,18 @@ def test_scenes_and_what_was_lost_are_told(tmp_path: Path, capsys: pytest.Captur
     [
         (("--range", "3-1"), 2, "does not go forward"),
         (("--range", "soon"), 2, "not of the form A-B"),
-        (("--count", "0"), 2, "not at least 1"),
+        (("--count", "0"), 2, "the minimum is 1"),
         (("--count", "600"), 2, "at most 512"),
         (("--fps", "0"), 2, "not between"),
         (("--count", "2", "--fps", "1"), 2, "not allowed with"),
         (("--range", "60-70"), 1, "not within the clip"),
     ],
 )
-def test_frames_that_cannot_be_had(
+def test_invalid_frame_requests_are_refused(
     args: tuple[str, ...], code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_numbered(tmp_path / "a.mp4", 20)
-    got, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
-    assert got == code and words in err and out == ""
-    got, _, err = run_frames(capsys, str(tmp_path / "missing.mp4"))
-    assert got == 1 and "is not there" in err
+    status, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
+    assert status == code and words in err and out == ""
+    status, _, err = run_frames(capsys, str(tmp_path / "missing.mp4"))
+    assert status == 1 and "is not there" in err

@@ -12,14 +12,14 @@ from tests.conftest import drawn, encoded
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_common_formats_give_the_same_picture(kind: str) -> None:
+def test_common_formats_decode_to_the_same_image(kind: str) -> None:
     picture = media.open_image(encoded(drawn(), kind), f"a.{kind.lower()}")
     assert (picture.width, picture.height, picture.image.mode) == (300, 300, "RGB")
     assert np.allclose(picture.image.getpixel((150, 150)), (255, 0, 0), atol=6)
     assert np.allclose(picture.image.getpixel((5, 5)), (255, 255, 255), atol=6)
 
 
-def test_heic() -> None:
+def test_heic_is_decoded() -> None:
     pillow_heif = pytest.importorskip("pillow_heif", reason="pip install pillow-heif reads HEIC")
     out = io.BytesIO()
     pillow_heif.from_pillow(drawn()).save(out)
@@ -31,34 +31,34 @@ def test_exif_rotation_is_applied() -> None:
     image = Image.new("RGB", (40, 20), "white")
     image.paste("blue", (0, 0, 10, 20))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    exif[0x0112] = 6  # rotate 90 degrees clockwise to display
     picture = media.open_image(encoded(image, "JPEG", exif=exif, quality=95), "a.jpg")
     assert (picture.width, picture.height) == (20, 40)
     assert picture.image.getpixel((10, 2))[2] > 200 and picture.image.getpixel((10, 2))[0] < 60
 
 
-def test_transparency_is_laid_on_white_and_said() -> None:
+def test_transparency_is_composited_on_white_and_reported() -> None:
     image = Image.new("RGBA", (10, 10), (255, 0, 0, 0))
     picture = media.open_image(encoded(image), "a.png")
     assert picture.image.getpixel((5, 5)) == (255, 255, 255)
-    assert "transparent parts are shown on white" in picture.notes
+    assert "transparent areas are shown on white" in picture.notes
 
 
-def test_palette_with_a_transparent_colour() -> None:
+def test_palette_with_a_transparent_color() -> None:
     image = Image.new("P", (10, 10), 1)
     image.putpalette([0, 0, 0, 0, 0, 255] + [0] * 762)
     assert media.open_image(encoded(image), "a.png").image.getpixel((5, 5)) == (0, 0, 255)
     assert media.open_image(encoded(image, transparency=1), "a.png").image.getpixel((5, 5)) == (255, 255, 255)
 
 
-def test_sixteen_bits_are_scaled_not_cut() -> None:
+def test_16_bit_values_are_scaled_not_clipped() -> None:
     values = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
     picture = media.open_image(encoded(Image.fromarray(values)), "a.png")
-    got = np.asarray(picture.image)[..., 0].astype(int).ravel()
-    assert got[0] == 0 and got[-1] == 255 and abs(got[128] - 128) <= 1
+    levels = np.asarray(picture.image)[..., 0].astype(int).ravel()
+    assert levels[0] == 0 and levels[-1] == 255 and abs(levels[128] - 128) <= 1
 
 
-def test_cmyk_and_colour_profiles() -> None:
+def test_cmyk_and_color_profiles_are_converted() -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     red = media.open_image(encoded(cmyk, "TIFF"), "a.tiff").image.getpixel((4, 4))
     assert red[0] > 200 and red[1] < 60
@@ -68,7 +68,7 @@ def test_cmyk_and_colour_profiles() -> None:
     assert media.open_image(encoded(drawn(), icc_profile=b"broken"), "a.png").image.getpixel((150, 150)) == (255, 0, 0)
 
 
-def test_only_the_first_frame_of_an_animation_is_used_and_said() -> None:
+def test_only_the_first_frame_of_an_animation_is_used_and_this_is_reported() -> None:
     frames = [Image.new("RGB", (10, 10), c) for c in ("red", "green", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     picture = media.open_image(data, "a.gif")
@@ -76,49 +76,49 @@ def test_only_the_first_frame_of_an_animation_is_used_and_said() -> None:
     assert picture.notes == ("only the first of 3 frames is used",)
 
 
-def test_a_wrong_name_is_said_but_does_no_harm() -> None:
+def test_a_wrong_extension_is_reported_but_accepted() -> None:
     picture = media.open_image(encoded(drawn(), "JPEG"), "a.png")
-    assert picture.notes == ("named .png but it is a JPEG file",)
+    assert picture.notes == ("the extension is .png, but the file is a JPEG",)
     assert media.open_image(encoded(drawn(), "JPEG"), "a.JPG").notes == ()
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello, I am text", "not a picture"),
-        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "not a picture|damaged"),
-        (encoded(drawn(), "JPEG")[:800], "damaged|not a picture"),
+        (b"hello, I am text", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "not an image|damaged"),
+        (encoded(drawn(), "JPEG")[:800], "damaged|not an image"),
         (encoded(drawn())[:700], "damaged"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%PDF-1.4 ...", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%PDF-1.4 ...", "not an image"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_words(data: bytes, says: str) -> None:
-    with pytest.raises(MediaError, match=says) as caught:
+def test_unusable_files_are_refused_with_a_message_and_a_hint(data: bytes, message: str) -> None:
+    with pytest.raises(MediaError, match=message) as caught:
         media.open_image(data, "a.png")
     assert caught.value.hint
 
 
 def test_a_decompression_bomb_is_refused_before_decoding() -> None:
-    """A tiny file that claims 30,000 × 30,000 pixels would take 2.7 GB."""
+    """A tiny file that declares 30,000 × 30,000 pixels would need 2.7 GB."""
     for side in (11_000, 30_000):
         data = encoded(Image.new("1", (side, side)))
         assert len(data) < 200_000
-        with pytest.raises(MediaError, match="more than the 100 megapixels"):
+        with pytest.raises(MediaError, match="more than the limit of 100 megapixels"):
             media.open_image(data, "bomb.png")
 
 
-def test_too_many_bytes_and_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_too_large_or_too_narrow_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MediaError, match="too narrow"):
         media.open_image(encoded(Image.new("RGB", (3000, 2))), "line.png")
     monkeypatch.setattr(media, "MAX_IMAGE_BYTES", 1000)
-    with pytest.raises(MediaError, match="pictures may have"):
+    with pytest.raises(MediaError, match="The limit for images is"):
         media.open_image(encoded(drawn(), "BMP"), "a.bmp")
 
 
-def test_mutated_files_never_raise_anything_else() -> None:
-    """Any damage is a MediaError: whatever Pillow's decoders raise inside."""
+def test_damaged_files_only_raise_media_error() -> None:
+    """Pillow's decoders raise many exception types for damaged data. All of them become MediaError."""
     rng = np.random.default_rng(0)
     originals = [encoded(drawn(size=60), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")]
     for i in range(600):

@@ -1,4 +1,4 @@
-"""The pages by AppTest, with the bundled model."""
+"""The pages, run by AppTest with the bundled model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page(name: str) -> AppTest:
 
 def texts(app: AppTest) -> str:
     parts = [*app.markdown, *app.caption, *app.text, *app.error, *app.warning, *app.title]
-    return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(p.value) for p in parts))  # as Markdown shows it
+    return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(p.value) for p in parts))  # as rendered Markdown
 
 
 def upload(app: AppTest, *files: tuple[str, bytes, str]) -> AppTest:
@@ -55,16 +55,16 @@ def asked(app: AppTest, question: str) -> AppTest:
     return app
 
 
-def test_a_new_page_says_what_to_do_and_which_model_answers() -> None:
+def test_a_new_page_shows_what_to_do_and_the_default_model() -> None:
     app = page("image_chat")
     assert app.title[0].value == "Image chat"
     assert "Add a picture and ask about it" in texts(app)
     assert app.selectbox(key="model").value == "smolvlm-shapes" and "does not know photos" in texts(app)
 
 
-def test_upload_ask_and_follow_up() -> None:
+def test_upload_a_question_and_a_follow_up() -> None:
     app = upload(page("image_chat"), RED)
-    assert "180 image tokens" in texts(app), "the cost is told before sending"
+    assert "180 image tokens" in texts(app), "the cost is shown before sending"
     asked(app, "What color is the circle?")
     assert "Red." in texts(app) and "tokens/s" in texts(app) and "180 image" in texts(app)
     asked(app, "What shape is in the image?")
@@ -74,21 +74,21 @@ def test_upload_ask_and_follow_up() -> None:
     assert [a.text for _, a in active_turns(store.messages(info.id)) if a] == ["Red.", "Circle."]
 
 
-def test_a_picture_that_was_hidden_is_not_shown_to_the_model() -> None:
+def test_a_hidden_image_is_not_sent_to_the_model() -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
     button(app, "Hide from model").click().run()  # type: ignore[attr-defined]
     asked(app, "What color is the circle?")
     assert "I see no image" in texts(app)
 
 
-def test_a_broken_file_is_said_and_the_rest_goes_on() -> None:
-    app = upload(page("image_chat"), ("broken.png", b"no picture", "image/png"))
-    assert "broken.png is not a picture" in texts(app)
+def test_a_broken_file_shows_an_error_and_the_page_still_works() -> None:
+    app = upload(page("image_chat"), ("broken.png", b"not an image", "image/png"))
+    assert "broken.png is not an image" in texts(app)
     app = asked(upload(app, RED), "What color is the circle?")
     assert "Red." in texts(app)
 
 
-def test_answer_again_and_edit_keep_the_record() -> None:
+def test_answering_again_and_editing_keep_the_replaced_messages() -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
     button(app, "Answer again").click().run()  # type: ignore[attr-defined]
     next(b for b in app.button if b.key and b.key.startswith("edit_")).click().run()
@@ -106,15 +106,15 @@ def test_answer_again_and_edit_keep_the_record() -> None:
     ]
 
 
-def test_a_question_with_reserved_words_is_refused_and_not_lost() -> None:
+def test_a_question_with_reserved_tokens_is_refused_and_shown_again() -> None:
     app = asked(page("image_chat"), "what is <image>?")
     assert "reserves" in texts(app) and "what is <image>?" in texts(app)
-    assert state.workspace().store.conversations() == [], "nothing is kept of it"
+    assert state.workspace().store.conversations() == [], "a refused question is not stored"
     asked(upload(app, RED), "What color is the circle?")
     assert "Red." in texts(app)
 
 
-def test_too_many_pictures_are_said_before_sending() -> None:
+def test_too_many_images_show_a_warning_before_sending() -> None:
     app = page("image_chat")
     for i in range(12):
         upload(app, (f"{i}.png", encoded(drawn("red", size=300 + i)), "image/png"))
@@ -123,7 +123,7 @@ def test_too_many_pictures_are_said_before_sending() -> None:
     assert "This does not fit" in texts(app) and state.workspace().store.conversations() == []
 
 
-def test_a_published_model_that_cannot_be_had_says_so() -> None:
+def test_a_model_that_cannot_be_downloaded_shows_an_error() -> None:
     app = page("image_chat")
     app.selectbox(key="model").set_value("SmolVLM2-256M-Video-Instruct").run()
     asked(app, "hello")
@@ -133,7 +133,7 @@ def test_a_published_model_that_cannot_be_had_says_so() -> None:
     assert "Hello!" in texts(app)
 
 
-def test_conversations_open_search_and_delete(store: Store) -> None:
+def test_conversations_can_be_opened_searched_and_deleted(store: Store) -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
     button(app, "New conversation").click().run()  # type: ignore[attr-defined]
     assert "Red." not in texts(app)
@@ -145,7 +145,7 @@ def test_conversations_open_search_and_delete(store: Store) -> None:
     assert not app.exception and "deleted in another tab" in texts(app)
 
 
-def test_a_clip_its_frames_its_cost_and_its_answer(write_clip: Writer) -> None:
+def test_a_clip_shows_its_frames_and_cost_and_answers(write_clip: Writer) -> None:
     app = page("video_chat")
     assert "Choose a clip" in texts(app) and app.chat_input[0].disabled
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
@@ -168,10 +168,10 @@ def test_a_clip_its_frames_its_cost_and_its_answer(write_clip: Writer) -> None:
     assert "Circle." in texts(app)
     store = state.workspace().store
     messages = store.messages(store.conversations("video")[0].id)
-    assert [len(m.attachments) for m in messages if m.role == "user"] == [1, 0], "the frames are sent once"
+    assert [len(m.attachments) for m in messages if m.role == "user"] == [1, 0], "the frames are attached once"
 
 
-def test_other_frames_take_the_place_of_the_earlier_ones() -> None:
+def test_new_frames_replace_the_earlier_ones() -> None:
     app = page("video_chat")
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
@@ -196,7 +196,7 @@ def test_too_many_frames_offer_fewer(write_clip: Writer) -> None:
     assert app.slider[0].value == int(fewer.label.split()[1]) > 30
 
 
-def test_two_tabs_choose_frames_of_one_clip_apart() -> None:
+def test_two_tabs_select_frames_of_one_clip_independently() -> None:
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     one, other = (upload(page("video_chat"), (clip.name, clip.read_bytes(), "video/mp4")) for _ in range(2))
     one.slider[0].set_value(4).run()
@@ -205,7 +205,7 @@ def test_two_tabs_choose_frames_of_one_clip_apart() -> None:
     assert len(other.session_state["session"].sampled.sampled.frames) == 8
 
 
-def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> None:
+def test_a_reopened_conversation_shows_the_frames_of_its_last_question() -> None:
     app = page("video_chat")
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
@@ -217,12 +217,12 @@ def test_a_reopened_conversation_shows_the_frames_that_were_asked_about() -> Non
     again.run()
     assert not again.exception and again.slider[0].value == 5
     assert len(again.session_state["session"].sampled.sampled.frames) == 5
-    assert "take the place" not in texts(again), "the next question does not change what is shown"
+    assert "take the place" not in texts(again), "the next question replaces no frames"
 
 
 @pytest.mark.parametrize("name, title", [("video_chat", "circle-moves-right.mp4"), ("image_chat", "1-red-circle.png")])
-def test_an_upload_arrives_though_the_uploader_was_replaced_meanwhile(name: str, title: str) -> None:
-    """Two uploads in a row: the first one's callback raises the round before the second one's reads it."""
+def test_an_upload_arrives_even_if_the_uploader_was_replaced(name: str, title: str) -> None:
+    """Guards against a race: with two uploads in a row, the first callback increments the round before the second reads it."""
     app = page(name)
     app.session_state["session"].uploader_round = 3
     file = ROOT / "assets" / "gallery" / title
@@ -234,19 +234,19 @@ def test_an_upload_arrives_though_the_uploader_was_replaced_meanwhile(name: str,
         assert [a.name for a in app.session_state["session"].pending] == [title]
 
 
-def test_what_is_no_clip_is_said() -> None:
-    app = upload(page("video_chat"), ("a.mp4", b"no clip", "video/mp4"))
+def test_a_file_that_is_not_a_clip_shows_an_error() -> None:
+    app = upload(page("video_chat"), ("a.mp4", b"not a clip", "video/mp4"))
     assert "a.mp4 is not a clip" in texts(app)
 
 
 @pytest.mark.parametrize("name", ["image_chat", "video_chat"])
-def test_settings_are_used(name: str) -> None:
+def test_generation_settings_can_be_changed(name: str) -> None:
     app = page(name)
     app.slider(key="max_new_tokens").set_value(32).run()
     assert not app.exception and app.slider(key="max_new_tokens").value == 32
 
 
-def test_the_backends_page_lists_what_there_is_and_refuses_what_is_not() -> None:
+def test_the_backends_page_lists_backends_and_refuses_missing_files_and_servers() -> None:
     app = page("backends")
     assert "SmolVLM Shapes (bundled)" in texts(app)
     app.text_input(key="gguf_text").set_value("/nowhere/model.gguf")
@@ -257,10 +257,10 @@ def test_the_backends_page_lists_what_there_is_and_refuses_what_is_not() -> None
     [b for b in app.button if b.label == "Add"][-1].click()
     app.run()
     assert "Nothing answers at http://127.0.0.1:9" in texts(app)
-    assert app.text_input(key="server_url").value == "http://127.0.0.1:9"  # nothing typed is lost
+    assert app.text_input(key="server_url").value == "http://127.0.0.1:9"  # the input is not cleared
 
 
-def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_path: Path) -> None:
+def test_a_gguf_without_a_projector_shows_a_warning_above_the_chat(ggufs: Ggufs, tmp_path: Path) -> None:
     alone = tmp_path / "alone.gguf"
     alone.write_bytes(ggufs.text.read_bytes())
     app = page("backends")
@@ -278,24 +278,24 @@ def test_a_gguf_without_its_projector_is_told_above_the_chat(ggufs: Ggufs, tmp_p
     assert "cannot be shown pictures" in texts(chat)
 
 
-def checked_in_the_background(app: AppTest) -> AppTest:
+def wait_for_checks(app: AppTest) -> AppTest:
     for job in jobs().with_prefix("check "):
         job.wait(60)
     return app.run()
 
 
-def test_a_backend_is_checked_on_its_first_use_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_is_checked_only_on_its_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
     app = upload(page("image_chat"), RED)
-    assert not jobs().with_prefix("check "), "not before it is used"
+    assert not jobs().with_prefix("check "), "no check before the first use"
     asked(app, "What color is the circle?")
-    assert "Sees, checked" in texts(checked_in_the_background(app))
+    assert "Sees, checked" in texts(wait_for_checks(app))
     jobs().drop(jobs().with_prefix("check ")[0].name)
     asked(app, "What shape is it?")
     assert not jobs().with_prefix("check ")
 
 
-def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blind_backend_shows_an_error_above_the_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
     blind = shutil.copytree(str(catalog.bundled().folder), tmp_path / "blind")
     weights = load_file(f"{blind}/model.safetensors")
@@ -309,17 +309,17 @@ def test_a_blind_one_is_told_above_the_chat(tmp_path: Path, monkeypatch: pytest.
     app.selectbox(key="model").set_value(str(blind)).run()
     upload(app, RED)
     asked(app, "What color is the circle?")
-    checked_in_the_background(app)
+    wait_for_checks(app)
     assert "was found blind" in app.error[0].value and "checkpoint again" in app.error[0].value
     for job in jobs().with_prefix("check "):
         jobs().drop(job.name)
 
 
-def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
+def test_the_backends_page_shows_the_questions_and_answers_of_a_check() -> None:
     app = page("backends")
     next(b for b in app.button if b.label == "Check").click()
     app.run()
-    checked_in_the_background(app)
+    wait_for_checks(app)
     app.toggle[0].set_value(True).run()
     table = app.get("html")[-1].proto.body
     assert "data:image/png" in table and "with a blank picture" in table and "Answer with one word" in table
@@ -328,7 +328,7 @@ def test_the_backends_page_shows_what_was_asked_and_answered() -> None:
 
 
 @needs_llama_cpp
-def test_a_pair_of_ggufs_is_added_and_answers(ggufs: Ggufs) -> None:
+def test_a_pair_of_gguf_files_can_be_added_and_answers(ggufs: Ggufs) -> None:
     app = page("backends")
     app.text_input(key="gguf_text").set_value(str(ggufs.quantized))
     next(b for b in app.button if b.label == "Add").click()
@@ -340,5 +340,5 @@ def test_a_pair_of_ggufs_is_added_and_answers(ggufs: Ggufs) -> None:
     upload(chat, RED)
     asked(chat, "What color is the circle?")
     assert "Red." in texts(chat) and not chat.error
-    kept = state.workspace().store.messages(state.workspace().store.conversations("image")[0].id)[-1]
-    assert "llama.cpp" in kept.model and "Q4_K_M" in kept.revision and kept.stats.image_tokens == 180
+    stored = state.workspace().store.messages(state.workspace().store.conversations("image")[0].id)[-1]
+    assert "llama.cpp" in stored.model and "Q4_K_M" in stored.revision and stored.stats.image_tokens == 180

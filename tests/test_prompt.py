@@ -30,32 +30,32 @@ CLIP = Attachment(
 )
 
 
-def never(sha256: str) -> Image.Image:
-    raise AssertionError("building a prompt opens no picture")
+def open_nothing(sha256: str) -> Image.Image:
+    raise AssertionError("building a prompt must not open images")
 
 
 def user(text: str, *attachments: Attachment) -> Message:
     return Message("user", text, attachments)
 
 
-def test_text_first_has_a_space_and_image_first_has_none() -> None:
-    assert build_prompt([user("Hi")], never).text == "<|im_start|>User: Hi<end_of_utterance>\nAssistant:"
+def test_a_space_follows_the_role_before_text_but_not_before_an_image() -> None:
+    assert build_prompt([user("Hi")], open_nothing).text == "<|im_start|>User: Hi<end_of_utterance>\nAssistant:"
     assert (
-        build_prompt([user("What?", IMAGE)], never).text
+        build_prompt([user("What?", IMAGE)], open_nothing).text
         == "<|im_start|>User:<image>What?<end_of_utterance>\nAssistant:"
     )
 
 
 def test_several_turns_have_one_start_token() -> None:
-    said = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
-    assert build_prompt(said, never, "Be brief.").text == (
+    messages = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
+    assert build_prompt(messages, open_nothing, "Be brief.").text == (
         "<|im_start|>System: Be brief.<end_of_utterance>\nUser:<image>What?<end_of_utterance>\n"
         "Assistant: A circle.<end_of_utterance>\nUser: Color?<end_of_utterance>\nAssistant:"
     )
 
 
-def test_video_text_is_smolvlm2s_own() -> None:
-    prompt = build_prompt([user("What happens?", CLIP)], never)
+def test_the_video_text_is_smolvlm2s() -> None:
+    prompt = build_prompt([user("What happens?", CLIP)], open_nothing)
     assert prompt.text == (
         "<|im_start|>User: You are provided the following series of two frames from a 0:01:15 [H:MM:SS] video.\n\n"
         "Frame from 00:00:<image>\nFrame from 01:01:<image>\n\nWhat happens?<end_of_utterance>\nAssistant:"
@@ -64,11 +64,11 @@ def test_video_text_is_smolvlm2s_own() -> None:
 
 
 def test_the_published_chat_template_gives_the_same_text() -> None:
-    """The bundled checkpoint's template is the published one; transformers renders it."""
+    """The bundled checkpoint ships the published template. Here Jinja renders it, as transformers does."""
     import jinja2
 
     template = json.loads((catalog.bundled().folder / "chat_template.json").read_text())["chat_template"]  # type: ignore[operator]
-    said = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
+    messages = [user("What?", IMAGE), Message("assistant", "A circle."), user("Color?")]
     rendered = jinja2.Template(template).render(
         messages=[
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]},
@@ -77,39 +77,42 @@ def test_the_published_chat_template_gives_the_same_text() -> None:
         ],
         add_generation_prompt=True,
     )
-    assert build_prompt(said, never).text == rendered
+    assert build_prompt(messages, open_nothing).text == rendered
 
 
 def test_the_same_messages_give_the_same_fingerprint() -> None:
-    said = [user("What?", IMAGE)]
-    assert build_prompt(said, never).fingerprint == build_prompt(list(said), never).fingerprint
-    other = build_prompt([user("What?", replace(IMAGE, sha256="b"))], never)
-    assert other.text == build_prompt(said, never).text and other.fingerprint != build_prompt(said, never).fingerprint
+    messages = [user("What?", IMAGE)]
+    assert build_prompt(messages, open_nothing).fingerprint == build_prompt(list(messages), open_nothing).fingerprint
+    other = build_prompt([user("What?", replace(IMAGE, sha256="b"))], open_nothing)
+    assert (
+        other.text == build_prompt(messages, open_nothing).text
+        and other.fingerprint != build_prompt(messages, open_nothing).fingerprint
+    )
 
 
 @pytest.mark.parametrize(
-    "word", ["<image>", "<end_of_utterance>", "<|im_start|>", "<fake_token_around_image>", "<row_1_col_1>"]
+    "token", ["<image>", "<end_of_utterance>", "<|im_start|>", "<fake_token_around_image>", "<row_1_col_1>"]
 )
-def test_reserved_words_are_refused_not_changed(word: str) -> None:
+def test_reserved_tokens_are_refused_not_changed(token: str) -> None:
     with pytest.raises(PromptError, match="reserves"):
-        build_prompt([user(f"what is {word}?", IMAGE)], never)
+        build_prompt([user(f"what is {token}?", IMAGE)], open_nothing)
 
 
-def test_two_clips_or_pictures_beside_a_clip_are_refused() -> None:
+def test_two_clips_images_with_a_clip_and_a_missing_question_are_refused() -> None:
     with pytest.raises(PromptError, match="one clip"):
-        build_prompt([user("What?", CLIP, CLIP)], never)
+        build_prompt([user("What?", CLIP, CLIP)], open_nothing)
     with pytest.raises(PromptError, match="not both"):
-        build_prompt([user("What?", IMAGE, CLIP)], never)
+        build_prompt([user("What?", IMAGE, CLIP)], open_nothing)
     with pytest.raises(PromptError, match="no question"):
-        build_prompt([user("What?"), Message("assistant", "x")], never)
+        build_prompt([user("What?"), Message("assistant", "x")], open_nothing)
 
 
-def test_a_dropped_picture_is_not_shown() -> None:
-    prompt = build_prompt([user("What?", replace(IMAGE, shown=False))], never)
+def test_a_hidden_image_is_not_in_the_prompt() -> None:
+    prompt = build_prompt([user("What?", replace(IMAGE, shown=False))], open_nothing)
     assert prompt.slots == () and "<image>" not in prompt.text
 
 
-def test_pictures_of_a_failed_turn_move_to_the_next_question() -> None:
+def test_images_of_a_failed_turn_move_to_the_next_question() -> None:
     messages = [
         replace(user("first", IMAGE), id=1),
         Message("assistant", "", id=2, reply_to=1, status="failed"),
@@ -119,7 +122,7 @@ def test_pictures_of_a_failed_turn_move_to_the_next_question() -> None:
     assert [m.text for m in history] == ["again"] and history[0].attachments == (IMAGE,)
 
 
-# Rows, columns as SmolVLM's image processor reports them (checked against it below).
+# Width, height in px. The tests below compare the grid with SmolVLM's image processor.
 SIZES = [
     (1, 1),
     (300, 300),
@@ -136,27 +139,27 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_token_costs_match_the_image_processor(width: int, height: int, backend: TransformersBackend) -> None:
+def test_the_tile_grid_matches_the_image_processor(width: int, height: int, backend: TransformersBackend) -> None:
     from transformers import AutoImageProcessor
 
     processor = AutoImageProcessor.from_pretrained(backend.spec.folder, backend="pil")
-    made = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
-    assert backend.spec.geometry.grid(width, height) == (made["rows"][0][0], made["cols"][0][0])
+    encoded = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
+    assert backend.spec.geometry.grid(width, height) == (encoded["rows"][0][0], encoded["cols"][0][0])
 
 
 @pytest.mark.parametrize(("tile", "edge"), [(384, 1536), (512, 2048)])
 @pytest.mark.parametrize(
     ("width", "height"), [(640, 480), (1920, 1080), (1080, 1920), (500, 500), (2000, 300), (1001, 997)]
 )
-def test_token_costs_of_the_published_sizes(tile: int, edge: int, width: int, height: int) -> None:
+def test_the_tile_grid_matches_for_the_published_tile_sizes(tile: int, edge: int, width: int, height: int) -> None:
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     processor = SmolVLMImageProcessorPil(size={"longest_edge": edge}, max_image_size={"longest_edge": tile})
-    made = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
-    assert VisionGeometry(tile, edge, 64).grid(width, height) == (made["rows"][0][0], made["cols"][0][0])
+    encoded = processor(images=[[Image.new("RGB", (width, height))]], return_row_col_info=True, return_tensors="pt")
+    assert VisionGeometry(tile, edge, 64).grid(width, height) == (encoded["rows"][0][0], encoded["cols"][0][0])
 
 
-def test_encoded_prompt_holds_what_the_estimate_says(backend: TransformersBackend) -> None:
+def test_the_token_estimate_matches_the_encoded_prompt(backend: TransformersBackend) -> None:
     from transformers import AutoImageProcessor, AutoTokenizer
 
     spec = backend.spec
@@ -167,28 +170,28 @@ def test_encoded_prompt_holds_what_the_estimate_says(backend: TransformersBacken
     pictures = {"a": drawn(), "f0": drawn("blue", size=64), "f1": drawn("green", size=64)}
     for attachments in ((IMAGE,), (CLIP,), (IMAGE, replace(IMAGE, width=640, height=300))):
         prompt = build_prompt([user("What color is the circle?", *attachments)], pictures.__getitem__)
-        made = encode_prompt(prompt, spec, tokenizer, processor)
+        encoded = encode_prompt(prompt, spec, tokenizer, processor)
         images, text = estimate_tokens(prompt, spec.geometry)
         if len(attachments) == 1:
-            assert made.image_tokens == images == len(made.tile_starts) * spec.geometry.tokens_per_tile
-            assert abs(len(made.ids) - images - text) < 0.35 * (len(made.ids) - images) + 12
-        assert made.ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 1
+            assert encoded.image_tokens == images == len(encoded.tile_starts) * spec.geometry.tokens_per_tile
+            assert abs(len(encoded.ids) - images - text) < 0.35 * (len(encoded.ids) - images) + 12
+        assert encoded.ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 1
 
 
-def test_published_models_cost_what_facts_say() -> None:
+def test_image_token_costs_of_the_published_models() -> None:
     large, middle, small = catalog.PUBLISHED
-    wide = build_prompt([user("x", replace(IMAGE, width=1920, height=1080))], never).slots[0]
+    wide = build_prompt([user("x", replace(IMAGE, width=1920, height=1080))], open_nothing).slots[0]
     assert small.geometry.image_tokens([wide]) == middle.geometry.image_tokens([wide]) == 832
     assert large.geometry.image_tokens([wide]) == 1053
 
 
-def test_fixture_tokenizer_reads_the_same_prompt(backend: TransformersBackend) -> None:
-    """The real SmolVLM tokenizer, where the fixtures are."""
+def test_the_published_tokenizer_reads_the_same_prompt(backend: TransformersBackend) -> None:
+    """Needs the tokenizer of SmolVLM-256M in the fixtures folder."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "fixtures" / "smolvlm-256m"
     if not folder.is_dir():
         pytest.skip("the published tokenizer is not on this machine")
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prompt = build_prompt([user("What?", IMAGE)], never)
+    prompt = build_prompt([user("What?", IMAGE)], open_nothing)
     assert tokenizer.encode(prompt.text).tokens[:4] == ["<|im_start|>", "User", ":", "<image>"]

@@ -14,7 +14,7 @@ from PIL import Image
 from smolvlm_core import media
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations import export, schema
-from smolvlm_core.conversations.attachments import attach_image, describe_clip, keep_frames
+from smolvlm_core.conversations.attachments import attach_image, describe_clip, store_frames
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
 from smolvlm_core.files import read_json, write_json
@@ -25,22 +25,28 @@ from tests.conftest import Writer, drawn, encoded
 
 
 def answered(store: Store, conversation: str, question: str, answer: str) -> int:
-    asked = store.add_question(conversation, question)
-    made = store.begin_answer(asked, "model", GenerationSettings(seed=1))
-    store.save_answer(made, answer, "complete", stats=Stats("end", new_tokens=3))
-    return asked
+    question_id = store.add_question(conversation, question)
+    answer_id = store.begin_answer(question_id, "model", GenerationSettings(seed=1))
+    store.save_answer(answer_id, answer, "complete", stats=Stats("end", new_tokens=3))
+    return question_id
 
 
-def test_what_was_said_survives_a_restart(store: Store) -> None:
+def test_messages_survive_a_restart(store: Store) -> None:
     conversation = store.create("image")
     attachment = attach_image(store, encoded(drawn()), "a.png")
     question = store.add_question(conversation, "What?", (attachment,))
     answer = store.begin_answer(question, "model", GenerationSettings(temperature=0.5))
     store.save_answer(answer, "A circle.", "complete", stats=Stats("end", new_tokens=3), revision="abc")
     again = Store(store.folder)
-    asked, told = active_turns(again.messages(conversation))[0]
-    assert asked.attachments == (attachment,) and told is not None
-    assert (told.text, told.model, told.revision, told.settings, told.stats) == (
+    stored_question, stored_answer = active_turns(again.messages(conversation))[0]
+    assert stored_question.attachments == (attachment,) and stored_answer is not None
+    assert (
+        stored_answer.text,
+        stored_answer.model,
+        stored_answer.revision,
+        stored_answer.settings,
+        stored_answer.stats,
+    ) == (
         "A circle.",
         "model",
         "abc",
@@ -51,15 +57,15 @@ def test_what_was_said_survives_a_restart(store: Store) -> None:
     assert again.conversations()[0].title == "What?"
 
 
-def _begin_and_die(folder: str) -> None:
+def _begin_and_exit(folder: str) -> None:
     store = Store(Path(folder))
-    conversation = store.create("image", "died")
+    conversation = store.create("image", "crashed")
     answer = store.begin_answer(store.add_question(conversation, "What?"), "model", GenerationSettings())
     store.save_answer(answer, "A large red", "running")
 
 
-def test_a_crash_in_mid_answer_keeps_what_had_been_said(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_begin_and_die, args=(str(tmp_path),))
+def test_a_crash_during_an_answer_does_not_lose_its_text(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_begin_and_exit, args=(str(tmp_path),))
     process.start()
     process.join()
     store = Store(tmp_path)
@@ -85,7 +91,7 @@ def test_two_tabs_do_not_overwrite_each_other(store: Store) -> None:
     assert [q.text for q, _ in turns if q.text.startswith("a")] == [f"a {i}" for i in range(25)]
 
 
-def test_replaced_questions_and_answers_are_kept_for_the_record(store: Store) -> None:
+def test_replaced_questions_and_answers_stay_stored(store: Store) -> None:
     conversation = store.create("image")
     asked = answered(store, conversation, "What?", "first")
     store.save_answer(store.begin_answer(asked, "model", GenerationSettings()), "second", "complete")
@@ -99,7 +105,7 @@ def test_list_search_rename_delete(store: Store) -> None:
     first, second = store.create("image"), store.create("video")
     answered(store, first, "What is 100% red?", "A circle.")
     answered(store, second, "What moves?", "A star.")
-    store.create("image")  # empty ones are not listed
+    store.create("image")  # empty conversations are not listed
     assert [c.id for c in store.conversations()] == [second, first]
     assert [c.id for c in store.conversations("image")] == [first]
     assert [c.id for c in store.conversations(search="circle")] == [first]
@@ -112,7 +118,7 @@ def test_list_search_rename_delete(store: Store) -> None:
         store.add_question(first, "still there?")
 
 
-def test_media_are_kept_once_and_deleted_with_their_last_user(store: Store) -> None:
+def test_media_are_stored_once_and_deleted_with_their_last_message(store: Store) -> None:
     data = encoded(drawn())
     one, two = attach_image(store, data, "a.png"), attach_image(store, data, "b.png")
     assert one.sha256 == two.sha256
@@ -127,7 +133,7 @@ def test_media_are_kept_once_and_deleted_with_their_last_user(store: Store) -> N
     assert not files[0].exists()
 
 
-def test_deleting_a_conversation_spares_what_waits_to_be_sent(store: Store) -> None:
+def test_deleting_a_conversation_does_not_delete_unsent_attachments(store: Store) -> None:
     waiting = attach_image(store, encoded(drawn("orange")), "a.png")
     conversation = store.create("image")
     store.add_question(conversation, "x", (attach_image(store, encoded(drawn("blue")), "b.png"),))
@@ -136,31 +142,31 @@ def test_deleting_a_conversation_spares_what_waits_to_be_sent(store: Store) -> N
     old = store.media.path(waiting.sha256)
     os.utime(old, (0, 0))
     Store(store.folder)
-    assert not old.exists(), "what was never sent goes after a day"
+    assert not old.exists(), "unsent attachments are deleted after a day"
 
 
-def test_a_missing_media_file_is_an_error_in_words(store: Store) -> None:
+def test_a_missing_media_file_raises_store_error(store: Store) -> None:
     attachment = attach_image(store, encoded(drawn("green")), "a.png")
     store.media.path(attachment.sha256).unlink()
     with pytest.raises(StoreError, match="missing"):
         store.media.picture(attachment.sha256)
 
 
-def test_a_broken_upload_leaves_nothing_behind(store: Store) -> None:
+def test_a_broken_upload_leaves_no_file(store: Store) -> None:
     with pytest.raises(MediaError):
         attach_image(store, b"broken", "../../a.png")
     assert not any(p.is_file() for p in (store.folder / "media").rglob("*"))
 
 
-def test_names_cannot_leave_the_media_folder(store: Store) -> None:
+def test_file_names_cannot_escape_the_media_folder(store: Store) -> None:
     sha256 = store.media.add(b"x", "../../../etc/pass.wd/..", "text/plain")
     assert store.media.path(sha256).resolve().is_relative_to((store.folder / "media").resolve())
 
 
-def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer) -> None:
+def test_exports_contain_text_images_and_frames(store: Store, write_clip: Writer) -> None:
     conversation = store.create("video")
     clip, pngs = describe_clip("v", "clip.mp4", sample_clip(write_clip(), 4), (0.0, 4.0))
-    keep_frames(store, pngs)
+    store_frames(store, pngs)
     asked = store.add_question(
         conversation, "What happens?", (clip, replace(attach_image(store, encoded(drawn()), "a.png"), shown=False))
     )
@@ -185,20 +191,20 @@ def test_exports_hold_text_pictures_and_frames(store: Store, write_clip: Writer)
     ]
 
 
-def test_a_data_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unwritable_data_folder_raises_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="SMOLVLM_LENS_DATA"):
         Store(tmp_path / "file" / "data")
 
 
-def test_a_question_is_edited_once(store: Store) -> None:
+def test_a_question_can_be_edited_only_once(store: Store) -> None:
     asked = answered(store, store.create("image"), "What?", "x")
     store.replace_question(asked, "Where?")
     with pytest.raises(StoreError, match="another tab"):
         store.replace_question(asked, "Who?")
 
 
-def test_hiding_one_picture_leaves_the_others_as_they_are(store: Store) -> None:
+def test_hiding_one_image_does_not_change_the_others(store: Store) -> None:
     conversation = store.create("image")
     one, two = (attach_image(store, encoded(drawn(c)), "a.png") for c in ("red", "blue"))
     asked = store.add_question(conversation, "What?", (one, two))
@@ -207,15 +213,15 @@ def test_hiding_one_picture_leaves_the_others_as_they_are(store: Store) -> None:
     assert [a.shown for a in store.messages(conversation)[0].attachments] == [False, False]
 
 
-def test_a_database_that_cannot_be_written_is_an_error_in_words(store: Store) -> None:
+def test_a_read_only_database_raises_store_error(store: Store) -> None:
     conversation = store.create("image")
     store._database._connection().execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         store.add_question(conversation, "What?")
 
 
-def test_what_is_kept_already_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The frames of a clip come again with every question."""
+def test_a_stored_file_is_not_written_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question about a clip adds the same frames again."""
     sha256 = store.media.add(b"a frame", "a.png", "image/png")
 
     def fail(*_: object) -> None:
@@ -228,7 +234,7 @@ def test_what_is_kept_already_is_not_written_again(store: Store, monkeypatch: py
     assert store.media.add(b"a frame", "a.png", "image/png") == sha256 and store.media.bytes(sha256) == b"a frame"
 
 
-# The tables as version 0.1.0 created them, before databases had a version number.
+# The tables of version 0.1.0, created before databases had a version number.
 FIRST_SCHEMA = """
 CREATE TABLE conversations (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL
@@ -254,7 +260,7 @@ INSERT INTO messages VALUES (4, 'c', 'assistant', 'This too', '[{"kind": "image"
 """
 
 
-def test_a_database_of_the_first_version_opens_and_is_migrated(tmp_path: Path) -> None:
+def test_a_database_of_the_first_version_is_migrated(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
         db.executescript(FIRST_SCHEMA)
     store = Store(tmp_path)
@@ -278,7 +284,7 @@ def test_a_database_of_the_first_version_opens_and_is_migrated(tmp_path: Path) -
     assert [m.text for m in Store(tmp_path).messages("c")][-1] == "And now?"
 
 
-def test_a_database_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_database_of_a_later_version_is_refused_and_not_changed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
         db.execute("CREATE TABLE of_a_later_version (x)")
@@ -319,7 +325,7 @@ def test_figures_of_a_wrong_type_are_left_out(store: Store) -> None:
     assert stats == Stats("end", prompt_tokens=7) and stats.summary() == "7 prompt tokens · 0 new"
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(tmp_path).create("image")
     broken = (*schema.MIGRATIONS, ("CREATE TABLE half_done (x)", "NOT SQL"))
     monkeypatch.setattr(schema, "MIGRATIONS", broken)

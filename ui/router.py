@@ -1,6 +1,6 @@
-"""The pages: what each session runs. Started by app.py.
+"""Lists the pages and runs the selected one. Every session starts here; app.py starts the server.
 
-It does not stand beside `pages/`: there Streamlit would run a page that is opened by its address without coming here.
+This file must not be next to `pages/`: Streamlit would then open a page by its URL without running this file.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""`python -m smolvlm_core`: answers on stdout, everything else on stderr. Each command is a module beside this one.
+"""`python -m smolvlm_core`: results on stdout, everything else on stderr. Each command is one module of this package.
 
-Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong arguments, 130 interrupted; `check` has its own.
+Exit codes: 0 success, 1 failure (the reason is on stderr), 2 invalid arguments, 130 interrupted. `check` has its own codes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m smolvlm_core", description="Ask SmolVLM2 about pictures and clips.")
+    parser = Parser(prog="python -m smolvlm_core", description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (ask, frames, models, convert, serve, check, lint):
         command.add(commands)

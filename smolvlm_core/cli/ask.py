@@ -1,4 +1,4 @@
-"""`ask`: a question, about pictures or a clip if given; the answer goes to stdout."""
+"""`ask`: asks one question, optionally about images or a clip, and prints the answer to stdout."""
 
 from __future__ import annotations
 
@@ -28,38 +28,46 @@ from smolvlm_core.workspace import Workspace
 def add(commands: Any) -> None:
     ask = commands.add_parser(
         "ask",
-        help="ask a question, about pictures or a clip if given",
-        description="Ask a question; the answer goes to stdout.",
+        help="ask a question, optionally about images or a clip",
+        description="Ask a question. The answer is printed to stdout.",
     )
     ask.add_argument("question")
     ask.add_argument(
         "--model",
         metavar="M",
-        help="a model's key, hub id or checkpoint folder, a .gguf file, a server's address, ollama:MODEL, or a backend added in the "
-        "app, by its name (default: what suits this machine)",
+        help="a model's key, hub ID or checkpoint folder, a .gguf file, a server URL, ollama:MODEL, or the name of a backend "
+        "added in the app (default: the best model for this machine)",
     )
     ask.add_argument(
-        "--image", metavar="F", type=Path, action="append", default=[], help="a picture; may be given several times"
+        "--image",
+        metavar="F",
+        type=Path,
+        action="append",
+        default=[],
+        help="an image; repeat the option for several images",
     )
     ask.add_argument("--video", metavar="F", type=Path, help="a clip")
     ask.add_argument(
-        "--frames", metavar="N", type=positive, help="frames to take from the clip (default: the model's own rule)"
+        "--frames",
+        metavar="N",
+        type=positive,
+        help="number of frames to sample from the clip (default: the model's own rule)",
     )
     ask.add_argument("--max-new-tokens", metavar="N", type=positive, default=256)
-    ask.add_argument(
-        "--temperature", metavar="T", type=float, default=0.0, help="0 (the default) always takes the likeliest token"
-    )
+    ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
     ask.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     ask.add_argument(
-        "--json", action="store_true", help="one JSON object: answer, model, what it was shown, statistics"
+        "--json",
+        action="store_true",
+        help="print one JSON object: answer, model, attachments, frames, settings and statistics",
     )
     ask.set_defaults(run=_ask, wrong=ask.error)
 
 
 def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     if args.image and args.video:
-        args.wrong("--image and --video cannot be used together: ask about them in two calls")
+        args.wrong("--image and --video cannot be used together. Ask about them in separate commands.")
     if args.frames and not args.video:
         args.wrong("--frames needs --video")
     try:
@@ -68,8 +76,8 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         args.wrong(str(error))
     key = args.model
     if key is None:
-        default, why = default_model(this_machine())
-        print(f"{default.title}: {why}", file=sys.stderr)
+        default, reason = default_model(this_machine())
+        print(f"{default.title}: {reason}", file=sys.stderr)
         key = default.key
     backend = workspace.registry.make(key, args.dtype)
     spec = backend.spec
@@ -108,25 +116,25 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
-    """Print the answer as it comes, unless `quiet`."""
+    """Print the answer as it arrives, unless `quiet`."""
     reply = collect(_printed(events, quiet), lambda progress: status(progress.text))
     clear_line()
     if not quiet:
         print()
         print(reply.stats.summary(), file=sys.stderr)
         if reply.stats.stop_reason in ("length", "context"):
-            why = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
-            print(f"the answer was cut: {why}", file=sys.stderr)
+            reason = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
+            print(f"the answer was cut off: {reason}", file=sys.stderr)
     return reply
 
 
 def _printed(events: Iterable[Event], quiet: bool) -> Iterator[Event]:
-    begun = False
+    started = False
     for event in events:
         if isinstance(event, Delta):
-            if not begun:
+            if not started:
                 clear_line()
-            begun = True
+            started = True
             if not quiet:
                 print(event.text, end="", flush=True)
         yield event

@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     check.add_argument("--seed", type=int, help="draw the same test images again (default: new ones)")
     check.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="for transformers")
     check.add_argument("--json", action="store_true", help="one JSON object: verdict, figures, every question asked")
-    check.wrong_arguments = EXIT_CODES["unchecked"]  # 2 would read as "degraded"
+    check.invalid_arguments = EXIT_CODES["unchecked"]  # 2 would read as "degraded"
     check.set_defaults(run=_check)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.check import print_verdict
-from smolvlm_core.cli.terminal import clear_line, status, status_with_share
+from smolvlm_core.cli.terminal import clear_line, status, status_with_fraction
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _convert(args: argparse.Namespace, workspace: Workspace) -> int:
         args.out,
         quantizations=[q.strip() for q in args.quantize.split(",") if q.strip()],
         projector_type=args.projector,
-        report=status_with_share,
+        report=status_with_fraction,
         register=GgufEntry.of_files,
         check=None if args.no_check else partial(_check, workspace),
     )

@@ -1,4 +1,4 @@
-"""`models`: which there are, what each costs, which one suits this machine."""
+"""`models`: lists the models, their costs, and the default for this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from smolvlm_core.workspace import Workspace
 
 
 def add(commands: Any) -> None:
-    listing = commands.add_parser("models", help="list the models and which one suits this machine")
+    listing = commands.add_parser("models", help="list the models and the default for this machine")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_models)
 
 
 def _models(args: argparse.Namespace, workspace: Workspace) -> int:
     machine = this_machine()
-    chosen, why = default_model(machine)
+    default, reason = default_model(machine)
     rows: list[dict[str, Any]] = [
         {
             "key": s.key,
@@ -34,7 +34,7 @@ def _models(args: argparse.Namespace, workspace: Workspace) -> int:
             "context_tokens": s.context_tokens,
             "licence": s.licence,
             "on_this_machine": is_cached(s),
-            "default": s.key == chosen.key,
+            "default": s.key == default.key,
             "note": s.note,
         }
         for s in models()
@@ -48,7 +48,7 @@ def _models(args: argparse.Namespace, workspace: Workspace) -> int:
         sizes = f"{row['weights_bytes'] / GIB:>6.2f} GiB{row['memory_bytes'] / GIB:>6.1f} GiB"
         costs = f"{row['tokens_per_square_image']:>8}{row['tokens_per_frame']:>7}{row['context_tokens']:>9}"
         print(f"{mark}{row['key']:28}{sizes}{costs}  {'yes ' if row['on_this_machine'] else 'no  '}  {row['licence']}")
-    print("image, frame: tokens for a square picture and for one video frame", file=sys.stderr)
-    print(f"* {why}", file=sys.stderr)
+    print("image, frame: tokens for a square image and for one video frame", file=sys.stderr)
+    print(f"* {reason}", file=sys.stderr)
     print(f"this machine: {machine.describe()}", file=sys.stderr)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core.cli.check import print_verdict
-from smolvlm_core.cli.terminal import clear_line, positive, status, status_with_share
+from smolvlm_core.cli.terminal import clear_line, positive, status, status_with_fraction
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.workspace import Workspace
 
@@ -102,7 +102,7 @@ def _text_model(args: argparse.Namespace) -> Path:
         checkpoint,
         args.out or checkpoint.default_output,
         quantizations=[args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
-        report=status_with_share,
+        report=status_with_fraction,
     ).conversion
     clear_line()
     args.projector = args.projector or conversion.projector.path

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, and a line of status on a terminal."""
+"""Argument types and the status line that all commands share. Does not know any command."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """`wrong_arguments`: the exit code for those."""
+    """`invalid_arguments`: the exit code for invalid arguments."""
 
-    wrong_arguments = 2
+    invalid_arguments = 2
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(self.wrong_arguments, f"{self.prog}: error: {message}\n")
+        self.exit(self.invalid_arguments, f"{self.prog}: error: {message}\n")
 
 
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+        raise argparse.ArgumentTypeError(f"{value} is too small: the minimum is 1")
     return value
 
 
@@ -29,9 +29,9 @@ def status(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def status_with_share(text: str, share: float | None) -> None:
-    """`share`: 0 to 1, None where it is unknown."""
-    status(text if share is None else f"{text}: {share:.0%}")
+def status_with_fraction(text: str, fraction: float | None) -> None:
+    """`fraction`: 0 to 1, or None if unknown."""
+    status(text if fraction is None else f"{text}: {fraction:.0%}")
 
 
 def clear_line() -> None:

@@ -1,1 +1,1 @@
-"""What was said and shown, stored on disk, and answers in progress."""
+"""Conversations and their media, stored on disk, and answers in progress."""

@@ -1,7 +1,6 @@
-"""Writes answers in the background and saves their text as it comes.
+"""Generates answers in the background and saves their text as it arrives.
 
-A page may follow an answer, be redrawn or go away, and find it again. Knows chats, the store and backends. Does not
-know who watches.
+A page can follow an answer, rerun or close, and reconnect to it later. Knows the store and backends. Does not know pages.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An answer at one moment."""
+    """The state of an answer at one moment."""
 
     text: str
     progress: Progress | None
@@ -37,7 +36,7 @@ class Snapshot:
 
 
 class Answer:
-    """One answer that is being written."""
+    """One answer in progress, generated on its own thread."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Answer:
         self._job.cancel.set()
 
     def wait_until_complete(self) -> bool:
-        """Wait for its end; returns `is_complete`."""
+        """Wait until the answer ends, then return `is_complete`."""
         self.wait()
         return self.is_complete
 
@@ -75,11 +74,11 @@ class Answer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it came to its end: it neither failed, nor was stopped, nor still runs."""
+        """True if the answer ended by itself: it was not stopped and did not fail."""
         return self._stats is not None and self._stats.stop_reason not in ("cancelled", "failed")
 
     def follow(self, every_seconds: float = 0.05) -> Iterator[Snapshot]:
-        """The answer as it grows, at most once every `every_seconds`; the finished one last."""
+        """Yield snapshots as the text grows, at most one every `every_seconds`. The last one is the finished answer."""
         shown: Snapshot | None = None
         while True:
             with self._changed:
@@ -93,7 +92,7 @@ class Answer:
 
     def _run(self, report: Report, cancel: threading.Event) -> None:
         status: Status = "failed"
-        error = "The answer ended unexpectedly; the log has the details."
+        error = "The answer ended unexpectedly. See the log for details."
         try:
             for event in self._backend.generate(self._prompt, self._settings, cancel):
                 self._take(event)
@@ -103,20 +102,20 @@ class Answer:
             error = str(problem)
         finally:
             try:
-                self._save_at_last(status, error)
+                self._save_final(status, error)
             finally:
                 self._on_end(self)
                 self._show(Snapshot(self._snapshot.text, None, True))
 
-    def _save_at_last(self, status: Status, error: str) -> None:
-        """Save the finished answer. While that fails (a full disk), keep it in memory, say so, and try again."""
+    def _save_final(self, status: Status, error: str) -> None:
+        """Save the finished answer. While saving fails, for example on a full disk, report it and retry."""
         while True:
             try:
                 self._save(status, error)
                 return
             except StoreError as problem:
                 logger.warning("answer %s is not saved yet: %s", self.id, problem)
-                text = f"The answer is complete but not saved yet. {problem} Trying again"
+                text = f"The answer is complete but not saved yet. {problem} Retrying"
                 self._show(Snapshot(self._snapshot.text, Progress(text), False))
             time.sleep(RETRY_SECONDS)
 
@@ -128,7 +127,7 @@ class Answer:
         else:
             self._show(Snapshot(self._snapshot.text + event.text, None, False))
             if time.monotonic() - self._saved > SAVE_SECONDS:
-                with contextlib.suppress(StoreError):  # tried again with the next piece, and at the end
+                with contextlib.suppress(StoreError):  # the next piece and the final save retry
                     self._save("running", "")
 
     def _save(self, status: Status, error: str) -> None:
@@ -145,7 +144,7 @@ class Answer:
 
 
 class Answers:
-    """The answers of a process that are being written, one for each conversation. Used from any thread."""
+    """The answers in progress in this process, one per conversation. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -153,7 +152,7 @@ class Answers:
         self._lock = threading.Lock()
 
     def refuse_early(self, conversation_id: str | None, text: str, settings: GenerationSettings) -> None:
-        """Raise LensError where a question would be refused, before any of it is stored."""
+        """Raises LensError if a question would be refused. Call it before storing the question."""
         check_text(text)
         check_text(settings.system_prompt)
         if conversation_id is not None and self.running(conversation_id) is not None:
@@ -163,7 +162,7 @@ class Answers:
         """Answer a stored question in the background.
 
         Raises:
-            LensError: the prompt cannot be built, or an answer is being written in this conversation already.
+            LensError: the prompt cannot be built, or this conversation already has an answer in progress.
         """
         history = history_before(self._store.messages(conversation_id), question_id)
         prompt = build_prompt(history, self._store.media.picture, settings.system_prompt)
@@ -187,4 +186,4 @@ class Answers:
 
 
 def _busy() -> LensError:
-    return LensError("An answer is being written in this conversation already.", "Stop it, or wait until it ends.")
+    return LensError("This conversation already has an answer in progress.", "Stop it, or wait until it finishes.")

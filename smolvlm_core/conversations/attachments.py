@@ -1,4 +1,7 @@
-"""Bytes → media kept in the store → attachments of a question. Knows media, clips and the store."""
+"""Stores uploaded media and describes them as attachments of a question.
+
+Knows media, clips and the store. Does not know models or pages.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from smolvlm_core.video import SampledClip
 
 
 def attach_image(store: Store, data: bytes, name: str) -> Attachment:
-    """Check and keep a picture. Raises MediaError or StoreError."""
+    """Check and store an image. Raises MediaError or StoreError."""
     picture = media.open_image(data, name)
     store.media.add(data, name, picture.mime)
     return image_attachment(picture)
 
 
 def image_attachment(picture: media.Picture) -> Attachment:
-    """A decoded picture as an attachment of a question. Stores nothing."""
+    """Describe a decoded image as an attachment. Does not store it."""
     return Attachment(
         "image", picture.sha256, picture.name, picture.mime, picture.width, picture.height, notes=picture.notes
     )
@@ -32,13 +35,18 @@ def describe_clip(
     sampled: SampledClip,
     range_seconds: tuple[float, float] | None = None,
     strategy: str = "even",
-    known: Mapping[float, bytes] | None = None,
+    encoded: Mapping[float, bytes] | None = None,
 ) -> tuple[Attachment, dict[str, bytes]]:
-    """A clip kept under `sha256` with the frames taken from it, and those frames as PNG by SHA-256. Keeps nothing.
-    `known`: PNGs by time that need not be made again."""
+    """Describe a clip and its sampled frames as an attachment. Does not store them.
+
+    `sha256` identifies the clip. `encoded` maps timestamps in seconds to frames that are already encoded as PNG.
+
+    Returns:
+        The attachment, and the PNG of each frame by its SHA-256.
+    """
     frames, pngs = [], {}
     for frame in sampled.frames:
-        png = (known or {}).get(frame.timestamp_seconds) or media.png_bytes(frame.image)
+        png = (encoded or {}).get(frame.timestamp_seconds) or media.png_bytes(frame.image)
         key = media.sha256_of(png)
         pngs[key] = png
         frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))
@@ -60,16 +68,16 @@ def describe_clip(
     return attachment, pngs
 
 
-def keep_frames(store: Store, pngs: dict[str, bytes]) -> None:
+def store_frames(store: Store, pngs: dict[str, bytes]) -> None:
     for png in pngs.values():
         store.media.add(png, "frame.png", "image/png")
 
 
 def save_frames(sampled: SampledClip, folder: Path) -> list[Path]:
-    """One PNG a frame, named so that they sort in order: number, frame index, time. The folder is made where it is missing.
+    """Write one PNG per frame. File names (number, frame index, time) sort in order. Creates the folder if needed.
 
     Raises:
-        MediaError: the folder cannot be made or written to.
+        MediaError: the folder cannot be created or written to.
     """
     paths = [
         folder / f"{number:04d}-frame{frame.frame_index:07d}-{frame.timestamp_seconds:.3f}s.png"
@@ -80,5 +88,7 @@ def save_frames(sampled: SampledClip, folder: Path) -> list[Path]:
         for path, frame in zip(paths, sampled.frames):
             path.write_bytes(media.png_bytes(frame.image))
     except OSError as error:
-        raise MediaError(f"{folder} cannot be written to: {error.strerror}.", "Choose another folder.") from error
+        raise MediaError(
+            f"{folder} cannot be written to: {error.strerror}.", "Check its permissions or choose another folder."
+        ) from error
     return paths

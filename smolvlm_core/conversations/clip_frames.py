@@ -1,6 +1,6 @@
-"""A stored clip and the frames chosen from it: how they were chosen, the frames, and what a question attaches.
+"""Samples frames from a stored clip and describes them as an attachment.
 
-Knows clips and the store. Does not know how a user chooses.
+Knows clips and the store. Does not know the widgets that select frames.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class FrameChoice:
-    """`count` frames by a strategy within the range, or those at `times_seconds` chosen by hand."""
+    """`count` frames selected by a strategy within the range, or with "hand", the frames at `times_seconds`."""
 
     count: int
     range_seconds: tuple[float, float]
@@ -47,7 +47,7 @@ class FrameChoice:
 
 @dataclass(frozen=True)
 class SampledFrames:
-    """What was asked for, the frames, and how a question attaches them. `pngs`: by SHA-256."""
+    """The sampled frames, the choice they come from, and their attachment. `pngs` maps SHA-256 to PNG bytes."""
 
     sha256: str
     choice: FrameChoice
@@ -57,7 +57,7 @@ class SampledFrames:
 
 
 def open_stored_clip(store: Store, sha256: str, name: str) -> Clip:
-    """Raises MediaError, with `name` in place of the stored file's name."""
+    """Open a stored clip. Raises MediaError, whose message has `name` instead of the stored file's name."""
     path = store.media.path(sha256)
     with _errors_named(name, path):
         opened = open_clip(path)
@@ -72,27 +72,27 @@ def sample_frames(
     before: SampledFrames | None,
     progress: Callable[[int, int], None],
 ) -> SampledFrames:
-    """Decode the chosen frames. Of frames chosen by hand, only those that `before` lacks are decoded. Raises MediaError."""
-    path, known = store.media.path(clip.sha256), {}
+    """Decode the chosen frames. For a choice by hand, frames that are in `before` are reused. Raises MediaError."""
+    path, encoded = store.media.path(clip.sha256), {}
     with _errors_named(clip.name, path):
         if choice.strategy != "hand":
             sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
         elif before is not None and before.sha256 == clip.sha256:
             sampled = _at_times(path, before.sampled, choice.times_seconds)
-            known = {ref.timestamp_seconds: before.pngs[ref.sha256] for ref in before.attachment.frames}
+            encoded = {ref.timestamp_seconds: before.pngs[ref.sha256] for ref in before.attachment.frames}
         else:
             sampled = take_frames(path, choice.times_seconds, progress=progress)
-    attachment, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, known)
+    attachment, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, encoded)
     return SampledFrames(clip.sha256, choice, sampled, attachment, pngs)
 
 
 def _at_times(path: Path, before: SampledClip, times_seconds: tuple[float, ...]) -> SampledClip:
-    """Reuse decoded frames. Notes about the file and about the frames that stay are repeated."""
-    have = {frame.timestamp_seconds: frame for frame in before.frames}
-    reused = [have[time] for time in times_seconds if time in have]
+    """Reuse decoded frames and decode the missing ones. Repeats the notes on the file and on reused frames."""
+    decoded = {frame.timestamp_seconds: frame for frame in before.frames}
+    reused = [decoded[time] for time in times_seconds if time in decoded]
     notes = (*before.file_notes, *damage_notes(reused))
     by_time = {frame.timestamp_seconds: frame for frame in reused}
-    if missing := [time for time in times_seconds if time not in have]:
+    if missing := [time for time in times_seconds if time not in decoded]:
         new = take_frames(path, missing)
         notes += new.notes[len(new.file_notes) :]
         by_time |= {frame.timestamp_seconds: frame for frame in new.frames}
@@ -100,10 +100,10 @@ def _at_times(path: Path, before: SampledClip, times_seconds: tuple[float, ...])
 
 
 def last_clip(store: Store, conversation: str) -> tuple[Clip, FrameChoice | None] | None:
-    """The clip that a conversation last asked about, and how its frames were chosen where that was stored.
+    """The last clip in a conversation, and the frame choice if it was stored.
 
     Raises:
-        LensError: the clip's file is gone or damaged.
+        LensError: the clip's file is missing or damaged.
     """
     turns = active_turns(store.messages(conversation))
     videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
@@ -119,7 +119,7 @@ def last_clip(store: Store, conversation: str) -> tuple[Clip, FrameChoice | None
 
 
 def hide_earlier_frames(store: Store, conversation: str) -> None:
-    """The model is shown one set of frames at a time. Earlier ones stay in the transcript, marked as hidden."""
+    """Hide all earlier frames from the model, which sees one set at a time. They stay in the transcript, marked as hidden."""
     for question, _ in active_turns(store.messages(conversation)):
         for attachment in question.attachments:
             if attachment.kind == "video" and attachment.shown:

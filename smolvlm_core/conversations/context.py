@@ -1,4 +1,7 @@
-"""What the next question costs of the model's context, and whether it fits."""
+"""The token cost of the next question, and whether it fits the model's context window.
+
+Knows prompts and token costs. Does not tokenize or run a model.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from smolvlm_core.prompt.geometry import estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns, history_before
 from smolvlm_core.video import count_that_fits
 
-ANSWER_ROOM = 64  # tokens kept free for the answer before a question is let through
+ANSWER_RESERVE = 64  # tokens that must stay free for the answer
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Image tokens are exact, text tokens estimated."""
+    """Image tokens are exact. Text tokens are an estimate."""
 
     image_tokens: int
     text_tokens: int
@@ -24,7 +27,7 @@ class Cost:
 
     @property
     def fits(self) -> bool:
-        return self.image_tokens + self.text_tokens + ANSWER_ROOM <= self.context_tokens
+        return self.image_tokens + self.text_tokens + ANSWER_RESERVE <= self.context_tokens
 
     def describe(self) -> str:
         total = self.image_tokens + self.text_tokens
@@ -43,14 +46,14 @@ def of_next_question(
     *,
     drop_clips: bool = False,
 ) -> Cost:
-    """As if a short question were asked now. `drop_clips`: earlier frames will no longer be shown."""
-    said = store.messages(conversation) if conversation else []
+    """The cost of a short question with these attachments. `drop_clips`: ignore earlier frames, which will be hidden."""
+    messages = store.messages(conversation) if conversation else []
     if drop_clips:
-        said = [replace(m, attachments=tuple(a for a in m.attachments if a.kind != "video")) for m in said]
-    history = history_before(said, active_turns(said)[-1][0].id) if active_turns(said) else []
-    answers = [m for m in said if m.role == "assistant" and m.active and history and m.reply_to == history[-1].id]
-    asked = Message("user", "What do you see in this picture?", attachments)
-    prompt = build_prompt([*history, *answers, asked], store.media.picture, system_prompt)
+        messages = [replace(m, attachments=tuple(a for a in m.attachments if a.kind != "video")) for m in messages]
+    history = history_before(messages, active_turns(messages)[-1][0].id) if active_turns(messages) else []
+    answers = [m for m in messages if m.role == "assistant" and m.active and history and m.reply_to == history[-1].id]
+    question = Message("user", "What do you see in this picture?", attachments)
+    prompt = build_prompt([*history, *answers, question], store.media.picture, system_prompt)
     images, text = estimate_tokens(prompt, spec.geometry)
     return Cost(images, text, spec.context_tokens)
 
@@ -63,11 +66,11 @@ def most_frames(
     system_prompt: str,
     most: int,
 ) -> int:
-    """How many frames of the clip, at most `most`, leave room for a question and an answer."""
+    """The largest number of frames, up to `most`, that leaves room for a question and an answer."""
 
     def tokens_for(count: int) -> int:
         shown = (replace(clip, frames=clip.frames[:1] * count),) if count else ()
-        spent = of_next_question(store, spec, conversation, shown, system_prompt, drop_clips=True)
-        return spent.image_tokens + spent.text_tokens + ANSWER_ROOM
+        cost = of_next_question(store, spec, conversation, shown, system_prompt, drop_clips=True)
+        return cost.image_tokens + cost.text_tokens + ANSWER_RESERVE
 
     return max(1, count_that_fits(spec.context_tokens, tokens_for, most))

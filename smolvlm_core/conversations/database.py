@@ -1,4 +1,4 @@
-"""One SQLite file used from many threads: a connection for each, transactions, errors in words. Does not know tables."""
+"""One SQLite file used from many threads: connections, transactions and errors. Does not know the tables."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from smolvlm_core.errors import StoreError
 
 
 class Database:
-    """Rows can be read by column name. Write-ahead logging lets one thread write while others read."""
+    """One connection per thread. Write-ahead logging lets one thread write while others read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """Raises StoreError where the file cannot be read."""
+        """Run a query. Raises StoreError if the file cannot be read."""
         try:
             return self._connection().execute(query, values).fetchall()
         except (sqlite3.Error, OverflowError) as error:
             raise StoreError(
                 f"The conversations in {self.path.parent} cannot be read: {error}.",
-                "Check the folder's permissions, or set SMOLVLM_LENS_DATA to another one.",
+                "Check the folder's permissions, or set SMOLVLM_LENS_DATA to another folder.",
             ) from error
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
-        found = self.rows(query, values)
-        return found[0] if found else None
+        rows = self.rows(query, values)
+        return rows[0] if rows else None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it is written, or nothing. Raises StoreError."""
+        """Commit on success, roll back on any exception. Raises StoreError if the database cannot be written."""
         try:
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")

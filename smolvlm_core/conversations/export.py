@@ -1,4 +1,4 @@
-"""A conversation as Markdown or JSON that stands by itself, the pictures and frames in it."""
+"""Exports a conversation as a self-contained Markdown or JSON file, including its images and frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smolvlm_core.text import without_images
 
 
 def to_markdown(store: Store, info: ConversationInfo) -> str:
-    """What is shown in the chat, in order; pictures and frames as data URIs."""
+    """The visible conversation in order, with images and frames as data URIs."""
     lines = [f"# {without_images(info.title)}", "", f"{info.kind.capitalize()} chat of {_day(info.created)}.", ""]
     for question, answer in active_turns(store.messages(info.id)):
         lines += [f"## {without_images(question.text)}", ""]
@@ -31,25 +31,25 @@ def to_markdown(store: Store, info: ConversationInfo) -> str:
 
 
 def to_json(store: Store, info: ConversationInfo) -> str:
-    """Everything kept of a conversation, replaced questions and answers too; media base64 by SHA-256."""
+    """The whole record of a conversation, including replaced questions and answers. Media are base64, keyed by SHA-256."""
     messages = store.messages(info.id)
-    wanted = {a.sha256 for m in messages for a in m.attachments if a.kind == "image"}
-    wanted |= {f.sha256 for m in messages for a in m.attachments for f in a.frames}
+    media_keys = {a.sha256 for m in messages for a in m.attachments if a.kind == "image"}
+    media_keys |= {f.sha256 for m in messages for a in m.attachments for f in a.frames}
     value: dict[str, Any] = {
         "conversation": asdict(info),
         "messages": [asdict(m) for m in messages],
-        "media": {sha256: _base64(store, sha256) for sha256 in sorted(wanted)},
+        "media": {sha256: _base64(store, sha256) for sha256 in sorted(media_keys)},
     }
     return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
-    dropped = "" if attachment.shown else " (no longer shown to the model)"
+    hidden = "" if attachment.shown else " (no longer shown to the model)"
     if attachment.kind == "image":
-        return [f"![{_alt(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){dropped}"]
+        return [f"![{_alt(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){hidden}"]
     seconds = f"{attachment.duration_seconds:.1f} s"
     lines = [
-        f"Clip {without_images(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{dropped}:",
+        f"Clip {without_images(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{hidden}:",
         "",
     ]
     return lines + [
@@ -58,7 +58,7 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
 
 
 def _alt(name: str) -> str:
-    """A file name as the text of an image: a bracket in it would end the image."""
+    """A file name as the alt text of an image. A square bracket would end the alt text."""
     return without_images(name.replace("[", "(").replace("]", ")"))
 
 
@@ -70,7 +70,7 @@ def _base64(store: Store, sha256: str) -> str:
     try:
         return base64.b64encode(store.media.bytes(sha256)).decode()
     except StoreError:
-        return ""  # the rest of the conversation is still worth exporting
+        return ""  # a missing file must not block the export of the rest
 
 
 def _day(seconds: float) -> str:

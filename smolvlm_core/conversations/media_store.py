@@ -1,4 +1,4 @@
-"""Pictures, frames and clips on disk: files named by content hash. Does not know who shows them."""
+"""Images, frames and clips on disk, in files named by content hash. Does not know messages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from smolvlm_core.errors import StoreError
 
 PARTIAL = "partial-"
 ABANDONED_SECONDS = 24 * 3600
-DECODED_BYTES = 512 * 2**20  # of pictures kept decoded in memory
+DECODED_BYTES = 512 * 2**20  # limit of the cache of decoded images
 
 
 class MediaStore:
-    """Each file is stored once, whatever shows it. Safe to use from several threads."""
+    """Stores each file once, no matter how many messages use it. Thread-safe."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder, self._database = folder, database
@@ -34,22 +34,22 @@ class MediaStore:
         """Store bytes. Returns their SHA-256. Raises StoreError."""
         sha256 = media.sha256_of(data)
         if self._row(sha256) and self.path(sha256).exists():
-            return sha256  # the frames of a clip come again with every question
+            return sha256  # every question about a clip adds the same frames again
         return self.add_file(io.BytesIO(data), name, mime)
 
     def add_file(self, file: BinaryIO, name: str, mime: str) -> str:
-        """Store a file, one piece at a time. Returns its SHA-256. Raises StoreError."""
+        """Store a file without reading it into memory at once. Returns its SHA-256. Raises StoreError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self.folder) as beside:
-                partial = Path(beside) / "partial"
+            with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self.folder) as temporary:
+                partial = Path(temporary) / "partial"
                 sha256, size = _copy(file, partial)
                 path = self.path(sha256, name)
                 if not path.exists():
                     path.parent.mkdir(exist_ok=True)
                     partial.replace(path)
         except OSError as error:
-            raise StoreError(f"{name} cannot be stored: {error}.", "Free some disk space.") from error
+            raise StoreError(f"{name} cannot be stored: {error}.", "Free some disk space and try again.") from error
         with self._database.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO media (sha256, name, mime, bytes) VALUES (?, ?, ?, ?)",
@@ -58,12 +58,12 @@ class MediaStore:
         return sha256
 
     def path(self, sha256: str, name: str = "") -> Path:
-        """Where a file is. `name` matters only for one that is not stored yet: its extension stays."""
+        """The path of a file. `name` is used only for a file that is not stored yet: the path gets its extension."""
         row = self._row(sha256)
         return self.folder / sha256[:2] / (row or sha256 + _safe_suffix(name))
 
     def bytes(self, sha256: str) -> bytes:
-        """Raises StoreError where the file is gone."""
+        """The contents of a file. Raises StoreError if it is missing."""
         return _read(self.path(sha256))
 
     def picture(self, sha256: str) -> Image.Image:
@@ -75,7 +75,7 @@ class MediaStore:
         return media.open_image(_read(path), path.name).image
 
     def discard(self, sha256s: Iterable[str]) -> None:
-        """Delete files. The caller knows that nothing shows them."""
+        """Delete files. The caller must make sure that no message uses them."""
         unused = set(sha256s)
         paths = [self.path(sha256) for sha256 in unused]
         with self._database.transaction() as db:
@@ -84,7 +84,7 @@ class MediaStore:
             path.unlink(missing_ok=True)
 
     def abandoned(self) -> set[str]:
-        """Files that were added a day ago or earlier. Also deletes what a crash left half copied."""
+        """Files that are at least a day old. Also deletes partial copies left behind by a crash."""
         limit = time.time() - ABANDONED_SECONDS
         for partial in self.folder.glob(f"{PARTIAL}*"):
             if partial.stat().st_mtime < limit:
@@ -93,7 +93,7 @@ class MediaStore:
         return {sha for sha in stored if (path := self.path(sha)).exists() and path.stat().st_mtime < limit}
 
     def _row(self, sha256: str) -> str:
-        """The file's name; "" where it is not stored."""
+        """The name of the file, or "" if it is not stored."""
         row = self._database.row("SELECT name FROM media WHERE sha256 = ?", (sha256,))
         return row["name"] if row else ""
 
@@ -103,7 +103,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StoreError(
-            "A picture of this conversation is missing from the data folder.",
+            "An image of this conversation is missing from the data folder.",
             "Remove it from the question, or add it again.",
         ) from error
 
@@ -114,7 +114,7 @@ def _safe_suffix(name: str) -> str:
 
 
 def _copy(source: BinaryIO, target: Path) -> tuple[str, int]:
-    """(SHA-256, bytes) of what was copied."""
+    """Returns the SHA-256 and the size in bytes."""
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as out:
         while piece := source.read(1 << 20):

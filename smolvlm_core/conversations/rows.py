@@ -1,4 +1,4 @@
-"""Rows of the database → messages. Reads what earlier and later versions wrote: unknown fields are skipped."""
+"""Converts database rows to messages. Skips unknown fields, so it reads rows from earlier and later versions."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def attachments_json(attachments: tuple[Attachment, ...]) -> str:
 
 
 def attachments_of(text: str) -> tuple[Attachment, ...]:
-    """Those that can be read; the others are skipped and logged."""
+    """Parse attachments. Unreadable ones are skipped and logged."""
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         logger.warning("the attachments of a message cannot be read: %s", error)
         return ()
-    found = [_attachment(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return tuple(attachment for attachment in found if attachment is not None)
+    attachments = [_attachment(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return tuple(attachment for attachment in attachments if attachment is not None)
 
 
 def _attachment(row: dict[str, Any]) -> Attachment | None:
     ends = row.get("range_seconds")
     try:
-        frames = tuple(_known(FrameRef, frame) for frame in row.get("frames", ()))
+        frames = tuple(_from_fields(FrameRef, frame) for frame in row.get("frames", ()))
         plain = {
             **row,
             "frames": frames,
             "notes": tuple(row.get("notes", ())),
             "range_seconds": (float(ends[0]), float(ends[1])) if ends else None,
         }
-        return _known(Attachment, plain)
+        return _from_fields(Attachment, plain)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         logger.warning("an attachment cannot be read: %s", error)
         return None
@@ -70,13 +70,13 @@ def _object(kind: type[T], text: str | None) -> T | None:
     if not text:
         return None
     try:
-        return _known(kind, json.loads(text))
+        return _from_fields(kind, json.loads(text))
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
         logger.warning("%s of a message cannot be read: %s", kind.__name__, error)
         return None
 
 
-def _known(kind: type[T], values: Mapping[str, Any]) -> T:
+def _from_fields(kind: type[T], values: Mapping[str, Any]) -> T:
     """An object of the fields that `kind` has and whose values are of the right type; the others take their defaults.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The tables of the conversation database, as numbered migrations. Does not know what is stored in them."""
+"""The tables of the conversation database, as numbered migrations. Does not know what the rows mean."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from smolvlm_core.errors import StoreError
 
-# MIGRATIONS[n] takes a database from version n to n + 1. Never change one that was released: add another.
-# Databases from before version numbers have user_version 0 and all tables of the first migration, hence IF NOT EXISTS.
+# MIGRATIONS[n] upgrades a database from version n to n + 1. Never change a released migration: add a new one.
+# Databases created before version numbers have user_version 0 and the tables of the first migration, hence IF NOT EXISTS.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE IF NOT EXISTS conversations (
@@ -50,7 +50,7 @@ def refuse_newer(path: Path) -> None:
         ) from error
     if version > VERSION:
         raise StoreError(
-            f"The conversations are of version {version}; this version of the app reads up to {VERSION}.",
+            f"The conversation database has version {version}. This version of the app supports up to {VERSION}.",
             "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
         )
 

@@ -1,7 +1,7 @@
-"""Conversations on disk: SQLite for what was said, a folder of files for what was shown.
+"""Conversations on disk: SQLite for messages, a folder of files for media. Does not know backends or pages.
 
-Every change is one transaction, so a crash loses at most the last fraction of a second of an answer. Two tabs or processes may
-write at the same time: messages are only added or marked, never rewritten as a whole.
+Every change is one transaction, so a crash loses at most the last fraction of a second of an answer. Several tabs or
+processes can write at the same time, because each write adds or updates one message and never rewrites a conversation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MESSAGE = "id, role, text, attachments, reply_to, status, active, model, revisi
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationInfo:
-    """`created` and `updated`: seconds since the epoch."""
+    """`created` and `updated` are in seconds since the epoch."""
 
     id: str
     kind: Kind
@@ -43,10 +43,10 @@ class ConversationInfo:
 
 
 class Store:
-    """Safe to use from several threads: each has its own connection."""
+    """Thread-safe: each thread has its own connection."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises StoreError where the folder cannot be used, or a newer version of the app wrote it."""
+        """Raises StoreError if the folder cannot be used, or if a newer version of the app created the database."""
         self.folder = folder
         self._database = Database(folder / "conversations.sqlite3")
         schema.refuse_newer(self._database.path)
@@ -56,7 +56,7 @@ class Store:
         except OSError as error:
             raise StoreError(
                 f"The data folder {folder} cannot be used: {error}.",
-                "Set SMOLVLM_LENS_DATA to a folder that can be written.",
+                "Set SMOLVLM_LENS_DATA to a writable folder.",
             ) from error
         with self._database.transaction() as db:
             schema.migrate(db)
@@ -75,7 +75,7 @@ class Store:
         return identity
 
     def conversations(self, kind: Kind | None = None, search: str = "") -> list[ConversationInfo]:
-        """Those with messages, the latest first. `search` looks in titles and messages."""
+        """Conversations with messages, latest first. `search` matches titles and messages."""
         pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = self._database.rows(
             f"SELECT DISTINCT {_CONVERSATION} FROM conversations c JOIN messages m ON m.conversation_id = c.id"
@@ -96,7 +96,7 @@ class Store:
             )
 
     def delete(self, conversation_id: str, keep: frozenset[str] = frozenset()) -> None:
-        """The conversation, and every media file that no other one shows. `keep`: media that wait to be sent."""
+        """Delete a conversation and the media that no other conversation uses. `keep`: SHA-256 of media to leave, not sent yet."""
         shown = self._media_of(conversation_id)
         with self._database.transaction() as db:
             db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
@@ -105,7 +105,7 @@ class Store:
     # Messages
 
     def messages(self, conversation_id: str) -> list[Message]:
-        """All of them in the order they were added, replaced ones too."""
+        """All messages in the order they were added, including replaced ones."""
         query = f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY id"
         return [message_of(row) for row in self._database.rows(query, (conversation_id,))]
 
@@ -114,7 +114,7 @@ class Store:
         return message_of(row) if row else None
 
     def add_question(self, conversation_id: str, text: str, attachments: tuple[Attachment, ...] = ()) -> int:
-        """Raises StoreError where the conversation is gone (deleted in another tab)."""
+        """Raises StoreError if the conversation was deleted, for example in another tab."""
         with self._database.transaction() as db:
             return self._insert_question(db, conversation_id, text, attachments)
 
@@ -138,7 +138,7 @@ class Store:
         return int(cursor.lastrowid or 0)
 
     def begin_answer(self, question_id: int, model: str, settings: GenerationSettings) -> int:
-        """A new, running answer. An earlier answer to the same question is marked as replaced."""
+        """Add an answer with status "running". An earlier answer to the same question is marked as replaced."""
         with self._database.transaction() as db:
             row = db.execute("SELECT conversation_id FROM messages WHERE id = ?", (question_id,)).fetchone()
             if row is None:
@@ -186,7 +186,7 @@ class Store:
             )
 
     def replace_question(self, question_id: int, text: str) -> int:
-        """An edited question. The old one and its answer stay, marked as replaced."""
+        """Add an edited question. The old question and its answer stay stored, marked as replaced."""
         old = self.message(question_id)
         row = self._database.row("SELECT conversation_id FROM messages WHERE id = ?", (question_id,))
         if old is None or row is None:
@@ -194,12 +194,12 @@ class Store:
         with self._database.transaction() as db:
             hidden = db.execute("UPDATE messages SET active = 0 WHERE id = ? AND active = 1", (question_id,)).rowcount
             if not hidden:
-                raise StoreError("This question was edited in another tab.", "Edit the newer one.")
+                raise StoreError("This question was edited in another tab.", "Edit the newer version.")
             db.execute("UPDATE messages SET active = 0 WHERE reply_to = ?", (question_id,))
             return self._insert_question(db, row["conversation_id"], text, old.attachments)
 
     def set_shown(self, message_id: int, sha256: str, shown: bool) -> None:
-        """Whether the model is still shown one attachment of a question."""
+        """Show or hide one attachment of a question from the model."""
         with self._database.transaction() as db:
             row = db.execute("SELECT attachments FROM messages WHERE id = ?", (message_id,)).fetchone()
             if row is None:
@@ -215,13 +215,13 @@ class Store:
     # Media
 
     def discard(self, sha256s: set[str]) -> None:
-        """Delete those media files that no message shows."""
+        """Delete the media files that no message uses."""
         self.media.discard(sha256s - self._media_of())
 
-    # Inside
+    # Internal
 
     def _mark_interrupted(self) -> None:
-        """Mark answers that a process which has ended was writing."""
+        """Mark running answers of processes that no longer exist."""
         rows = self._database.rows("SELECT id, owner FROM messages WHERE status = 'running'")
         gone = [(row["id"],) for row in rows if not _is_alive(row["owner"])]
         if gone:
@@ -229,16 +229,16 @@ class Store:
                 db.executemany("UPDATE messages SET status = 'interrupted' WHERE id = ?", gone)
 
     def _media_of(self, conversation_id: str | None = None) -> set[str]:
-        """SHA-256 of everything that the messages of one conversation, or of all, show."""
+        """SHA-256 of all media in one conversation, or in all conversations."""
         query = "SELECT attachments FROM messages WHERE attachments != '[]' AND (? IS NULL OR conversation_id = ?)"
-        found: set[str] = set()
+        media: set[str] = set()
         for row in self._database.rows(query, (conversation_id, conversation_id)):
-            found |= hashes_in(row["attachments"])
-        return found
+            media |= hashes_in(row["attachments"])
+        return media
 
 
 def _this_process() -> str:
-    """The process's number and start: a number alone is used again after a restart."""
+    """Process ID and start time. The system can reuse a process ID."""
     return f"{os.getpid()} {psutil.Process().create_time():.2f}"
 
 

@@ -1,1 +1,1 @@
-"""Conversation → one exact prompt with image slots, the same for every backend."""
+"""Turns a conversation into one exact prompt with image slots. Every backend gets the same prompt."""

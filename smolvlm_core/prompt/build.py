@@ -1,6 +1,6 @@
-"""Conversation → one exact prompt with image slots, the same for every backend.
+"""Builds one exact prompt, with image slots, from a conversation. Every backend gets the same prompt.
 
-Knows SmolVLM2's chat format and what pictures cost in tokens. Does not know who will run the prompt.
+Knows SmolVLM2's chat format. Does not know which backend runs the prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from smolvlm_core.text import valid_text
 
 @dataclass(frozen=True)
 class Slot:
-    """One picture of the prompt. `tiled`: cut into tiles and an overview; a video frame is one square tile."""
+    """One image of the prompt.
+
+    `tiled`: split into tiles plus an overview. A video frame is not: it is one square tile.
+    """
 
     sha256: str
     width: int
@@ -33,7 +36,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Turn:
-    """`role`: system, user or assistant. `content` holds one `<image>` for each picture, where it stands."""
+    """`role`: system, user or assistant. `content` has one `<image>` at the position of each image."""
 
     role: str
     content: str
@@ -41,46 +44,47 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prompt:
-    """The turns so far, the last of them a question; `slots` are their pictures, in the order of their `<image>`."""
+    """The turns so far, ending with a question. `slots` lists the images in the order of their `<image>` tokens."""
 
     turns: tuple[Turn, ...]
     slots: tuple[Slot, ...]
 
     @property
     def text(self) -> str:
-        """The exact text, up to where the answer begins."""
-        said = (turn_text(t.role, t.content, image_first=t.content.startswith(IMAGE_SLOT)) for t in self.turns)
-        return START + "".join(said) + ASSISTANT_CUE
+        """The exact text, up to the start of the answer."""
+        turns = (turn_text(t.role, t.content, image_first=t.content.startswith(IMAGE_SLOT)) for t in self.turns)
+        return START + "".join(turns) + ASSISTANT_CUE
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two backends exactly when they were given the same text and the same pictures."""
+        """A SHA-256 of the text and the images. Two prompts with the same fingerprint are the same input."""
         parts = [self.text, *(f"{slot.sha256} {slot.tiled}" for slot in self.slots)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-OpenMedia = Callable[[str], Image.Image]  # sha256 → the picture
+OpenMedia = Callable[[str], Image.Image]  # sha256 → decoded image
 
 
 def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prompt: str = "") -> Prompt:
-    """The prompt of a conversation that ends in a question. The same messages always give the same prompt.
+    """Build the prompt of a conversation that ends with a question. The same messages always give the same prompt.
 
-    Pictures are not opened here: each slot opens its own with `open_media` when a backend asks.
+    Images are not opened here. Each slot opens its image with `open_media` when a backend needs it.
 
     Raises:
-        PromptError: nothing asked, reserved words in the text, or several clips in one turn.
+        PromptError: there is no question, the text contains reserved tokens, or one turn mixes images and a clip or
+            has several clips.
     """
     if not messages or messages[-1].role != "user":
-        raise PromptError("There is no question to answer.", "Type one.")
+        raise PromptError("There is no question to answer.", "Type a question.")
     turns, slots = [], []
     if system_prompt.strip():
         check_text(system_prompt)
         turns.append(Turn("system", valid_text(system_prompt).strip()))
     for message in messages:
         check_text(message.text)
-        content, found = _content(message, open_media)
+        content, turn_slots = _content(message, open_media)
         turns.append(Turn(message.role, content))
-        slots += found
+        slots += turn_slots
     return Prompt(tuple(turns), tuple(slots))
 
 
@@ -94,20 +98,20 @@ def check_text(text: str) -> None:
 
 
 def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
-    """A turn's text (pictures first, then the clip, then the words) and its slots."""
+    """The content of a turn (images first, then the clip, then the text) and its slots."""
     shown = [a for a in message.attachments if a.shown]
     images = [a for a in shown if a.kind == "image"]
     videos = [a for a in shown if a.kind == "video"]
     if len(videos) > 1:
-        raise PromptError(f"A turn may hold one clip; this one holds {len(videos)}.", "Remove all but one.")
+        raise PromptError(f"A turn can have one clip. This one has {len(videos)}.", "Remove all but one.")
     if images and videos:
-        raise PromptError("A turn may hold pictures or a clip, not both.", "Ask about them in two turns.")
+        raise PromptError("A turn can have images or a clip, not both.", "Ask about them in separate turns.")
     slots = [Slot(a.sha256, a.width, a.height, True, a.name, partial(open_media, a.sha256)) for a in images]
     if not videos:
         return IMAGE_SLOT * len(images) + valid_text(message.text).strip(), slots
     clip = videos[0]
     if not clip.frames:
-        raise PromptError(f"No frames were taken from {clip.name}.", "Choose a range that has frames in it.")
+        raise PromptError(f"No frames were selected from {clip.name}.", "Select a range that contains frames.")
     slots += _frame_slots(clip, open_media)
     intro = video_text([f.timestamp_seconds for f in clip.frames], clip.duration_seconds)
     return intro + valid_text(message.text).strip(), slots

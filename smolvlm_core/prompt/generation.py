@@ -1,4 +1,4 @@
-"""How an answer is generated, and what it took. Plain data."""
+"""Generation settings, the events of an answer, and its statistics. Plain data: does not know models or backends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-BLINK_SECONDS = 0.5
+NOTICEABLE_SECONDS = 0.5
 StopReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """`temperature` 0 is greedy. The same seed and settings give the same answer on the same machine.
+    """A `temperature` of 0 means greedy decoding. The same seed and settings give the same answer on the same machine.
 
     Raises:
-        ValueError: a value outside its range, and the range.
+        ValueError: a value is outside its range. The message names the value and the range.
     """
 
     max_new_tokens: int = 256
@@ -41,18 +41,17 @@ class GenerationSettings:
 
 @dataclass(frozen=True)
 class Stats:
-    """What one answer took.
+    """Statistics of one answer.
 
     Attributes:
-        image_tokens: of the prompt, where known; 0 otherwise.
-        reused_tokens: of the prompt, found in the key-value cache of the turn before.
-        time_to_first_token_seconds: from the moment the model begins on the question to its first token. Waiting for other
-            answers and loading are not part of it.
-        queued_seconds: waiting for other answers of the same model.
-        load_seconds: loading the weights or starting the server for this answer.
-        total_seconds: from asking to the end, waiting and loading included.
-        peak_memory_bytes: of everything in `memory_of` ("the app's RAM", its other models included).
-        weights_bytes: of this model alone; 0 where unknown.
+        image_tokens: image tokens in the prompt; 0 if unknown.
+        reused_tokens: prompt tokens reused from the key-value cache of the previous turn.
+        time_to_first_token_seconds: from the start of prefill to the first token. Excludes queueing and loading.
+        queued_seconds: time spent waiting for other answers of the same model.
+        load_seconds: time spent loading the weights or starting the server for this answer.
+        total_seconds: from the request to the end, including queueing and loading.
+        peak_memory_bytes: peak of everything in `memory_of` ("the app's RAM" includes the app's other models).
+        weights_bytes: size of this model's weights; 0 if unknown.
     """
 
     stop_reason: StopReason
@@ -71,11 +70,11 @@ class Stats:
     prompt_fingerprint: str = ""
 
     def summary(self) -> str:
-        """One line for people: times, speed, tokens. Waiting and loading are named where they took more than a blink."""
+        """Times, speed and tokens in one line. Queueing and loading appear only if they took noticeable time."""
         parts = []
-        if self.queued_seconds > BLINK_SECONDS:
+        if self.queued_seconds > NOTICEABLE_SECONDS:
             parts.append(f"waited {self.queued_seconds:.1f} s")
-        if self.load_seconds > BLINK_SECONDS:
+        if self.load_seconds > NOTICEABLE_SECONDS:
             parts.append(f"loaded in {self.load_seconds:.1f} s")
         if self.time_to_first_token_seconds is not None:
             parts.append(f"first token {self.time_to_first_token_seconds:.2f} s")
@@ -91,7 +90,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class Progress:
-    """What happens before the first token, in words. `fraction` is 0 to 1, None where it is unknown."""
+    """What happens before the first token, as text for users. `fraction` is 0 to 1, or None if unknown."""
 
     text: str
     fraction: float | None = None
@@ -99,7 +98,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer."""
+    """The next piece of the answer."""
 
     text: str
 

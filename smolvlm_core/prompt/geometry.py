@@ -1,4 +1,4 @@
-"""How a model cuts pictures into tiles, and what pictures and text cost in tokens. Pure."""
+"""How a model splits images into tiles, and how many tokens images and text cost. Pure: does not decode images or load models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 
 @dataclass(frozen=True)
 class VisionGeometry:
-    """How a model cuts pictures up: sizes in px, `tokens_per_tile` image tokens for each tile.
+    """How a model splits images. `tile` and `longest_edge` are in px; each tile costs `tokens_per_tile` image tokens.
 
-    `always_overview`: llama.cpp's way. Even a single tile comes with an overview, so a video frame is two tiles; and
-    frames beside pictures are cut up as pictures are.
+    `always_overview`: llama.cpp adds an overview even to a single tile, so a video frame costs two tiles. It also splits
+    frames into tiles if the same prompt has images.
     """
 
     tile: int
@@ -24,10 +24,10 @@ class VisionGeometry:
     always_overview: bool = False
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
-        """Rows and columns of tiles of a picture, (0, 0) where it is a single tile.
+        """Rows and columns of tiles for an image, or (0, 0) for a single tile.
 
-        Follows transformers 5.23.0, models/smolvlm/image_processing_pil_smolvlm.py: the longer side becomes
-        `longest_edge` (enlarged too), then both sides are rounded up to whole tiles.
+        Source: transformers 5.23.0, models/smolvlm/image_processing_pil_smolvlm.py. The longer side is resized to
+        `longest_edge`, even if that enlarges it. Then both sides are rounded up to a multiple of `tile`.
         """
         longest = self.longest_edge
         if width >= height:
@@ -46,21 +46,24 @@ class VisionGeometry:
         return (rows, columns) if rows > 1 or columns > 1 else (0, 0)
 
     def image_tokens(self, slots: Sequence[Slot]) -> int:
-        """Image tokens of the pictures of one prompt, without the marks around them."""
-        cut_frames = self.always_overview and any(slot.tiled for slot in slots)
-        return sum(self._tiles(slot, cut_frames) for slot in slots) * self.tokens_per_tile
+        """Image tokens of all images in one prompt, without the special tokens around them."""
+        split_frames = self.always_overview and any(slot.tiled for slot in slots)
+        return sum(self._tiles(slot, split_frames) for slot in slots) * self.tokens_per_tile
 
-    def _tiles(self, slot: Slot, cut_frames: bool) -> int:
+    def _tiles(self, slot: Slot, split_frames: bool) -> int:
         rows, columns = 0, 0
         if slot.tiled:
             rows, columns = self.grid(slot.width, slot.height)
-        elif cut_frames:
+        elif split_frames:
             rows, columns = self.grid(self.tile, self.tile)
         return max(rows * columns, int(self.always_overview)) + 1
 
 
 def estimate_tokens(prompt: Prompt, geometry: VisionGeometry) -> tuple[int, int]:
-    """(image tokens, exact; text tokens and marks, estimated at 3.5 characters a token) without a tokenizer."""
+    """Count (image tokens, text tokens) without a tokenizer.
+
+    Image tokens are exact. Text tokens include special tokens and are estimated at 3.5 characters per token.
+    """
     images = geometry.image_tokens(prompt.slots)
     tiles = images // geometry.tokens_per_tile
     marks = tiles * 2 + len(prompt.slots) * 3

@@ -1,4 +1,4 @@
-"""What was said and shown: pure data. Knows nothing of storage, models or pages."""
+"""Messages and attachments of a conversation. Plain data: does not know storage, models or pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Status = Literal["complete", "running", "stopped", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class FrameRef:
-    """One frame of a clip as the model is shown it. `sha256` names the stored PNG."""
+    """One frame of a clip, as shown to the model. `sha256` identifies the stored PNG."""
 
     timestamp_seconds: float
     frame_index: int
@@ -22,7 +22,7 @@ class FrameRef:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A picture, or the frames taken from a clip. `shown` is False once the user dropped it from what the model sees."""
+    """An image, or the frames selected from a clip. `shown` is False after the user hides it from the model."""
 
     kind: Literal["image", "video"]
     sha256: str
@@ -32,16 +32,16 @@ class Attachment:
     height: int
     shown: bool = True
     duration_seconds: float = 0.0
-    range_seconds: tuple[float, float] | None = None  # the part of the clip that the frames were taken from
+    range_seconds: tuple[float, float] | None = None  # the part of the clip that was sampled
     frames: tuple[FrameRef, ...] = ()
     decoder: str = ""
-    strategy: str = ""  # how the frames were chosen: "even", "scenes" or "hand"
+    strategy: str = ""  # how the frames were selected: "even", "scenes" or "hand"
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Message:
-    """One question or one answer. An answer has `reply_to`, the id of its question."""
+    """One question or one answer. `reply_to` of an answer is the ID of its question."""
 
     role: Role
     text: str
@@ -49,7 +49,7 @@ class Message:
     id: int = 0
     reply_to: int | None = None
     status: Status = "complete"
-    active: bool = True  # False: replaced by an edit or a new answer, kept for the record
+    active: bool = True  # False: replaced by an edit or a new answer, but still stored
     model: str = ""
     revision: str = ""
     settings: GenerationSettings | None = None
@@ -59,29 +59,29 @@ class Message:
 
 
 def active_turns(messages: list[Message]) -> list[tuple[Message, Message | None]]:
-    """Questions in the order they were asked, each with its current answer or None."""
+    """Questions in order, each with its current answer or None."""
     answers = {m.reply_to: m for m in messages if m.role == "assistant" and m.active}
     return [(m, answers.get(m.id)) for m in messages if m.role == "user" and m.active]
 
 
 def history_before(messages: list[Message], question_id: int) -> list[Message]:
-    """What the model is told for one question: the answered turns before it, then the question.
+    """The messages sent to the model for one question: the answered turns before it, then the question.
 
-    A turn whose answer is missing, failed or empty is left out as a whole, except for its pictures: they move to the
-    question so that nothing the user showed is lost.
+    A turn whose answer is missing, failed or empty is skipped. Its attachments move to the next question that is sent, so
+    the model still gets everything the user added.
     """
-    out: list[Message] = []
+    history: list[Message] = []
     carried: tuple[Attachment, ...] = ()
     for question, answer in active_turns(messages):
         if question.id == question_id:
-            out.append(_with_attachments(question, carried + question.attachments))
+            history.append(_with_attachments(question, carried + question.attachments))
             break
         if answer is None or answer.status in ("failed", "running") or not answer.text.strip():
             carried += question.attachments
             continue
-        out += [_with_attachments(question, carried + question.attachments), answer]
+        history += [_with_attachments(question, carried + question.attachments), answer]
         carried = ()
-    return out
+    return history
 
 
 def _with_attachments(message: Message, attachments: tuple[Attachment, ...]) -> Message:

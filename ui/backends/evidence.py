@@ -1,4 +1,4 @@
-"""What a check was asked, with what was shown and what was answered: a row for each canary."""
+"""A table of the questions, images and answers of a vision check: one row per test image."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ STYLE = """<style>
 </style>"""
 
 
-def draw(found: Verdict) -> None:
-    rows = [_row(canary, tuple(asked)) for canary, asked in groupby(found.asked, lambda a: a.canary)]
+def draw(verdict: Verdict) -> None:
+    rows = [_row(canary, tuple(asked)) for canary, asked in groupby(verdict.asked, lambda a: a.canary)]
     heads = "".join(f"<th>with {name}</th>" for name in CONDITIONS)
     st.html(
-        f'{STYLE}<div class="wide"><table class="canaries"><tr><th>shown</th><th>asked</th>{heads}</tr>'
+        f'{STYLE}<div class="wide"><table class="canaries"><tr><th>image</th><th>question</th>{heads}</tr>'
         f"{''.join(rows)}</table></div>"
     )
 
 
 def _row(canary: Canary, asked: tuple[Asked, ...]) -> str:
-    pictures = "".join(f'<img alt="" src="{_thumbnail(png)}">' for png in canary.encoded)
+    images = "".join(f'<img alt="" src="{_thumbnail(png)}">' for png in canary.encoded)
     answers = {a.condition: a for a in asked}
     cells = "".join(f"<td>{_answer(answers.get(name))}</td>" for name in CONDITIONS)
-    question = f"{html.escape(canary.question)}<br><small>right: {html.escape(canary.right)}</small>"
-    return f"<tr><td>{pictures}</td><td>{question}</td>{cells}</tr>"
+    question = f"{html.escape(canary.question)}<br><small>expected: {html.escape(canary.right)}</small>"
+    return f"<tr><td>{images}</td><td>{question}</td>{cells}</tr>"
 
 
 def _answer(asked: Asked | None) -> str:
     if asked is None:
         return ""
     mark = '<span class="yes">✓</span>' if asked.right else '<span class="no">✗</span>'
-    return f"{mark} {html.escape(asked.answer[:80]) or '<small>nothing</small>'}"
+    return f"{mark} {html.escape(asked.answer[:80]) or '<small>no answer</small>'}"
 
 
 @lru_cache(maxsize=512)

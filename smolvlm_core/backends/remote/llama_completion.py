@@ -7,11 +7,11 @@ are cut by the server: always into tiles and an overview, so a video frame, one 
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import threading
 
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.http import authorization
