@@ -30,6 +30,7 @@ from smolvlm_core.workspace import Workspace
 from ui import state
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as models/load sets it; tests may import torch earlier
 os.environ["SMOLVLM_LENS_CHECK"] = "off"  # tests of the automatic check turn it on
 
 
@@ -52,7 +53,7 @@ def store(workspace: Workspace) -> Store:
     return workspace.store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def pool() -> Iterator[Pool]:
     """One pool for all tests and pages, so that each model is loaded once."""
     shared = state.shared_process().pool

@@ -146,10 +146,10 @@ def test_scenes_returns_fewer_frames_if_the_clip_has_fewer_and_reports_it(
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("--range", "3-1"), 2, "does not go forward"),
-        (("--range", "soon"), 2, "not of the form A-B"),
+        (("--range", "3-1"), 2, "ends before it starts"),
+        (("--range", "soon"), 2, "must have the form A-B"),
         (("--count", "0"), 2, "the minimum is 1"),
-        (("--count", "600"), 2, "at most 512"),
+        (("--count", "600"), 2, "the limit is 512"),
         (("--fps", "0"), 2, "not between"),
         (("--count", "2", "--fps", "1"), 2, "not allowed with"),
         (("--range", "60-70"), 1, "not within the clip"),
@@ -162,4 +162,4 @@ def test_invalid_frame_requests_are_refused(
     status, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
     assert status == code and words in err and out == ""
     status, _, err = run_frames(capsys, str(tmp_path / "missing.mp4"))
-    assert status == 1 and "is not there" in err
+    assert status == 1 and "does not exist" in err

@@ -1,4 +1,4 @@
-"""`frames`: what a model would be shown of a clip."""
+"""`frames`: the frames of a clip that a model would be shown."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from smolvlm_core.workspace import Workspace
 if TYPE_CHECKING:
     from smolvlm_core.video import ClipFacts, Frame
 
-SMOLVLM2_FPS, SMOLVLM2_MOST = 1.0, 64  # its own rule: transformers 5.23.0, models/smolvlm/video_processing_smolvlm.py
-MOST_FRAMES = 512  # they are all in memory at once
+SMOLVLM2_FPS, SMOLVLM2_MAX_FRAMES = (
+    1.0,
+    64,
+)  # its own rule: transformers 5.23.0, models/smolvlm/video_processing_smolvlm.py
+MAX_FRAMES = 512  # all of them are in memory at once
 
 
 def add(commands: Any) -> None:
     frames = commands.add_parser(
         "frames",
-        help="take frames from a clip, as a model would be shown them",
-        description="Take frames from a clip. Without a choice: one a second, 64 at most, as SmolVLM2 does.",
+        help="sample frames from a clip, as a model would be shown them",
+        description="Sample frames from a clip. By default one a second, 64 at most, as SmolVLM2 does.",
     )
     frames.add_argument("clip", metavar="CLIP", type=Path)
     how = frames.add_mutually_exclusive_group()
@@ -50,9 +53,9 @@ def _range(text: str) -> tuple[float, float]:
     try:
         value = float(start), float(end)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form A-B, in seconds: 12.5-30") from None
+        raise argparse.ArgumentTypeError(f"{text!r} must have the form A-B, in seconds: 12.5-30") from None
     if not 0 <= value[0] <= value[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} does not go forward")
+        raise argparse.ArgumentTypeError(f"{text!r} ends before it starts")
     return value
 
 
@@ -72,8 +75,8 @@ def _frames(args: argparse.Namespace, workspace: Workspace) -> int:
     files = save_frames(sampled, args.out) if args.out else [None] * len(sampled.frames)
     rows = [_row(frame, file) for frame, file in zip(sampled.frames, files)]
     if args.json:
-        told = {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        value = {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}
+        print(json.dumps(value, indent=1, ensure_ascii=False))
         return 0
     print(sampled.facts.describe(), file=sys.stderr)
     for note in sampled.notes:
@@ -86,15 +89,15 @@ def _frames(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _count(args: argparse.Namespace, facts: ClipFacts) -> int:
-    """As asked, or by SmolVLM2's rule; stops the command where that is too many."""
+    """As requested, or by SmolVLM2's rule. Ends the command where that is too many."""
     from smolvlm_core.video import default_frame_count
 
     start, end = args.range or (0.0, facts.duration_seconds)
     length = min(end, facts.duration_seconds) - start
-    most = facts.frame_count if args.fps else SMOLVLM2_MOST
+    most = facts.frame_count if args.fps else SMOLVLM2_MAX_FRAMES
     count = int(args.count or default_frame_count(length, args.fps or SMOLVLM2_FPS, most))
-    if count > MOST_FRAMES:
-        args.wrong(f"that makes {count} frames; at most {MOST_FRAMES} at a time: use --range or a lower --fps")
+    if count > MAX_FRAMES:
+        args.wrong(f"that is {count} frames; the limit is {MAX_FRAMES}: use --range or a lower --fps")
     return count
 
 

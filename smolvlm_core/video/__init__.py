@@ -1,4 +1,4 @@
-"""Clips: facts, decoders, choice of times, frames. Knows no models and no chats."""
+"""Clips: facts, decoders, choice of times, frames. Does not know models or chats."""
 
 from smolvlm_core.video.clip import ClipFacts, Frame, SampledClip
 from smolvlm_core.video.decoders import VIDEO_EXTENSIONS, SamplingCancelled, is_clip_file, open_clip

@@ -1,4 +1,4 @@
-"""What is known of a clip and of its frames: pure data."""
+"""Facts about a clip and its frames: pure data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Pixels = NDArray[np.uint8]
 class ClipFacts:
     """Read from the file.
 
-    `width` and `height` are px as shown, after `rotation_degrees` (clockwise; None: the decoder does not tell) and with
-    square pixels. Times count from the first frame, which stands at `start_seconds` in the file. `fps` is the average.
-    `last_frame_seconds` is when the last frame comes on screen, `duration_seconds` when it leaves.
+    `width` and `height` are px as shown, after `rotation_degrees` (clockwise; None: the decoder does not report it) and with
+    square pixels. Times count from the first frame, which is at `start_seconds` in the file. `fps` is the average.
+    `last_frame_seconds` is when the last frame appears, `duration_seconds` when it disappears.
     """
 
     duration_seconds: float
@@ -49,7 +49,7 @@ class ClipFacts:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """`pixels`: (height, width, 3), RGB. `damaged`: the decoder patched up parts of it."""
+    """`pixels`: (height, width, 3), RGB. `damaged`: the decoder concealed missing parts."""
 
     timestamp_seconds: float
     frame_index: int
@@ -71,7 +71,7 @@ class LostFrame:
 
 @dataclass(frozen=True)
 class PacketFacts:
-    """One compressed frame: its time, its size, and whether it stands alone (a keyframe)."""
+    """One compressed frame: its time, its size, and whether it decodes on its own (a keyframe)."""
 
     timestamp_seconds: float
     size_bytes: int
@@ -80,8 +80,10 @@ class PacketFacts:
 
 @dataclass(frozen=True)
 class SampledClip:
-    """The frames taken from a clip, in order. `notes` tell in words what was lost or odd: `file_notes` first, which hold
-    whatever frames are taken."""
+    """The frames sampled from a clip, in order.
+
+    `notes`: what was lost or unusual, in words. `file_notes` come first: they apply whatever frames are sampled.
+    """
 
     facts: ClipFacts
     frames: tuple[Frame, ...]

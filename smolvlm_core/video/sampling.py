@@ -1,4 +1,4 @@
-"""Clip and wish → frames: times from a strategy, pictures from a decoder, and what was lost on the way, in words."""
+"""Clip and request → frames: times from a strategy, pixels from a decoder, and notes on what was lost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, name_
 from smolvlm_core.video.strategies import candidate_times, evenly_spaced_times, most_different
 
 Progress = Callable[[int, int], None]
-Count = int | Callable[[ClipFacts], int]  # so many, or as many as the clip's facts make it
+Count = int | Callable[[ClipFacts], int]  # a number, or a function of the clip's facts
 Strategy = Literal["even", "scenes"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-LOOK_EDGE = 64  # px: candidates are compared at this size
-CANDIDATES_PER_FRAME, LEAST_CANDIDATES = 3, 48
+CANDIDATE_EDGE = 64  # px: candidates are compared at this size
+CANDIDATES_PER_FRAME, MIN_CANDIDATES = 3, 48
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Which frames are wanted: those on screen at `times_seconds`, or `count` chosen by `strategy` within the range.
+class FrameRequest:
+    """The frames to sample: those on screen at `times_seconds`, or `count` chosen by `strategy` within the range.
 
     Raises:
         ValueError: `count` under 1, an unknown strategy, or times below zero.
@@ -56,18 +56,17 @@ def sample_clip(
     cancel: threading.Event | None = None,
     progress: Progress | None = None,
 ) -> SampledClip:
-    """Take `count` frames of a clip (a path or its bytes), fewer where it has fewer. Safe to call from several threads.
-    `count` may be a function of the clip's facts.
+    """Sample `count` frames of a clip (a path or its bytes), fewer where it has fewer. Thread-safe.
 
-    `range_seconds`: only frames on screen from the first to the second time. `max_edge`: px, frames are scaled to it while
-    they are decoded. `progress(done, of)` is called as the work goes on.
+    `count` may be a function of the clip's facts. `range_seconds`: only frames on screen from the first to the second time.
+    `max_edge`: px; frames are scaled down to it while they are decoded. `progress(done, of)` is called as frames are decoded.
 
     Raises:
         MediaError: the clip cannot be read, or the range lies outside it.
         SamplingCancelled: `cancel` was set.
-        ValueError: `count` under 1, or no such strategy.
+        ValueError: `count` is under 1, or the strategy is unknown.
     """
-    return _sample(source, Wish(count, strategy, range_seconds), max_edge, cancel, progress)
+    return _sample(source, FrameRequest(count, strategy, range_seconds), max_edge, cancel, progress)
 
 
 def take_frames(
@@ -78,34 +77,34 @@ def take_frames(
     cancel: threading.Event | None = None,
     progress: Progress | None = None,
 ) -> SampledClip:
-    """Take the frames on screen at the given times, in order, each once. Raises as `sample_clip`."""
-    wish = Wish(len(times_seconds), times_seconds=tuple(times_seconds))
-    return _sample(source, wish, max_edge, cancel, progress)
+    """Sample the frames on screen at the given times, in order, each once. Raises the same as `sample_clip`."""
+    request = FrameRequest(len(times_seconds), times_seconds=tuple(times_seconds))
+    return _sample(source, request, max_edge, cancel, progress)
 
 
 def damage_notes(frames: Sequence[Frame], lost_seconds: Sequence[float] = ()) -> list[str]:
-    """What became of damaged frames, in words."""
-    notes = [f"{_told(lost_seconds)} left out: damaged beyond decoding"] if lost_seconds else []
+    """Notes on damaged frames."""
+    notes = [f"{_listed(lost_seconds)} left out: too damaged to decode"] if lost_seconds else []
     damaged = [frame.timestamp_seconds for frame in frames if frame.damaged]
-    return [*notes, f"{_told(damaged)} damaged: the decoder patched up parts"] if damaged else notes
+    return [*notes, f"{_listed(damaged)} damaged: the decoder concealed missing parts"] if damaged else notes
 
 
 def _sample(
-    source: Source, wish: Wish, max_edge: int, cancel: threading.Event | None, progress: Progress | None
+    source: Source, request: FrameRequest, max_edge: int, cancel: threading.Event | None, progress: Progress | None
 ) -> SampledClip:
-    """With the first decoder that reads the file. A frame that it finds damaged is not looked for with another: that one may
-    give a neighbour in its place."""
+    """Sample with the first decoder that reads the file. A damaged frame is not tried with another decoder, which may return a
+    neighbouring frame instead."""
     failed: list[str] = []
     for clip in open_with_each(source):
         try:
-            sampled = _sample_open(clip, wish, max_edge, cancel, progress, failed)
+            sampled = _sample_open(clip, request, max_edge, cancel, progress, failed)
         except DecoderError as error:
             failed.append(str(error))
         else:
             if not sampled.frames:
-                told = "; ".join(sampled.notes)
+                notes = "; ".join(sampled.notes)
                 raise MediaError(
-                    f"None of these frames of {name_of(source)} can be decoded ({told}).", "Choose others."
+                    f"None of these frames of {name_of(source)} can be decoded ({notes}).", "Choose other frames."
                 )
             return sampled
         finally:
@@ -115,7 +114,7 @@ def _sample(
 
 def _sample_open(
     clip: Clip,
-    wish: Wish,
+    request: FrameRequest,
     max_edge: int,
     cancel: threading.Event | None,
     progress: Progress | None,
@@ -123,30 +122,30 @@ def _sample_open(
 ) -> SampledClip:
     file_notes = (*failed, *clip.notes)
     notes: list[str] = []
-    looked_at = 0
-    count = wish.count(clip.facts) if callable(wish.count) else wish.count
-    if wish.times_seconds is not None:
-        times = sorted(wish.times_seconds)
-    elif wish.strategy == "scenes":
-        times, looked_at = _scene_times(clip, wish.range_seconds, count, cancel, progress, notes)
+    tried = 0
+    count = request.count(clip.facts) if callable(request.count) else request.count
+    if request.times_seconds is not None:
+        times = sorted(request.times_seconds)
+    elif request.strategy == "scenes":
+        times, tried = _scene_times(clip, request.range_seconds, count, cancel, progress, notes)
     else:
-        times = evenly_spaced_times(*_range_within(clip.facts, wish.range_seconds), count)
+        times = evenly_spaced_times(*_range_within(clip.facts, request.range_seconds), count)
 
     def step(done: int, of: int) -> None:
         if progress is not None:
-            progress(looked_at + done, looked_at + of)
+            progress(tried + done, tried + of)
 
     frames, lost = _decode(clip, times, max_edge, cancel, step)
     notes += damage_notes(frames, lost)
     notes += _standstills([min(t, clip.facts.last_frame_seconds) for t in times], frames, clip.facts.fps)
     got = len(frames) + len(lost)
-    if wish.times_seconds is None and got < count:
-        notes.append(f"{len(frames)} of {count} frames: the others would be the same ones again")
+    if request.times_seconds is None and got < count:
+        notes.append(f"{len(frames)} of {count} frames: the clip has no others there")
     return SampledClip(clip.facts, tuple(frames), (*file_notes, *notes), file_notes)
 
 
 def _standstills(times: Sequence[float], frames: Sequence[Frame], fps: float) -> list[str]:
-    """Where the frame on screen is much older than the time it was asked for."""
+    """Notes where the frame on screen is much older than the requested time."""
     shown = [frame.timestamp_seconds for frame in frames]
     found: dict[float, float] = {}
     for time in times:
@@ -154,14 +153,14 @@ def _standstills(times: Sequence[float], frames: Sequence[Frame], fps: float) ->
         if time - at > max(1.0, 5 / fps):
             found[at] = time
     return [
-        f"between {at:.2f} and at least {time:.2f} s no new frame is shown: the picture stands still there, or a part of "
-        "the file is missing"
+        f"there is no new frame between {at:.2f} s and at least {time:.2f} s: the picture does not change there, or a part "
+        "of the file is missing"
         for at, time in found.items()
     ]
 
 
 def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple[float, float]:
-    """From and to which time frames are taken: to the moment the last frame comes on screen, at most."""
+    """The range to sample, at most to the moment the last frame appears. Raises MediaError where it is outside the clip."""
     start, end = wanted or (0.0, facts.last_frame_seconds)
     if not 0 <= start <= end or start >= max(facts.duration_seconds, 1e-3):
         raise MediaError(
@@ -180,17 +179,19 @@ def _scene_times(
     progress: Progress | None,
     notes: list[str],
 ) -> tuple[list[float], int]:
-    """Look at small pictures of the likely moments; keep those that differ most. Returns the times, and how many were
-    looked at."""
+    """Compare small frames of the likely moments, and choose those that differ most. Returns the times, and how many were
+    decoded for it."""
     start, end = _range_within(clip.facts, range_seconds)
     packets = list(clip.packets(cancel))
     if not packets:
-        notes.append(f"{clip.facts.decoder} does not tell where a clip changes: it was looked at in even steps")
-    candidates = candidate_times(packets, start, end, max(LEAST_CANDIDATES, CANDIDATES_PER_FRAME * count))
+        notes.append(
+            f"{clip.facts.decoder} does not report where a clip changes, so evenly spaced frames were compared"
+        )
+    candidates = candidate_times(packets, start, end, max(MIN_CANDIDATES, CANDIDATES_PER_FRAME * count))
     of = len(candidates) + count
-    found, lost = _decode(clip, candidates, LOOK_EDGE, cancel, lambda n, _: progress(n, of) if progress else None)
+    found, lost = _decode(clip, candidates, CANDIDATE_EDGE, cancel, lambda n, _: progress(n, of) if progress else None)
     if lost:
-        notes.append(f"{len(lost)} of {len(candidates)} moments that were looked at are damaged beyond decoding")
+        notes.append(f"{len(lost)} of {len(candidates)} frames that were compared are too damaged to decode")
     found = [frame for frame in found if not frame.damaged] or found
     looks = [np.asarray(f.image.resize((16, 16)), dtype=np.float64).ravel() for f in found]
     chosen = most_different(np.array(looks), count)
@@ -200,7 +201,7 @@ def _scene_times(
 def _decode(
     clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: Progress
 ) -> tuple[list[Frame], list[float]]:
-    """Frames in order, each once, and the times of those that were lost."""
+    """(frames in order, each once; the times of lost frames)."""
     frames: dict[float, Frame] = {}
     lost: dict[float, None] = {}
     for done, result in enumerate(clip.frames_at(times, max_edge, cancel), start=1):
@@ -212,6 +213,6 @@ def _decode(
     return [frames[time] for time in sorted(frames)], sorted(lost)
 
 
-def _told(times: Sequence[float]) -> str:
+def _listed(times: Sequence[float]) -> str:
     listed = ", ".join(f"{t:.2f} s" for t in times[:5]) + (" and more" if len(times) > 5 else "")
     return f"the frame at {listed} is" if len(times) == 1 else f"{len(times)} frames (at {listed}) are"

@@ -1,4 +1,4 @@
-"""Which times of a clip to look at: pure functions. Knows no decoder."""
+"""Which times of a clip to sample: pure functions. Does not know decoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from smolvlm_core.video.clip import PacketFacts
 
-EVENT_GAP_SECONDS = 0.4  # two events nearer than this are looked at once
+EVENT_GAP_SECONDS = 0.4  # two events closer than this count as one
 
 
 def default_frame_count(duration_seconds: float, fps: float, max_frames: int) -> int:
@@ -21,11 +21,11 @@ def default_frame_count(duration_seconds: float, fps: float, max_frames: int) ->
 
 
 def evenly_spaced_times(start_seconds: float, end_seconds: float, count: int) -> list[float]:
-    """`count` times from the start to the end, both included; for one, the middle.
+    """`count` times from the start to the end, both included. For one, the middle.
 
-    Over a whole clip, with the time of its last frame as the end, this is SmolVLM2's own choice (source: as above) but for
-    two things: it takes the first frame where only one is wanted, and leaves out the first and last second of a clip that is
-    over two seconds longer than the frames would need at its rate. Here a person sees the ends of what was chosen.
+    Over a whole clip, with the time of its last frame as the end, this is SmolVLM2's own rule (source: as above) with two
+    differences. SmolVLM2 takes the first frame where only one is requested. It also leaves out the first and last second of a clip
+    that is over two seconds longer than the frames need at its rate; here the range that a user chose is covered to its ends.
 
     Raises:
         ValueError: `count` is under 1 or the range is not in order.
@@ -41,9 +41,9 @@ def evenly_spaced_times(start_seconds: float, end_seconds: float, count: int) ->
 
 
 def count_that_fits(budget_tokens: int, tokens_for: Callable[[int], int], most: int) -> int:
-    """The largest number of frames, at most `most`, whose prompt is within the budget; 0 where not even one is.
+    """The largest number of frames, at most `most`, whose prompt fits the budget. 0 where not even one fits.
 
-    `tokens_for(count)` must not fall as `count` rises.
+    `tokens_for(count)` must not decrease as `count` increases.
     """
     low, high = 0, max(0, most)
     while low < high:
@@ -55,9 +55,10 @@ def count_that_fits(budget_tokens: int, tokens_for: Callable[[int], int], most: 
 def candidate_times(
     packets: Sequence[PacketFacts], start_seconds: float, end_seconds: float, limit: int
 ) -> list[float]:
-    """Up to `limit` times at which something may have changed, from the sizes of the compressed frames alone: a frame that
-    differs from what was before it takes more bytes, or becomes a keyframe before its turn. A third are evenly spaced, for
-    slow changes.
+    """Up to `limit` times at which something may have changed, from the sizes of the compressed frames alone.
+
+    A frame that differs from the one before takes more bytes, or becomes a keyframe early. A third of the times are evenly
+    spaced, for slow changes.
     """
     even = evenly_spaced_times(start_seconds, end_seconds, max(1, limit // 3))
     inside = sorted(
@@ -76,12 +77,12 @@ def candidate_times(
 
 
 def _surprise(packets: Sequence[PacketFacts]) -> NDArray[np.float64]:
-    """For each packet, in order of time: how much larger it is than its neighbours of the same sort, or how much earlier a
-    keyframe comes than keyframes of this clip do."""
+    """For each packet, in order of time: how much larger it is than its neighbours of the same kind, or how early its
+    keyframe comes for this clip."""
     times = np.array([p.timestamp_seconds for p in packets])
     sizes = np.array([max(1, p.size_bytes) for p in packets], dtype=float)
     keys = np.array([p.is_keyframe for p in packets])
-    if keys.mean() > 0.9:  # every frame stands alone: a jump in size is a change
+    if keys.mean() > 0.9:  # all are keyframes: a jump in size is a change
         jumps: NDArray[np.float64] = np.abs(np.diff(np.log(sizes), prepend=np.log(sizes[0])))
         return jumps
     out = np.zeros(len(packets))
@@ -97,7 +98,7 @@ def _surprise(packets: Sequence[PacketFacts]) -> NDArray[np.float64]:
 
 
 def _local_median(sizes: NDArray[np.float64], reach: int = 64) -> NDArray[np.float64]:
-    """The median of each block of `2 * reach` neighbours, for every one in the block's middle half."""
+    """The median of each block of `2 * reach` neighbours, for the middle half of the block."""
     out = np.empty(len(sizes))
     for begin in range(0, len(sizes), reach):
         near = sizes[max(0, begin - reach // 2) : begin + reach + reach // 2]
@@ -106,8 +107,11 @@ def _local_median(sizes: NDArray[np.float64], reach: int = 64) -> NDArray[np.flo
 
 
 def most_different(looks: NDArray[np.float64], count: int) -> list[int]:
-    """Indices, ascending, of `count` rows of `looks` (pictures, features) that differ most from each other: the first row,
-    then always the one farthest from all that were taken. Fewer where the rest are the same as those."""
+    """Ascending indices of the `count` rows of `looks` (frames, features) that differ most from each other.
+
+    Starts with the first row, then always takes the row farthest from all that were taken (farthest-point sampling). Fewer
+    where the remaining rows equal these.
+    """
     if count < 1:
         raise ValueError(f"count is {count}; at least 1 is needed")
     if not len(looks):

@@ -1,4 +1,4 @@
-"""What every decoder offers, and how its pixels become pictures. Knows no decoder."""
+"""The interface of a decoder, and what all decoders share. Does not know any particular one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts, Pixels
 
 Source = Path | bytes
-MAX_FRAME_EDGE = 1024  # px: frames are kept at this size at most; the largest tile of any SmolVLM2 is 512
-MAX_PIXELS = 8192 * 4608  # a little over 8K: a damaged header can ask for far more memory than there is
+MAX_FRAME_EDGE = 1024  # px; the largest tile of any SmolVLM2 is 512
+MAX_PIXELS = 8192 * 4608  # slightly more than 8K: a damaged header can claim far more than fits in memory
 
 
 class DecoderError(MediaError):
@@ -27,11 +27,11 @@ class SamplingCancelled(LensError):
     """The caller's cancel event was set."""
 
     def __init__(self) -> None:
-        super().__init__("Taking frames was cancelled.")
+        super().__init__("Sampling was cancelled.")
 
 
 class Clip(Protocol):
-    """An open clip, for one thread at a time. `notes`: what is odd about the file, in words."""
+    """An open clip, for one thread at a time. `notes`: what is unusual about the file."""
 
     facts: ClipFacts
     notes: tuple[str, ...]
@@ -39,12 +39,11 @@ class Clip(Protocol):
     def frames_at(
         self, times_seconds: Sequence[float], max_edge: int = MAX_FRAME_EDGE, cancel: threading.Event | None = None
     ) -> Iterator[Frame | LostFrame]:
-        """For each time, the frame on screen then; `times_seconds` must ascend. One that needed a second try may come after
-        later ones. Frames are at most `max_edge` px wide and
-        high. Raises SamplingCancelled."""
+        """The frame on screen at each time. `times_seconds` must ascend. A frame that needed a second try may come after later
+        ones. Frames are at most `max_edge` px wide and high. Raises SamplingCancelled."""
 
     def packets(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
-        """Every compressed frame of the clip; none where the decoder does not tell. Raises SamplingCancelled."""
+        """Every compressed frame of the clip; none where the decoder does not report them. Raises SamplingCancelled."""
 
     def close(self) -> None: ...
 
@@ -58,7 +57,7 @@ def size_of(source: Source) -> int:
 
 
 def opened(source: Source) -> str | io.BytesIO:
-    """What decoders take: a path, or the bytes as a file (no temporary file is written)."""
+    """What decoders read: a path, or the bytes as a file. No temporary file is written."""
     return (
         str(source.resolve()) if isinstance(source, Path) else io.BytesIO(source)
     )  # "12:30.mp4" alone would be a protocol
@@ -67,8 +66,8 @@ def opened(source: Source) -> str | io.BytesIO:
 def check_pixels(source: Source, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise MediaError(
-            f"{name_of(source)} says its frames are {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read.",
-            "The file may be damaged; otherwise make it smaller first.",
+            f"{name_of(source)} claims frames of {width} × {height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} megapixels.",
+            "The file may be damaged. If not, scale it down first.",
         )
 
 
@@ -78,7 +77,7 @@ def check_cancelled(cancel: threading.Event | None) -> None:
 
 
 def scaled_size(width: int, height: int, max_edge: int) -> tuple[int, int]:
-    """Never larger than it is, never under one pixel."""
+    """Never enlarged, and at least one pixel."""
     scale = min(1.0, max_edge / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 

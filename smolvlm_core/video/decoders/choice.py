@@ -1,4 +1,4 @@
-"""Which decoder reads a file: the best that is installed and can. Knows what clips look like from outside."""
+"""Which decoder reads a file: the best that is installed and can read it. Knows file signatures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uu
 
 
 def is_clip(head: bytes) -> bool:
-    """By the first 12 bytes. Playlists and the like, which make decoders open other files, are none."""
+    """By the first 12 bytes. Playlists, which make decoders open other files, do not count."""
     return (
         head[4:8] in MP4_BOXES
         or head[:4] == b"\x1aE\xdf\xa3"  # Matroska and WebM
@@ -40,10 +40,10 @@ def is_clip_file(path: Path) -> bool:
 
 
 def open_clip(source: Source) -> Clip:
-    """Open a clip, from a path or its bytes, with the first decoder that can; its facts say which that was.
+    """Open a clip, from a path or its bytes, with the first decoder that can. Its facts name the decoder.
 
     Raises:
-        MediaError: empty, not a clip, without pictures, or no installed decoder reads it.
+        MediaError: empty, not a clip, audio only, or no installed decoder reads it.
     """
     return next(open_with_each(source))
 
@@ -52,7 +52,7 @@ def open_with_each(source: Source) -> Iterator[Clip]:
     """The clip as each installed decoder opens it, best first.
 
     Raises:
-        MediaError: as `open_clip`; after the last decoder, too.
+        MediaError: as `open_clip`, and after the last decoder.
     """
     _check_head(source)
     failures: list[str] = []
@@ -68,16 +68,16 @@ def open_with_each(source: Source) -> Iterator[Clip]:
                 clip.notes = (*clip.notes, f"read with {name}: {' '.join(failures)}")
             yield clip
     raise MediaError(
-        f"{name_of(source)} cannot be read as a clip: it is damaged, cut off, or of a kind that no installed decoder knows.",
-        f"Save or copy it again, or convert it, to one of: {', '.join(VIDEO_EXTENSIONS)}.",
+        f"{name_of(source)} cannot be read as a clip: it is damaged, incomplete, or in a format that no installed decoder reads.",
+        f"Save or copy it again, or convert it to one of: {', '.join(VIDEO_EXTENSIONS)}.",
     )
 
 
 def _check_head(source: Source) -> None:
     if isinstance(source, Path) and not source.is_file():
-        raise MediaError(f"{source} is not there.", "Check the path.")
+        raise MediaError(f"{source} does not exist.", "Check the path.")
     if size_of(source) == 0:
-        raise MediaError(f"{name_of(source)} is empty.", "Choose a file that has something in it.")
+        raise MediaError(f"{name_of(source)} is empty.", "Choose another file.")
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:

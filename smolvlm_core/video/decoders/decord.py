@@ -1,5 +1,8 @@
-"""decord 0.6.0, unmaintained since 2022: reads the whole file before the first frame, and after a seek it is some frames off
-where frames at a keyframe need the ones before it (open groups of pictures, H.265)."""
+"""decord 0.6.0, unmaintained since 2022.
+
+It reads the whole file before the first frame. After a seek it is some frames off where frames at a keyframe need the ones
+before it (open groups of pictures, H.265).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame
 from smolvlm_core.video.decoders.base import DecoderError, Source, check_pixels, name_of, opened, scaled, size_of
 
-MOST_SECONDS = 1e7
+MAX_SECONDS = 1e7
 
 
 class DecordClip:
-    """decord 0.6.0 applies rotation metadata (measured on quarter turns) but does not tell the angle. It can give one frame
-    again in place of a damaged one, without a word."""
+    """decord applies rotation metadata (measured on quarter turns) but does not report the angle. It can silently repeat a frame in
+    place of a damaged one."""
 
     def __init__(self, source: Source) -> None:
         import decord
@@ -32,8 +35,8 @@ class DecordClip:
             raise DecoderError(f"decord cannot read {name_of(source)}.") from error
         check_pixels(source, width, height)
         first, last = self._starts[0], self._starts[-1]
-        if first < -MOST_SECONDS or not first <= last < MOST_SECONDS:
-            raise DecoderError(f"decord finds no times in {name_of(source)}.")  # AVI with reordered frames
+        if first < -MAX_SECONDS or not first <= last < MAX_SECONDS:
+            raise DecoderError(f"decord finds no timestamps in {name_of(source)}.")  # AVI with reordered frames
         self.facts = ClipFacts(
             max(last_end, last) - first,
             width,

@@ -1,4 +1,4 @@
-"""HDR colours → those of ordinary pictures. Pure arithmetic on pixels.
+"""HDR colours → standard dynamic range. Pure arithmetic on pixels.
 
 Sources: PQ is SMPTE ST 2084, HLG and its system gamma ITU-R BT.2100, white at 203 cd/m2 ITU-R BT.2408, the matrix ITU-R BT.2087.
 """
@@ -19,7 +19,7 @@ BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], dtype=np.float32
 )
 LUMA_2020 = np.array([0.2627, 0.678, 0.0593], dtype=np.float32)
-KNEE = 0.75  # of white: lighter than this is compressed, so that highlights keep some drawing
+KNEE = 0.75  # of white: lighter values are compressed, so that highlights keep detail
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,7 +38,7 @@ def nits_of_hlg(code: Floats) -> Floats:
     return HLG_PEAK_NITS * scene * luma ** (HLG_GAMMA - 1)
 
 
-def to_ordinary(pixels: NDArray[np.uint16], curve: int, primaries: int) -> Pixels:
+def to_sdr(pixels: NDArray[np.uint16], curve: int, primaries: int) -> Pixels:
     """(height, width, 3), 16 bits as stored → 8 bits of sRGB."""
     code = pixels.astype(np.float32) / 65535
     light = (nits_of_pq(code) if curve == PQ else nits_of_hlg(code)) / WHITE_NITS

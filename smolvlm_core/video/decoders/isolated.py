@@ -1,4 +1,4 @@
-"""Runs a decoder in a process of its own: OpenCV and decord crash on some damaged files, and would take the app with them.
+"""Runs a decoder in a process of its own: OpenCV and decord crash on some damaged files, and would crash the app.
 
 python -m smolvlm_core.video.decoders.isolated      (started by IsolatedClip; speaks pickles over its pipes)
 """
@@ -19,7 +19,7 @@ from smolvlm_core.errors import MediaError
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, Source, check_cancelled, name_of
 
-PATIENCE_SECONDS = 600.0  # without a word from the decoder
+SILENCE_SECONDS = 600.0  # without an answer from the decoder
 END = None
 
 
@@ -36,7 +36,7 @@ class IsolatedClip:
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the decoders' own chatter; what matters comes as an error
+            stderr=subprocess.DEVNULL,  # the decoders' own messages; errors come as answers
             env={**os.environ, "PYTHONPATH": paths},
         )
         self._answers: queue.Queue[Any] = queue.Queue()
@@ -57,7 +57,7 @@ class IsolatedClip:
         self._ask((number, list(times_seconds), max_edge))
         while True:
             answers_to, frame = self._answer(cancel)
-            if answers_to != number:  # left of a request whose frames were not all fetched
+            if answers_to != number:  # from an earlier request whose frames were not all read
                 continue
             if frame is END:
                 return
@@ -74,7 +74,7 @@ class IsolatedClip:
                 try:
                     pipe.close()
                 except OSError:
-                    pass  # what was still to be written is not wanted any more
+                    pass  # the rest is not needed any more
 
     def _ask(self, question: object) -> None:
         assert self._process.stdin is not None
@@ -93,7 +93,7 @@ class IsolatedClip:
             self._answers.put(self._crashed())
 
     def _answer(self, cancel: threading.Event | None) -> Any:
-        for _ in range(int(PATIENCE_SECONDS * 10)):
+        for _ in range(int(SILENCE_SECONDS * 10)):
             check_cancelled(cancel)
             try:
                 answer = self._answers.get(timeout=0.1)
@@ -102,17 +102,17 @@ class IsolatedClip:
             if isinstance(answer, Exception):
                 raise answer
             return answer
-        raise DecoderError(f"{self._title} does not come to an end with {name_of(self._source)}.")
+        raise DecoderError(f"{self._title} does not finish reading {name_of(self._source)}.")
 
     def _crashed(self) -> DecoderError:
         return DecoderError(f"{self._title} crashed on {name_of(self._source)}.")
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Open one clip; then, for each numbered request, its frames and END, with its number."""
+    """Open one clip. Then answer each numbered request with its frames and END, each with that number."""
     from importlib import import_module
 
-    def tell(answer: object) -> None:
+    def send(answer: object) -> None:
         pickle.dump(answer, answers)
         answers.flush()
 
@@ -120,19 +120,19 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     module, name = decoder.split(":")
     try:
         clip = getattr(import_module(module), name)(source)
-        tell(clip.facts)
+        send(clip.facts)
         while True:
             number, times, max_edge = pickle.load(requests)
             for frame in clip.frames_at(times, max_edge):
-                tell((number, frame))
-            tell((number, END))
+                send((number, frame))
+            send((number, END))
     except EOFError:
         return
     except (ImportError, MediaError) as error:
-        tell(error)
+        send(error)
 
 
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "wb") as out:
-        os.dup2(2, 1)  # decoders print: that must not get between the pickles
+        os.dup2(2, 1)  # decoders print, which must not mix with the pickles
         serve(sys.stdin.buffer, out)

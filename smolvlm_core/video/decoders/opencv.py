@@ -1,4 +1,4 @@
-"""OpenCV: reads forward from the start, since its seeks are not exact. The last resort: slow on long clips."""
+"""OpenCV: reads forward from the start, since its seeks are not exact. Slow on long clips."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from smolvlm_core.video.decoders.base import DecoderError, Source, check_pixels,
 
 
 class OpenCvClip:
-    """OpenCV applies rotation itself. Runs apart (`isolated`). Times are those it reports, which follow the container's timestamps. What it cannot
-    decode it skips without a word, so nothing is known of lost frames."""
+    """OpenCV applies rotation itself. Times are those it reports, which follow the container's timestamps.
+
+    It silently skips what it cannot decode, so lost frames are not known. Runs in a process of its own (`isolated`).
+    """
 
     def __init__(self, source: Source) -> None:
         import cv2
@@ -48,8 +50,8 @@ class OpenCvClip:
         )
 
     def _rewind(self) -> None:
-        """Opened anew: not every file can be wound back."""
-        self._input: Any = opened(self._source)  # kept: the capture does not hold it
+        """Opens the file again: not every file can be rewound."""
+        self._input: Any = opened(self._source)  # the capture itself does not keep it alive
         self._capture: Any = self._cv2.VideoCapture(self._input, self._cv2.CAP_FFMPEG, [])
 
     def _seconds(self) -> float:
@@ -64,16 +66,16 @@ class OpenCvClip:
     def frames_at(self, times_seconds: Sequence[float], max_edge: int) -> Iterator[Frame]:
         self._capture.release()
         self._rewind()
-        index, held, upcoming = -1, None, self._next(-1.0)
+        index, current, upcoming = -1, None, self._next(-1.0)
         for time in times_seconds:
-            while upcoming is not None and (held is None or upcoming[0] <= time + 1e-6):
-                held, index, upcoming = upcoming, index + 1, self._next(upcoming[0])
-            if held is not None:
-                pixels = self._cv2.cvtColor(held[1], self._cv2.COLOR_BGR2RGB)
-                yield Frame(held[0], index, scaled(pixels, max_edge), "OpenCV")
+            while upcoming is not None and (current is None or upcoming[0] <= time + 1e-6):
+                current, index, upcoming = upcoming, index + 1, self._next(upcoming[0])
+            if current is not None:
+                pixels = self._cv2.cvtColor(current[1], self._cv2.COLOR_BGR2RGB)
+                yield Frame(current[0], index, scaled(pixels, max_edge), "OpenCV")
 
     def _next(self, after_seconds: float) -> tuple[float, Any] | None:
-        """Some last frames come with no time: then it is the one before and a frame's length."""
+        """Some last frames have no time: theirs is then derived from the frame before."""
         ok, pixels = self._capture.read()
         seconds = self._seconds() - self._start
         return (max(seconds, after_seconds + min(0.001, 1 / self.facts.fps)), pixels) if ok else None

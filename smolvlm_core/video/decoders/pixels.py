@@ -1,4 +1,4 @@
-"""A decoded frame → upright RGB with square pixels, scaled while its colours are converted."""
+"""A decoded frame → upright RGB with square pixels, scaled while colours are converted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Orientation(NamedTuple):
-    """What to do with the stored picture, in this order."""
+    """How to turn the stored frame upright, in this order."""
 
     transpose: bool = False
     flip_horizontally: bool = False
@@ -25,7 +25,7 @@ class Orientation(NamedTuple):
 
     @property
     def degrees_clockwise(self) -> int:
-        """Of the rotation alone; a mirrored picture is told as if it were not mirrored."""
+        """The rotation alone, without mirroring."""
         if self.transpose:
             return 90 if self.flip_horizontally else 270
         return 180 if self.flip_vertically else 0
@@ -55,8 +55,11 @@ def upright(pixels: Pixels, orientation: Orientation) -> Pixels:
 
 
 def pixels_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: float, max_edge: int) -> Pixels:
-    """(height, width, 3), at most `max_edge` px a side. Of an interlaced frame one field is shown: the other is of another
-    moment. HDR is brought to the ordinary range. What is transparent stands on white, as with pictures."""
+    """(height, width, 3), at most `max_edge` px a side.
+
+    Of an interlaced frame, one field is shown: the other is from another moment. HDR is converted to standard dynamic range.
+    Transparent parts are shown on white, as for pictures.
+    """
     width, height = scaled_size(max(1, round(frame.width * pixel_aspect)), frame.height, max_edge)
     if frame.interlaced_frame:
         field = frame.reformat(format="rgb24").to_ndarray()[::2]
@@ -66,7 +69,7 @@ def pixels_of(frame: av.VideoFrame, orientation: Orientation, pixel_aspect: floa
         pixels = np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
     elif frame.color_trc in (hdr.PQ, hdr.HLG):
         deep: Any = frame.reformat(width, height, "rgb48le").to_ndarray()
-        pixels = hdr.to_ordinary(deep, int(frame.color_trc), int(frame.color_primaries))
+        pixels = hdr.to_sdr(deep, int(frame.color_trc), int(frame.color_primaries))
     else:
         pixels = frame.reformat(width, height, "rgb24").to_ndarray()
     return upright(pixels, orientation)

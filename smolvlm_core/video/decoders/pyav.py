@@ -1,7 +1,7 @@
-"""PyAV: exact frames at the cost of the frames asked for, however long the clip is.
+"""PyAV: exact frames, at a cost that depends on the requested frames and not on the length of the clip.
 
-For each group of times that one keyframe serves, the packets are read twice: first without decoding, which tells the exact
-time of every frame there, then through the decoder, which may skip what no wanted frame needs.
+For each group of times that one keyframe serves, the packets are read twice: first without decoding, which gives the exact
+time of every frame there, then through the decoder, which may skip what no requested frame needs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     Packet = av.Packet[av.VideoStream]
 
-# Codecs whose frames say for certain that no other needs them. (In H.265 a frame of a higher temporal layer may.)
+# Codecs that mark the frames that no other frame needs. (In H.265, a frame of a higher temporal layer may still need them.)
 SKIPPABLE = ("h264", "mpeg4")
-LONGEST_REORDER_SECONDS = 0.7  # the first packet may be shown a little before or after others
+LONGEST_REORDER_SECONDS = 0.7  # the first packet may be shown slightly before or after others
 RETRIES = 2  # from earlier keyframes
 
 
@@ -62,14 +62,16 @@ class PyAvClip:
         file.first_pts = first.pts
         lost = (first.pts - (first.pts if file.first_packet_pts is None else file.first_packet_pts)) * file.tick
         if lost > LONGEST_REORDER_SECONDS:
-            file.notes += (f"its first {lost:.1f} s are damaged beyond decoding: times count from what follows",)
+            file.notes += (
+                f"the first {lost:.1f} s are too damaged to decode; times count from the first frame that can be read",
+            )
         last_pts, last_ticks = file.find_end()
         file.fps = file.fps or (1 / (last_ticks * file.tick) if last_ticks > 0 else 25.0)
         file.count_frames(last_pts, last_ticks)
         if first.interlaced_frame:
-            file.notes += ("it is interlaced: of each frame one field is shown",)
+            file.notes += ("the clip is interlaced: one field of each frame is shown",)
         if first.color_trc in (hdr.PQ, hdr.HLG):
-            file.notes += ("it is HDR: its colours are brought to the ordinary range",)
+            file.notes += ("the clip is HDR: its colours are converted to standard dynamic range",)
         width, height = max(1, round(first.width * self._pixel_aspect)), first.height
         if self._orientation.transpose:
             width, height = height, width
@@ -118,43 +120,43 @@ class PyAvClip:
             missing = yield from self._decode_wanted(key, missing, window, max_edge, cancel)
             if not missing or key is None:
                 break
-            # Not every keyframe stands alone (H.264 with intra refresh, splices): begin one earlier.
+            # Not every keyframe decodes on its own (H.264 with intra refresh, splices): begin one earlier.
             key = self._file.keyframe_before(key - 1)
         yield from (LostFrame(self._file.seconds(pts)) for pts in missing)
 
     def _decode_wanted(
         self, key: int | None, wanted: list[int], window: Window, max_edge: int, cancel: threading.Event | None
     ) -> Generator[Frame, None, list[int]]:
-        """Yields the frames shown at the wanted times; returns those times whose frame did not come."""
+        """Yields the frames shown at the wanted times. Returns the times whose frame did not come."""
         lost: list[int] = []
         left = deque(wanted)
         for frame in self._decoded(self._file.packets(key), set(wanted), cancel):
             while left and (frame.pts or 0) > left[0]:
                 lost.append(left.popleft())
             if left and frame.pts == left[0]:
-                made = self._frame(frame, left[0], window, max_edge)
+                result = self._frame(frame, left[0], window, max_edge)
                 while left and frame.pts == left[0]:
                     left.popleft()
-                    yield made
+                    yield result
         return [*lost, *left]
 
     def _decode_untimed(
         self, group: Group, window: Window, max_edge: int, cancel: threading.Event | None
     ) -> Iterator[Frame]:
         targets = list(group.targets)
-        held: tuple[int, av.VideoFrame] | None = None
+        current: tuple[int, av.VideoFrame] | None = None
         for pts, frame in self._put_in_order(self._decoded(self._file.packets(group.key), None, cancel)):
-            while targets and held is not None and pts > targets[0]:
-                yield self._frame(held[1], held[0], window, max_edge)
+            while targets and current is not None and pts > targets[0]:
+                yield self._frame(current[1], current[0], window, max_edge)
                 targets.pop(0)
             if not targets:
                 return
-            held = pts, frame
-        if held is not None:
-            yield from (self._frame(held[1], held[0], window, max_edge) for _ in targets)
+            current = pts, frame
+        if current is not None:
+            yield from (self._frame(current[1], current[0], window, max_edge) for _ in targets)
 
     def _put_in_order(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The same frames, and their times in rising order."""
+        """The same frames, with their times in ascending order."""
         waiting: deque[av.VideoFrame] = deque()
         times: list[int] = []
         for frame in frames:
@@ -168,8 +170,10 @@ class PyAvClip:
     def _decoded(
         self, packets: Iterator[Packet], wanted: set[int] | None, cancel: threading.Event | None = None
     ) -> Iterator[av.VideoFrame]:
-        """Frames in the order they are shown. With `wanted` (their times), others may be left out. Frames that come after
-        one that failed or is damaged are built on it: `_is_damaged` tells, up to the next keyframe."""
+        """Frames in the order they are shown. With `wanted` (their times), others may be left out.
+
+        Frames after a failed or damaged one depend on it, up to the next keyframe: see `_is_damaged`.
+        """
         self._broken_since: int | None = None
         context = self._file.stream.codec_context
         can_skip = wanted is not None and context.codec.canonical_name in SKIPPABLE
@@ -194,7 +198,7 @@ class PyAvClip:
         except self._errors:
             if self._broken_since is None:
                 self._broken_since = pts if pts is not None else 0
-            return []  # its frame is missing, which is seen by its time
+            return []  # its frame is missing, which shows in the times
 
     def _frame(self, frame: av.VideoFrame, pts: int, window: Window, max_edge: int) -> Frame:
         return Frame(

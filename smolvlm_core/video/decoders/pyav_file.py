@@ -1,4 +1,4 @@
-"""A clip's packets through PyAV: what is in the file, when each frame is shown, where to start decoding. Decodes nothing."""
+"""A clip's packets through PyAV: what the file contains, when each frame is shown, where to start decoding. Does not decode."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     Packet = av.Packet[av.VideoStream]
 
-MAX_THREADS = 4  # each holds frames of its own: more would cost memory on 4K
+MAX_THREADS = 4  # each keeps frames of its own: more would take much memory on 4K
 MAX_REORDER = 17  # H.264 and H.265 reorder over 16 frames at most
-# Whatever its name says, a file is only read as one of these: others (playlists) make FFmpeg open further files.
+# A file is only read as one of these, whatever its name: others (playlists) make FFmpeg open further files.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 INDEXED = ("mov", "avi")  # containers that list every frame
-COUNT_UNINDEXED_BYTES = 64 << 20  # up to here other files are read through once, for exact frame numbers
-AVI_CHUNK_HEADER = 8  # bytes: the index points at it, a packet's position is behind it
+COUNT_UNINDEXED_BYTES = 64 << 20  # smaller files without an index are read through once, for exact frame numbers
+AVI_CHUNK_HEADER = 8  # bytes: the index points to the header, a packet's position to what follows it
 LAST = 1 << 62  # later than any frame
 NOTHING = (-LAST, 0)
 
 
 @dataclass
 class Group:
-    """Times (in the stream's units, ascending) that are decoded from one keyframe; `key` None: from the file's start."""
+    """Times (in the stream's units, ascending) that are decoded from one keyframe. `key` None: from the start of the file."""
 
     key: int | None
     targets: list[int] = field(default_factory=list)
@@ -40,8 +40,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Window:
-    """Times, ascending, of the packets from a keyframe to a group's last time, without those that an edit list hides.
-    `first_dts`: where it stands in the index."""
+    """Ascending times of the packets from a keyframe to the last time of a group, without those that an edit list hides.
+    `first_dts`: the keyframe's place in the index."""
 
     pts: list[int]
     first_dts: int | None
@@ -51,8 +51,10 @@ class Window:
 
 
 class ClipFile:
-    """`stream` must be looked up each time: reading may open the file again, and what belonged to the closed one must not be
-    touched. `first_pts`, the time of the first frame shown, is set by who decodes it."""
+    """Look up `stream` each time: reading may open the file again, and objects of the closed file must not be used.
+
+    `first_pts`, the time of the first frame shown, is set by the caller that decodes it.
+    """
 
     def __init__(self, source: Source) -> None:
         import av
@@ -69,8 +71,8 @@ class ClipFile:
         self.is_avi = str(self._container.format.name) == "avi"
         # Fragmented MP4 has no count of its frames, and its list grows as it is read.
         self._is_indexed = str(self._container.format.name).startswith(INDEXED) and self.stream.frames > 0
-        # AVI has no presentation times. Where frames are reordered, what is made up in their place may be out of order; only
-        # the order in which the decoder gives the frames is right.
+        # AVI has no presentation times. Where frames are reordered, the times that FFmpeg derives may be out of order: only
+        # the order in which the decoder returns the frames is right.
         self.is_timed = not self.is_avi or not self.stream.codec_context.reorder_depth
 
     def _open(self) -> None:
@@ -88,7 +90,7 @@ class ClipFile:
             self._container.close()
             if nothing:
                 raise DecoderError(f"PyAV finds nothing in {name_of(self._source)}.")
-            raise MediaError(f"{name_of(self._source)} has no pictures.", "Choose a clip that has more than sound.")
+            raise MediaError(f"{name_of(self._source)} contains only audio.", "Choose a file with video.")
         self.stream = streams[0]
         for other in self._container.streams:
             if other is not self.stream:
@@ -108,7 +110,7 @@ class ClipFile:
 
     def packets(self, key: int | None) -> Iterator[Packet]:
         """In decoding order from the keyframe at or before `key` (None: the start) to the end, or to where the file cannot
-        be read on. Goes there at once, and may change `stream`."""
+        be read on. Seeks at once, and may change `stream`."""
         if not self._fresh or key is not None:
             self._go_to(key)
         self._fresh = False
@@ -132,7 +134,7 @@ class ClipFile:
         return packet.pts if packet.pts is not None else packet.dts
 
     def _is_misplaced(self, packet: Packet) -> bool:
-        """In AVI, after a damaged part, packets get the times of the lost ones: its index tells where each should lie."""
+        """In AVI, after a damaged part, packets get the times of the lost ones. The index says where each should be."""
         if not self.is_avi or packet.dts is None or packet.pos is None:
             return False
         entries = self.stream.index_entries
@@ -141,7 +143,7 @@ class ClipFile:
         return bool(entry and entry.timestamp == packet.dts and packet.pos != entry.pos + AVI_CHUNK_HEADER)
 
     def _go_to(self, key: int | None) -> None:
-        """Opened again where the start is wanted or the file cannot be wound back."""
+        """Opens the file again for its start, or where it cannot seek."""
         if key is not None and self._seekable:
             try:
                 self._container.seek(key, stream=self.stream)
@@ -152,14 +154,14 @@ class ClipFile:
         self._open()
 
     def keyframe_before(self, target: int) -> int | None:
-        """Where to start decoding for `target`; None: at the file's start."""
+        """Where to start decoding for `target`. None: at the start of the file."""
         back = 0
         while self._seekable and target - back > self.first_pts:
             packet = next(self.packets(target - back), None)
             at = self.time_of(packet) if packet is not None else None
             if at is not None and at <= target:
                 return at if at > self.first_pts else None
-            back = back * 2 or max(1, round(1 / self.tick))  # landed too late: the file has no index
+            back = back * 2 or max(1, round(1 / self.tick))  # the seek went too far: the file has no index
         return None
 
     def window(self, group: Group, cancel: threading.Event | None = None) -> Window:
@@ -178,12 +180,12 @@ class ClipFile:
         return Window(sorted(pts), first_dts)
 
     def find_end(self) -> tuple[int, int]:
-        """Time and duration of the last frame that is in the file, whatever its header says."""
+        """Time and duration of the last frame in the file, whatever its header claims."""
         claimed = self.stream.duration
         if claimed is None and self._container.duration is not None:
             claimed = round(self._container.duration / self._av.time_base / self.tick)
         if claimed is None or claimed <= 0:
-            self.notes += ("its header gives no length: it was read to its end",)
+            self.notes += ("the header gives no length, so the file was read to its end",)
             return max(self._last_frame(None), (self.first_pts, 0))
         end = self.first_pts + claimed
         found = self._last_frame(end)
@@ -191,9 +193,9 @@ class ClipFile:
             found = self._last_frame(self._last_readable(end))
         found = max(found, (self.first_pts, 0))
         said, real = claimed * self.tick, self.seconds(sum(found))
-        before = max(0.0, self.first_pts * self.tick)  # some containers count it in, some do not
+        before = max(0.0, self.first_pts * self.tick)  # some containers include it, some do not
         if said - real - before > max(0.5, said / 50):
-            self.notes += (f"it says it lasts {said:.1f} s, but its pictures end after {real:.1f} s",)
+            self.notes += (f"the file says {said:.1f} s, but only the first {real:.1f} s can be read",)
         return found
 
     def _last_frame(self, near: int | None) -> tuple[int, int]:
@@ -206,7 +208,7 @@ class ClipFile:
         return best
 
     def _last_readable(self, end: int) -> int:
-        """In a file that was cut off: the last time, to a second, from which packets can be read."""
+        """In an incomplete file: the last time, to a second, from which packets can be read."""
         low, high = self.first_pts, end
         while high - low > 1 / self.tick:
             middle = (low + high) // 2
@@ -214,16 +216,16 @@ class ClipFile:
         return low
 
     def count_frames(self, last_pts: int, last_ticks: int) -> None:
-        """What `frame_index` needs: which frames an edit list hides, or every time of a small file that has no list."""
+        """Prepare `frame_index`: which frames an edit list hides, or every time of a small file without an index."""
         entries = self.stream.index_entries if self._is_indexed else ()
         if last_ticks > 0 and (last_pts - self.first_pts) / last_ticks + 1 == len(entries):
-            entries = ()  # as many frames of equal length as it lists: none is hidden
+            entries = ()  # it lists as many frames of equal length as there are: none is hidden
         self._hidden = [number for number, entry in enumerate(entries) if entry.is_discard]
         is_small = size_of(self._source) <= COUNT_UNINDEXED_BYTES
         self._all_pts = self.window(Group(None, [LAST])).pts if is_small and not self._is_indexed else None
 
     def frame_index(self, window: Window, pts: int) -> int:
-        """Exact where the container lists its frames or was read through; else counted at the average rate."""
+        """Exact where the container lists its frames or was read through. Otherwise counted at the average rate."""
         if self._all_pts is not None:
             return max(0, bisect_right(self._all_pts, pts) - 1)
         if self._is_indexed and self.is_timed and window.first_dts is not None:
@@ -234,7 +236,7 @@ class ClipFile:
         return max(0, round(self.seconds(pts) * self.fps))
 
     def packet_facts(self, cancel: threading.Event | None = None) -> Iterator[PacketFacts]:
-        """Every compressed frame of the clip, in decoding order: the whole file is read."""
+        """Every compressed frame of the clip, in decoding order. Reads the whole file."""
         for packet in self.packets(None):
             check_cancelled(cancel)
             at = self.time_of(packet)
