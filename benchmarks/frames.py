@@ -1,11 +1,11 @@
-"""How fast and how small the sampler is, against plain calls of the decoders, all in one run.
+"""Compares the speed and memory of the frame sampler with direct calls to the decoders.
 
     python -m benchmarks.frames [--lengths 10 120 3600] [--sizes 480 1080 2160] [--counts 8 32 64] [--repeat 1]
-    python -m benchmarks.frames --growth 500       (memory of one process over so many clips)
+    python -m benchmarks.frames --growth 500       (memory of one process over 500 clips)
 
-Needs ffmpeg to make the clips: 10 s of moving pattern and noise, a keyframe every 2 s, repeated without encoding again. Each
-measurement is a process of its own; its peak memory is the whole process, interpreter and libraries included. torchcodec takes
-part where it is installed and finds FFmpeg's libraries.
+Needs ffmpeg to generate the clips: 10 s of a moving pattern with noise and a keyframe every 2 s, repeated without
+re-encoding. Each measurement runs in its own process. Peak memory includes the interpreter and all libraries. torchcodec
+is measured only if it is installed and can load FFmpeg's libraries.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ TOOLS = {f.__name__: f for f in (ours, decord, opencv, pyav, torchcodec)}
 
 
 def measure(tool: str, path: str, count: int, seconds: float) -> dict[str, float]:
-    """In this process: called once in each."""
-    for name in IMPORTS[tool]:  # not the decoder's time
+    """Measure one tool in this process. Called once per process."""
+    for name in IMPORTS[tool]:  # imports are not part of the measured time
         import_module(name)
     times = [i * (seconds - 1 / FPS) / (count - 1) for i in range(count)]
     began = time.perf_counter()
-    got = TOOLS[tool](path, times)
+    decoded = TOOLS[tool](path, times)
     spent = time.perf_counter() - began
-    if got != count:
-        raise SystemExit(f"{tool} gave {got} of {count} frames")
+    if decoded != count:
+        raise SystemExit(f"{tool} returned {decoded} of {count} frames")
     return {"seconds": spent, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def apart(tool: str, path: Path, count: int, seconds: float) -> dict[str, float] | None:
+def measure_in_new_process(tool: str, path: Path, count: int, seconds: float) -> dict[str, float] | None:
     command = [sys.executable, __file__, "--one", tool, str(path), str(count), str(seconds)]
     done = subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True
@@ -117,13 +117,17 @@ def make_clip(folder: Path, height: int, seconds: int) -> Path:
 
 
 def compare(lengths: list[int], sizes: list[int], counts: list[int], repeat: int) -> None:
-    print("| clip | frames | " + " | ".join(TOOLS) + " | ours / best | decord / ours | peak MiB, ours | the others |")
+    print(
+        "| clip | frames | "
+        + " | ".join(TOOLS)
+        + " | ours / fastest other | decord / ours | peak MiB, ours | peak MiB, others |"
+    )
     print("|" + "---|" * (6 + len(TOOLS)))
     for height in sizes:
         with tempfile.TemporaryDirectory() as name:
             for seconds in lengths:
                 path = make_clip(Path(name), height, seconds)
-                with path.open("rb") as file:  # into the system's cache, for all alike
+                with path.open("rb") as file:  # warm the system's file cache, so that every tool starts equal
                     while file.read(1 << 20):
                         pass
                 for count in counts:
@@ -135,23 +139,23 @@ def row(path: Path, height: int, seconds: int, count: int, repeat: int) -> None:
     best: dict[str, dict[str, float]] = {}
     for _ in range(repeat):
         for tool in TOOLS:
-            got = apart(tool, path, count, seconds)
-            if got is not None and (tool not in best or got["seconds"] < best[tool]["seconds"]):
-                best[tool] = got
-    mine, others = best["ours"], {tool: got for tool, got in best.items() if tool != "ours"}
-    fastest = min(got["seconds"] for got in others.values())
-    told = " | ".join(f"{best[tool]['seconds']:.2f} s" if tool in best else "–" for tool in TOOLS)
-    against = f"{others['decord']['seconds'] / mine['seconds']:.1f}" if "decord" in others else "–"
-    memory = ", ".join(f"{tool} {got['peak_mib']:.0f}" for tool, got in others.items())
+            result = measure_in_new_process(tool, path, count, seconds)
+            if result is not None and (tool not in best or result["seconds"] < best[tool]["seconds"]):
+                best[tool] = result
+    mine, others = best["ours"], {tool: result for tool, result in best.items() if tool != "ours"}
+    fastest = min(result["seconds"] for result in others.values())
+    cells = " | ".join(f"{best[tool]['seconds']:.2f} s" if tool in best else "–" for tool in TOOLS)
+    speedup = f"{others['decord']['seconds'] / mine['seconds']:.1f}" if "decord" in others else "–"
+    memory = ", ".join(f"{tool} {result['peak_mib']:.0f}" for tool, result in others.items())
     print(
-        f"| {height}p, {seconds} s, {path.stat().st_size / 1e6:.0f} MB | {count} | {told} | "
-        f"{mine['seconds'] / fastest:.2f} | {against} | {mine['peak_mib']:.0f} | {memory} |",
+        f"| {height}p, {seconds} s, {path.stat().st_size / 1e6:.0f} MB | {count} | {cells} | "
+        f"{mine['seconds'] / fastest:.2f} | {speedup} | {mine['peak_mib']:.0f} | {memory} |",
         flush=True,
     )
 
 
 def growth(clips: int) -> None:
-    """Resident memory of one process after every fifth of the clips."""
+    """Print the resident memory of this process five times while it samples the clips."""
     import psutil
 
     from smolvlm_core.video import sample_clip
@@ -166,10 +170,12 @@ def growth(clips: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[10, 120, 3600], help="seconds, multiples of 10")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[10, 120, 3600], help="clip lengths in seconds, multiples of 10"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[480, 1080, 2160], choices=WIDTHS)
     parser.add_argument("--counts", type=int, nargs="+", default=[8, 32, 64])
-    parser.add_argument("--repeat", type=int, default=1, help="the fastest of so many runs counts")
+    parser.add_argument("--repeat", type=int, default=1, help="number of runs; the fastest one counts")
     parser.add_argument("--growth", type=int, metavar="CLIPS")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()

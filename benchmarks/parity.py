@@ -1,11 +1,12 @@
-"""Do llama.cpp and transformers answer alike, and what does quantization cost? Writes docs/parity.md, docs/quantization.md.
+"""Compares the answers of llama.cpp and transformers, and of quantized models. Updates docs/parity.md and docs/quantization.md.
 
     python -m benchmarks.parity                                        (the bundled checkpoint)
-    python -m benchmarks.parity --checkpoint F --random-checkpoint G   (another; and one of random weights: numbers only)
+    python -m benchmarks.parity --checkpoint F --random-checkpoint G   (another checkpoint, and one with random weights)
 
-The same questions go to transformers in bf16 and to llama-server with each pair of files: easy-VQA's test split, and
-scenes and clips drawn from seeds that training never uses. Greedy answers are compared to the letter; of the first
-token, the log-probabilities of the ten that transformers holds likeliest.
+transformers in bf16 and llama-server with each pair of files get the same questions: the test split of easy-VQA, and
+scenes and clips drawn from seeds that training never uses. Greedy answers must match exactly. For the first token, the
+log-probabilities of the ten tokens that transformers ranks highest are compared. Random weights give no meaningful
+answers, so only their log-probabilities are compared.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Asked:
     group: str
     prompt: Prompt
     expected: str
-    first: bool  # of the questions about its pictures
+    first: bool  # the first question about its images
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Column:
     seconds: float = 0.0
     tokens_per_second: list[float] = field(default_factory=list)
     megabytes: float = 0.0
-    memory_bytes: int = 0  # the most that the process held that has the model
+    memory_bytes: int = 0  # peak of the process that runs the model
 
 
 def questions(easy: int, scenes: int) -> list[Asked]:
@@ -82,8 +83,8 @@ def questions(easy: int, scenes: int) -> list[Asked]:
     for group, items in groups:
         for item in items:
             for n, question in enumerate(item.asked):
-                said, by_key = conversation(item, item.pictures, question.text)
-                out.append(Asked(group, build_prompt(said, by_key.__getitem__), question.answer, n == 0))
+                messages, by_key = conversation(item, item.pictures, question.text)
+                out.append(Asked(group, build_prompt(messages, by_key.__getitem__), question.answer, n == 0))
     return out
 
 
@@ -112,7 +113,7 @@ def run(
 
 @torch.inference_mode()
 def first_token_of_transformers(loaded: LoadedModel, backend: TransformersBackend, prompt: Prompt) -> dict[int, float]:
-    """Log-probabilities of all tokens after a prompt, by one plain run of the whole model."""
+    """Log-probabilities of every possible next token, from one forward pass without the key-value cache."""
     encoded = encode_prompt(prompt, backend.spec, loaded.tokenizer, loaded.image_processor)
     model = loaded.model
     pixels = {} if encoded.tiles is None else {"pixel_values": encoded.tiles.unsqueeze(0).to(model.dtype)}
@@ -126,14 +127,15 @@ def first_token_of_server(backend: LlamaCppBackend, prompt: Prompt, count: int =
     assert server is not None
     mark = server_properties(server.url)["media_marker"] if prompt.slots else IMAGE
     body = completion_request(prompt, replace(SETTINGS, max_new_tokens=1), mark, backend.spec.geometry)
-    # The figures are of the model's own output. What it samples is forced: of half a character nothing is told.
+    # n_probs reports the model's own distribution. The bias forces the sampled token to be a full character: the server
+    # reports no probabilities for half a character.
     body |= {"stream": False, "n_probs": count, "return_progress": False, "logit_bias": [["a", 1000.0]]}
     answer = httpx.post(f"{server.url}/completion", json=body, timeout=600).json()
     return {p["id"]: p["logprob"] for p in answer["completion_probabilities"][0]["top_logprobs"]}
 
 
-def without_pictures(prompt: Prompt) -> Prompt:
-    """What is left where something on the way drops the pictures."""
+def without_images(prompt: Prompt) -> Prompt:
+    """The prompt that arrives if something on the way drops the images."""
     return Prompt(tuple(Turn(t.role, t.content.replace(IMAGE, "")) for t in prompt.turns), ())
 
 
@@ -143,11 +145,11 @@ def llama(text: Path, projector: Path | None, context_tokens: int = 0) -> LlamaC
     return LlamaCppBackend(spec, ServerOptions(text, projector, context_tokens or spec.context_tokens), pool=Pool())
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def differences(reference: Column, column: Column) -> list[float]:
-    """Of each first token: the largest difference among transformers' TOP likeliest that the server listed too."""
+    """The largest difference per first token, over the TOP tokens of transformers that the server lists too."""
     out = []
     for ours, theirs in zip(reference.first_tokens, column.first_tokens):
         likeliest = sorted(ours, key=lambda t: -ours[t])[:TOP]
@@ -157,8 +159,8 @@ def differences(reference: Column, column: Column) -> list[float]:
 
 
 def share(hits: Iterable[bool]) -> str:
-    known = list(hits)
-    return f"{100 * sum(known) / len(known):.1f}" if known else "–"
+    values = list(hits)
+    return f"{100 * sum(values) / len(values):.1f}" if values else "–"
 
 
 def table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
@@ -180,15 +182,15 @@ def table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
         for group in groups:
             mine = [i for i, q in enumerate(asked) if q.group == group]
             cells.append(f"{share(same[i] for i in mine)} / {share(right[i] for i in mine)}")
-        apart = differences(reference, column)
-        cells.append(f"{statistics.median(apart):.3f}, {max(apart):.3f}" if apart and column is not reference else "–")
+        gaps = differences(reference, column)
+        cells.append(f"{statistics.median(gaps):.3f}, {max(gaps):.3f}" if gaps and column is not reference else "–")
         cells += [f"{column.seconds:.0f}", f"{column.megabytes:.1f}" if column.megabytes else "–"]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def quantization_table(asked: Sequence[Asked], columns: Sequence[Column]) -> str:
-    """Of pictures and clips apart: llama-server cuts clips in another way, whatever the quantization."""
+    """Separate columns for images and clips, because llama-server always splits frames differently from transformers."""
     rows = [
         "| text model and projector | pictures: right | same as bf16 | clips: right | same as F16 | tokens/s | memory, MiB | files, MiB |",
         "|---|---|---|---|---|---|---|---|",
@@ -222,21 +224,21 @@ def token_table(asked: Sequence[Asked], reference: Column, served: Column) -> st
 
 
 def random_checkpoint(folder: Path, out: Path) -> str:
-    """Numbers of a checkpoint of real size whose answers mean nothing."""
-    made = convert(folder, out)
-    assert made.projector is not None
-    spec = made.spec
+    """First-token differences for a full-size checkpoint with random weights, whose answers mean nothing."""
+    converted = convert(folder, out)
+    assert converted.projector is not None
+    spec = converted.spec
     ours = TransformersBackend(from_folder(folder), "float32", pool=Pool())
-    theirs = llama(made.texts[0].path, made.projector.path)
+    theirs = llama(converted.texts[0].path, converted.projector.path)
     rng = np.random.default_rng(0)
     rows = ["| prompt | tokens | largest difference of the 10 likeliest first tokens |", "|---|---|---|"]
-    for told, sizes in (("text", []), ("a 16:9 picture", [(640, 360)]), ("two pictures", [(512, 512), (300, 400)])):
+    for label, sizes in (("text", []), ("a 16:9 picture", [(640, 360)]), ("two pictures", [(512, 512), (300, 400)])):
         pictures = [
             Image.fromarray(rng.integers(0, 256, (h // 20, w // 20, 3), np.uint8)).resize((w, h)) for w, h in sizes
         ]
         item = Item("random", pictures, [])
-        said, by_key = conversation(item, pictures, "What is in the picture?")
-        prompt = build_prompt(said, by_key.__getitem__)
+        messages, by_key = conversation(item, pictures, "What is in the picture?")
+        prompt = build_prompt(messages, by_key.__getitem__)
         collect(ours.prepare(prompt, SETTINGS, threading.Event()))
         loaded = ours.handle.loaded
         assert loaded is not None
@@ -246,8 +248,8 @@ def random_checkpoint(folder: Path, out: Path) -> str:
         count = len(encode_prompt(prompt, spec, loaded.tokenizer, loaded.image_processor).ids)
         assert isinstance(stats, Stats)
         likeliest = sorted(mine, key=lambda t: -mine[t])[:TOP]
-        apart = max(abs(mine[t] - other[t]) for t in likeliest if t in other)
-        rows.append(f"| {told} | {count} and {stats.prompt_tokens} | {apart:.3f} |")
+        gaps = max(abs(mine[t] - other[t]) for t in likeliest if t in other)
+        rows.append(f"| {label} | {count} and {stats.prompt_tokens} | {gaps:.3f} |")
         print(rows[-1], flush=True)
     theirs.close()
     ours.close()
@@ -255,9 +257,9 @@ def random_checkpoint(folder: Path, out: Path) -> str:
 
 
 def measure(checkpoint: Path, asked: Sequence[Asked], every: int, out: Path) -> list[Column]:
-    made = convert(checkpoint, out, QUANTIZED)
-    made8 = convert(checkpoint, out, projector="q8_0")
-    assert made.projector is not None and made8.projector is not None
+    converted = convert(checkpoint, out, QUANTIZED)
+    converted_q8 = convert(checkpoint, out, projector="q8_0")
+    assert converted.projector is not None and converted_q8.projector is not None
     spec = bundled() if checkpoint == bundled().folder else from_folder(checkpoint)
     ours = TransformersBackend(spec, pool=Pool())
     columns = [run("transformers bf16", ours, asked)]
@@ -268,9 +270,10 @@ def measure(checkpoint: Path, asked: Sequence[Asked], every: int, out: Path) -> 
     columns[0].first_tokens = [first_token_of_transformers(loaded, ours, prompt) for prompt in sample]
     ours.close()
     pairs: list[tuple[str, Path, Path]] = [
-        (f"{text.path.stem.rsplit('-', 1)[1]} + projector F16", text.path, made.projector.path) for text in made.texts
+        (f"{text.path.stem.rsplit('-', 1)[1]} + projector F16", text.path, converted.projector.path)
+        for text in converted.texts
     ]
-    pairs.insert(1, ("F16 + projector Q8_0", made.texts[0].path, made8.projector.path))
+    pairs.insert(1, ("F16 + projector Q8_0", converted.texts[0].path, converted_q8.projector.path))
     for name, text, projector in pairs:
         backend = llama(text, projector)
         column = run(f"llama.cpp {name}", backend, asked)
@@ -278,19 +281,19 @@ def measure(checkpoint: Path, asked: Sequence[Asked], every: int, out: Path) -> 
         column.megabytes = (text.stat().st_size + projector.stat().st_size) / 2**20
         columns.append(column)
         backend.close()
-    alone = llama(made.texts[0].path, None)
-    columns.append(run("llama.cpp F16, text model alone, pictures dropped", alone, asked, without_pictures))
+    alone = llama(converted.texts[0].path, None)
+    columns.append(run("llama.cpp F16, text model alone, pictures dropped", alone, asked, without_images))
     alone.close()
     return columns
 
 
 def frames_table(checkpoint: Path, out: Path, count: int) -> str:
-    """What video frames cost and answer: transformers' one tile, the server's one tile and overview, its full tiles."""
-    made = convert(checkpoint, out)
-    assert made.projector is not None
+    """Cost and accuracy of frames as one tile (transformers), as one tile plus overview, and as full tiles (llama-server)."""
+    converted = convert(checkpoint, out)
+    assert converted.projector is not None
     asked = [a for a in questions(0, 2 * count) if a.group == "clips"]
     spec = bundled() if checkpoint == bundled().folder else from_folder(checkpoint)
-    backend = llama(made.texts[0].path, made.projector.path)
+    backend = llama(converted.texts[0].path, converted.projector.path)
 
     def tiled(prompt: Prompt) -> Prompt:
         slots = []
@@ -320,11 +323,11 @@ def frames_table(checkpoint: Path, out: Path, count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--checkpoint", type=Path, default=bundled().folder)
-    parser.add_argument("--random-checkpoint", type=Path, help="random weights of a real size")
-    parser.add_argument("--easy", type=int, default=60, help="easy-VQA pictures, about ten questions each")
-    parser.add_argument("--scenes", type=int, default=80, help="drawn scenes; half as many clips")
-    parser.add_argument("--every", type=int, default=8, help="log-probabilities of every n-th question")
-    parser.add_argument("--out", type=Path, default=DOCS, help="the folder of parity.md and quantization.md")
+    parser.add_argument("--random-checkpoint", type=Path, help="a full-size checkpoint with random weights")
+    parser.add_argument("--easy", type=int, default=60, help="number of easy-VQA images, with about ten questions each")
+    parser.add_argument("--scenes", type=int, default=80, help="number of drawn scenes; half as many clips are added")
+    parser.add_argument("--every", type=int, default=8, help="compare log-probabilities for every n-th question")
+    parser.add_argument("--out", type=Path, default=DOCS, help="the folder with parity.md and quantization.md")
     args = parser.parse_args()
     program = find_server()
     with tempfile.TemporaryDirectory() as folder:
@@ -350,7 +353,7 @@ def main() -> None:
 
 
 def write(path: Path, parts: dict[str, str]) -> None:
-    """Fill in what stands between <!-- NAME --> and <!-- /NAME -->; print what has no place there, or no file."""
+    """Replace the text between <!-- NAME --> and <!-- /NAME -->. Values without such markers, or without a file, are printed."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     for name, value in parts.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"

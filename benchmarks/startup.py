@@ -1,9 +1,9 @@
-"""How long a newcomer waits: from `streamlit run` to the first painted page and to the first answer.
+"""Measures the wait of a new user: from `streamlit run` to the first painted page and to the first answer.
 
     python -m benchmarks.startup --repeat 3
 
-Each run starts a fresh server and a fresh headless Chromium with an empty data folder. "First answer" uses a sample picture
-and asks as soon as the page lets one.
+Each run starts a new server with an empty data folder and opens a new page in headless Chromium. "First answer" uses a
+sample image and asks as soon as the page accepts a question.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def wait_for_server(port: int) -> None:
 
 
 def one_run(page: Page) -> tuple[float, float, float]:
-    """Seconds from the start of the command to the painted page and to the first answer, and from question to answer."""
+    """Seconds from start to painted page, from start to first answer, and from question to answer."""
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
         environment = {**os.environ, "SMOLVLM_LENS_DATA": data}

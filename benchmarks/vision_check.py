@@ -1,9 +1,9 @@
-"""Does the vision check tell seeing deployments from blind ones? Builds both for real; writes docs/vision-check.md.
+"""Measures how reliably the vision check separates working deployments from blind ones. Updates docs/vision-check.md.
 
     python -m benchmarks.vision_check --runs 100
-    python -m benchmarks.vision_check --runs 100 --only noise ChatML     (these; the rows of the others stay)
+    python -m benchmarks.vision_check --runs 100 --only noise ChatML     (only these; other rows stay as they are)
 
-Needs llama.cpp. Every deployment is the bundled model: whole, or broken in one way.
+Needs llama.cpp. Every deployment runs the bundled model, either intact or broken in one way.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.work.pool import Pool
 
 HEAD = (
-    "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | cause told |",
+    "| deployment | expected | verdicts | wrong | right, pictures / clips | questions | seconds | reported cause |",
     "|---|---|---|---|---|---|---|---|",
 )
 REPORT = Path(__file__).resolve().parent.parent / "docs" / "vision-check.md"
@@ -55,7 +55,7 @@ CHATML = (
 
 
 class TextFirst(OpenAIBackend):
-    """A chat program that sends the question before the picture."""
+    """A chat client that sends the question before the image."""
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         turns = tuple(Turn(t.role, t.content.replace(IMAGE, "") + IMAGE * t.content.count(IMAGE)) for t in prompt.turns)
@@ -64,7 +64,7 @@ class TextFirst(OpenAIBackend):
 
 @contextmanager
 def dropping(url: str) -> Iterator[str]:
-    """A proxy that says it has vision and takes the pictures out of what it passes on."""
+    """A proxy that claims vision support but removes the images from every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -99,7 +99,7 @@ def dropping(url: str) -> Iterator[str]:
 
 @contextmanager
 def served(text: Path, projector: Path | None, template: str | None = None) -> Iterator[str]:
-    """A llama-server; `template` in the place of ours."""
+    """The URL of a llama-server. `template` replaces the app's chat template."""
     ours = server_module.TEMPLATE
     server_module.TEMPLATE = template or ours
     try:
@@ -111,19 +111,19 @@ def served(text: Path, projector: Path | None, template: str | None = None) -> I
 
 
 def changed(folder: Path, out: Path, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Path:
-    """A copy of the checkpoint with weights changed."""
+    """A copy of the checkpoint with changed weights."""
     shutil.copytree(folder, out)
     weights = load_file(out / "model.safetensors")
     save_file({n: change(n, w).contiguous() for n, w in weights.items()}, out / "model.safetensors", {"format": "pt"})
     return out
 
 
-def is_eyes(name: str) -> bool:
+def is_vision_weight(name: str) -> bool:
     return "vision_model" in name or "connector" in name
 
 
 def noisy(share: float) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """Gaussian noise on the vision weights, `share` of each tensor's own spread."""
+    """Adds Gaussian noise to the vision weights, scaled to `share` of each tensor's standard deviation."""
     generator = torch.Generator().manual_seed(0)
 
     def change(name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -135,16 +135,16 @@ def noisy(share: float) -> Callable[[str, torch.Tensor], torch.Tensor]:
     return change
 
 
-def fresh(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """Eyes that were never trained: of another checkpoint of the same dimensions."""
-    if not is_eyes(name) or weight.dim() < 2:
+def untrained(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Replaces the vision weights by random ones, like a projector of another, untrained checkpoint."""
+    if not is_vision_weight(name) or weight.dim() < 2:
         return weight
     generator = torch.Generator().manual_seed(len(name))
     return (torch.randn(weight.shape, generator=generator) * weight.float().std()).to(weight.dtype)
 
 
 def shuffled(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """The projector's inputs in another order."""
+    """Permutes the inputs of the projector."""
     if "connector" not in name:
         return weight
     order = torch.from_numpy(np.random.default_rng(0).permutation(weight.shape[1]))
@@ -153,38 +153,41 @@ def shuffled(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Deployment:
-    """`expected`: the verdict; empty where either can be right. `build`: servers live as long as the stack."""
+    """One way to deploy the bundled model.
+
+    `expected` is the correct verdict, or "" if there is no single one. `build` registers servers on the stack, which stops them.
+    """
 
     name: str
     expected: str
     build: Callable[[ExitStack], Backend]
 
 
-class Workshop:
-    """Makes the files, each once."""
+class Deployments:
+    """Converts the files that the deployments share."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
         folder = bundled().folder
         assert folder is not None
         self.folder = folder
-        self.made = convert(folder, work / "whole", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"])
-        assert self.made.projector is not None
-        self.text, self.eyes = self.made.texts[0].path, self.made.projector.path
+        self.converted = convert(folder, work / "intact", ["Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"])
+        assert self.converted.projector is not None
+        self.text, self.projector = self.converted.texts[0].path, self.converted.projector.path
 
     def broken(self, name: str, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Backend:
-        """Our text model with the projector of a changed checkpoint."""
-        made = convert(changed(self.folder, self.work / name, change), self.work / f"{name} gguf")
-        assert made.projector is not None
-        return llama(self.text, made.projector.path)
+        """The intact text model with the projector of a changed checkpoint."""
+        converted = convert(changed(self.folder, self.work / name, change), self.work / f"{name} gguf")
+        assert converted.projector is not None
+        return llama(self.text, converted.projector.path)
 
-    def deployments(self) -> list[Deployment]:
-        text, eyes = self.text, self.eyes
+    def all(self) -> list[Deployment]:
+        text, projector = self.text, self.projector
         own_template = json.loads((self.folder / "chat_template.json").read_text())["chat_template"]
 
         def api(
             stack: ExitStack,
-            projector: Path | None = eyes,
+            projector: Path | None = projector,
             template: str | None = None,
             kind: type[OpenAIBackend] = OpenAIBackend,
         ) -> Backend:
@@ -194,7 +197,7 @@ class Workshop:
             return OpenAIBackend(stack.enter_context(dropping(stack.enter_context(served(text, None)))))
 
         def quantized(path: Path) -> Callable[[ExitStack], Backend]:
-            return lambda _: llama(path, eyes)
+            return lambda _: llama(path, projector)
 
         def with_noise(share: float) -> Callable[[ExitStack], Backend]:
             out = self.work / f"noise {share}"
@@ -207,14 +210,14 @@ class Workshop:
             Deployment("the same by the OpenAI API", "sees", api),
             *(
                 Deployment(f"llama.cpp {name} + projector", "sees" if name != "Q2_K" else "", quantized(file.path))
-                for name, file in zip(("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"), self.made.texts[1:])
+                for name, file in zip(("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K"), self.converted.texts[1:])
             ),
             Deployment("text model alone, llama-server", "blind", lambda stack: api(stack, None)),
             Deployment("text model alone behind a proxy that drops pictures", "blind", dropped),
             Deployment(
                 "projector: untrained eyes of the same dimensions",
                 "blind",
-                lambda _: self.broken("untrained eyes", fresh),
+                lambda _: self.broken("untrained eyes", untrained),
             ),
             Deployment("projector: its inputs shuffled", "blind", lambda _: self.broken("shuffled", shuffled)),
             Deployment("ChatML template", "", lambda stack: api(stack, template=CHATML)),
@@ -224,7 +227,7 @@ class Workshop:
                 lambda stack: api(stack, template=own_template, kind=TextFirst),
             ),
             Deployment("question before picture, our template", "sees", lambda stack: api(stack, kind=TextFirst)),
-            Deployment("context of 64 tokens (llama-server makes it 256)", "", lambda _: llama(text, eyes, 64)),
+            Deployment("context of 64 tokens (llama-server makes it 256)", "", lambda _: llama(text, projector, 64)),
             *(
                 Deployment(
                     f"noise on the vision weights, {share:.0%} of their spread",
@@ -241,35 +244,35 @@ def random_name(checkpoint: Path) -> str:
 
 
 def of_random(checkpoint: Path, work: Path) -> str:
-    """A checkpoint of a real size whose weights are noise: it has all its files, and sees nothing. Asked once: it is slow."""
-    made = convert(checkpoint, work / "random")
-    assert made.projector is not None
-    backend = llama(made.texts[0].path, made.projector.path)
-    found = [check(backend, seed=0)]
+    """The row of a full-size checkpoint with random weights. It has all its files but is blind. Slow, so it runs once."""
+    converted = convert(checkpoint, work / "random")
+    assert converted.projector is not None
+    backend = llama(converted.texts[0].path, converted.projector.path)
+    runs = [check(backend, seed=0)]
     backend.close()
-    return row(random_name(checkpoint), "blind", found)
+    return row(random_name(checkpoint), "blind", runs)
 
 
-def row(name: str, expected: str, found: list[Verdict]) -> str:
-    counts = Counter(v.verdict for v in found)
-    told = ", ".join(f"{verdict} {number}" for verdict, number in counts.most_common())
-    right = " / ".join(share(found, subject) for subject in ("shapes", "clips"))
-    questions = f"{statistics.mean(len(v.asked) for v in found):.0f}"
-    seconds = f"{statistics.mean(v.seconds for v in found):.1f}"
-    wrong = sum(v.verdict != expected for v in found) if expected else 0
-    causes = Counter(v.cause for v in found if v.cause)
+def row(name: str, expected: str, runs: list[Verdict]) -> str:
+    counts = Counter(v.verdict for v in runs)
+    verdicts = ", ".join(f"{verdict} {number}" for verdict, number in counts.most_common())
+    right = " / ".join(share(runs, subject) for subject in ("shapes", "clips"))
+    questions = f"{statistics.mean(len(v.asked) for v in runs):.0f}"
+    seconds = f"{statistics.mean(v.seconds for v in runs):.1f}"
+    wrong = sum(v.verdict != expected for v in runs) if expected else 0
+    causes = Counter(v.cause for v in runs if v.cause)
     cause = causes.most_common(1)[0][0] if causes else ""
-    return f"| {name} | {expected or '–'} | {told} | {wrong if expected else '–'} | {right} | {questions} | {seconds} | {cause} |"
+    return f"| {name} | {expected or '–'} | {verdicts} | {wrong if expected else '–'} | {right} | {questions} | {seconds} | {cause} |"
 
 
-def share(found: list[Verdict], subject: Subject) -> str:
-    shown = [v.accuracy("its picture", subject) for v in found]
+def share(runs: list[Verdict], subject: Subject) -> str:
+    shown = [v.accuracy("its picture", subject) for v in runs]
     asked = sum(a for _, a in shown)
     return f"{sum(r for r, _ in shown) / asked:.0%}" if asked else "–"
 
 
-def told_before(report: Path, setting: dict[str, str]) -> dict[str, str]:
-    """The rows that a report has, by deployment; none where it is of another number of runs, program or checkpoint."""
+def existing_rows(report: Path, setting: dict[str, str]) -> dict[str, str]:
+    """The rows of the report by deployment. Empty if its number of runs, llama.cpp build or weights differ."""
     text = report.read_text(encoding="utf-8") if report.exists() else ""
     if any(f"<!-- {name} -->{value}<!-- /{name} -->" not in text for name, value in setting.items()):
         return {}
@@ -285,22 +288,24 @@ def main() -> None:
         nargs="+",
         default=[""],
         metavar="TEXT",
-        help="deployments whose name has one of these; the rows of others stay",
+        help="run only deployments whose name contains one of these; other rows stay as they are",
     )
-    parser.add_argument("--random-checkpoint", type=Path, help="random weights of a real size, asked once")
+    parser.add_argument(
+        "--random-checkpoint", type=Path, help="a full-size checkpoint with random weights, checked once"
+    )
     parser.add_argument("--out", type=Path, default=REPORT)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        shop = Workshop(Path(folder))
-        listed = shop.deployments()
+        shared = Deployments(Path(folder))
+        listed = shared.all()
         order = [deployment.name for deployment in listed]
-        weights = hashlib.sha256((shop.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+        weights = hashlib.sha256((shared.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
         setting = {"runs": str(args.runs), "program": find_server().short_version, "weights": weights}
 
-        def tell(name: str, told: str) -> None:
-            """Print it and add it to the report at once: all of it takes hours."""
-            print(told, flush=True)
-            rows = {**told_before(args.out, setting), name: told}
+        def report(name: str, line: str) -> None:
+            """Print a row and save it to the report immediately, because all rows take hours."""
+            print(line, flush=True)
+            rows = {**existing_rows(args.out, setting), name: line}
             lines = [*HEAD, *(rows.pop(name) for name in order if name in rows), *rows.values()]
             write(args.out, {**setting, "deployments": "\n".join(lines)})
 
@@ -308,11 +313,11 @@ def main() -> None:
             if any(part in deployment.name for part in args.only):
                 with ExitStack() as stack:
                     backend = deployment.build(stack)
-                    found = [check(backend, seed=seed) for seed in range(args.runs)]
+                    runs = [check(backend, seed=seed) for seed in range(args.runs)]
                     backend.close()
-                tell(deployment.name, row(deployment.name, deployment.expected, found))
+                report(deployment.name, row(deployment.name, deployment.expected, runs))
         if args.random_checkpoint:
-            tell(random_name(args.random_checkpoint), of_random(args.random_checkpoint, shop.work))
+            report(random_name(args.random_checkpoint), of_random(args.random_checkpoint, shared.work))
 
 
 if __name__ == "__main__":

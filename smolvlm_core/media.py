@@ -26,7 +26,7 @@ _FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "heic": "H
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A decoded image: upright, 8-bit RGB, no alpha channel. `notes` lists every change made while decoding."""
 
@@ -92,7 +92,7 @@ def open_image(data: bytes, name: str = "image") -> Picture:
         except Exception as error:  # as above
             raise _damaged(name, error) from error
     mime = Image.MIME.get(opened.format or "", "application/octet-stream")
-    return Picture(image, sha256_of(data), name, mime, tuple(notes))
+    return Picture(image=image, sha256=sha256_of(data), name=name, mime=mime, notes=tuple(notes))
 
 
 def open_image_file(path: Path) -> Picture:

@@ -26,7 +26,7 @@ PICTURES = {"red": drawn("red"), "blue": drawn("blue", "rectangle"), "green": dr
 
 
 def image(key: str) -> Attachment:
-    return Attachment("image", key, key, "image/png", 300, 300)
+    return Attachment(kind="image", sha256=key, name=key, mime="image/png", width=300, height=300)
 
 
 def prompt_of(*said: tuple[str, Sequence[str]] | str) -> Prompt:
@@ -242,7 +242,16 @@ def test_a_clip_is_one_tile_a_frame_and_its_answer_depends_on_it(backend: Transf
         for i, frame in enumerate(frames.values()):
             ImageDraw.Draw(frame).ellipse((10 + 30 * i, 30, 50 + 30 * i, 70), fill=color)
         refs = tuple(FrameRef(i * 0.5, i, key) for i, key in enumerate(frames))
-        clip = Attachment("video", "v", "clip.mp4", "video/mp4", 160, 90, duration_seconds=2, frames=refs)
+        clip = Attachment(
+            kind="video",
+            sha256="v",
+            name="clip.mp4",
+            mime="video/mp4",
+            width=160,
+            height=90,
+            duration_seconds=2,
+            frames=refs,
+        )
         text, stats, _ = run(
             backend, build_prompt([Message("user", "What color is the circle?", (clip,))], frames.__getitem__)
         )
@@ -256,7 +265,16 @@ def test_the_order_of_a_clips_frames_decides_where_it_goes(backend: Transformers
         ImageDraw.Draw(frame).ellipse((5 + 20 * i, 25, 45 + 20 * i, 65), fill="red")
     for names, answer in ((list(frames), "To the right."), (list(frames)[::-1], "To the left.")):
         refs = tuple(FrameRef(i * 0.5, i, name) for i, name in enumerate(names))
-        clip = Attachment("video", "v", "clip.mp4", "video/mp4", 160, 90, duration_seconds=3, frames=refs)
+        clip = Attachment(
+            kind="video",
+            sha256="v",
+            name="clip.mp4",
+            mime="video/mp4",
+            width=160,
+            height=90,
+            duration_seconds=3,
+            frames=refs,
+        )
         asked = Message("user", "In which direction does the circle move?", (clip,))
         assert run(backend, build_prompt([asked], frames.__getitem__))[0] == answer
 

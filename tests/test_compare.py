@@ -42,7 +42,7 @@ FP32 = TransformersBackend(catalog.bundled(), "float32", pool=POOL)
 
 
 def prompt(question: str) -> tuple[str, Prompt]:
-    shown = (Attachment("image", "red", "red.png", "image/png", 300, 300),)
+    shown = (Attachment(kind="image", sha256="red", name="red.png", mime="image/png", width=300, height=300),)
     return question, build_prompt([Message("user", question, shown)], PICTURES.__getitem__)
 
 

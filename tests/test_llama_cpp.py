@@ -52,12 +52,22 @@ GEOMETRY = VisionGeometry(96, 192, 36, always_overview=True)
 
 
 def picture(key: str) -> Attachment:
-    return Attachment("image", key, key, "image/png", *PICTURES[key].size)
+    width, height = PICTURES[key].size
+    return Attachment(kind="image", sha256=key, name=key, mime="image/png", width=width, height=height)
 
 
 def clip(frames: int = 3) -> Attachment:
     refs = tuple(FrameRef(i * 0.5, i, f"frame {i}") for i in range(frames))
-    return Attachment("video", "clip", "clip.mp4", "video/mp4", 120, 120, duration_seconds=frames * 0.5, frames=refs)
+    return Attachment(
+        kind="video",
+        sha256="clip",
+        name="clip.mp4",
+        mime="video/mp4",
+        width=120,
+        height=120,
+        duration_seconds=frames * 0.5,
+        frames=refs,
+    )
 
 
 def prompt_of(*messages: Message, system: str = "") -> Prompt:

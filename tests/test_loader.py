@@ -167,7 +167,7 @@ def test_a_checkpoint_of_real_size(real_size: Path, pool: Pool) -> None:
     assert abs(spec.parameters - published.parameters) / published.parameters < 0.01
     from smolvlm_core.prompt.messages import Attachment
 
-    image = Attachment("image", "a", "a.png", "image/png", 640, 360)
+    image = Attachment(kind="image", sha256="a", name="a.png", mime="image/png", width=640, height=360)
     prompt = build_prompt([Message("user", "What is this?", (image,))], lambda _: drawn().resize((640, 360)))
     backend = TransformersBackend(spec, pool=pool)
     events = list(backend.generate(prompt, GenerationSettings(max_new_tokens=3), threading.Event()))

@@ -37,13 +37,22 @@ PICTURES = {"red": drawn("red"), "blue": drawn("blue")}
 
 
 def prompt(*keys: str, text: str = "What color is the circle?") -> Prompt:
-    shown = tuple(Attachment("image", k, k, "image/png", 300, 300) for k in keys)
+    shown = tuple(Attachment(kind="image", sha256=k, name=k, mime="image/png", width=300, height=300) for k in keys)
     return build_prompt([Message("user", text, shown)], PICTURES.__getitem__)
 
 
 def clip_prompt() -> Prompt:
     frames = tuple(FrameRef(i * 1.0, i, key) for i, key in enumerate(PICTURES))
-    clip = Attachment("video", "c", "c.mp4", "video/mp4", 300, 300, duration_seconds=2.0, frames=frames)
+    clip = Attachment(
+        kind="video",
+        sha256="c",
+        name="c.mp4",
+        mime="video/mp4",
+        width=300,
+        height=300,
+        duration_seconds=2.0,
+        frames=frames,
+    )
     return build_prompt([Message("user", "What happens?", (clip,))], PICTURES.__getitem__)
 
 
@@ -143,7 +152,16 @@ class FakeOllama:
                 if self.chatml:
                     picture = Image.new("RGB", picture.size, "white")
                 key = f"{hash(data)} {n}"
-                slots.append(Slot(key, *picture.size, True, "", lambda picture=picture: picture))
+                slots.append(
+                    Slot(
+                        sha256=key,
+                        width=picture.width,
+                        height=picture.height,
+                        tiled=True,
+                        label="",
+                        open=lambda picture=picture: picture,
+                    )
+                )
             if self.chatml:
                 content = content.replace(IMAGE, "") + IMAGE * content.count(IMAGE) + "<|im_end|>"
             turns.append(Turn(message["role"], content))
@@ -176,7 +194,16 @@ def test_the_context_holds_every_picture_as_ollama_counts() -> None:
     assert context_for(prompt("red"), settings, 8192, cut) == 4096
     assert geometry_of("SmolVLM2-500M").tile == 512 and geometry_of("other") == cut
     many = build_prompt(
-        [Message("user", "?", tuple(Attachment("image", f"{i}", "x", "image/png", 9, 9) for i in range(8)))],
+        [
+            Message(
+                "user",
+                "?",
+                tuple(
+                    Attachment(kind="image", sha256=f"{i}", name="x", mime="image/png", width=9, height=9)
+                    for i in range(8)
+                ),
+            )
+        ],
         PICTURES.get,
     )
     assert context_for(many, settings, 0, cut) == 12288 >= 8 * 17 * 81 + 100  # 16 tiles and an overview each

@@ -28,7 +28,7 @@ PICTURES = {"red": drawn("red"), "blue": drawn("blue")}
 
 
 def prompt(*keys: str, text: str = "What is it?") -> Prompt:
-    shown = tuple(Attachment("image", k, k, "image/png", 300, 300) for k in keys)
+    shown = tuple(Attachment(kind="image", sha256=k, name=k, mime="image/png", width=300, height=300) for k in keys)
     return build_prompt([Message("user", text, shown)], PICTURES.__getitem__)
 
 
@@ -108,7 +108,16 @@ def test_a_lone_surrogate_is_replaced_and_a_split_pair_is_joined(server: Server)
 
 def test_a_request_keeps_the_order_of_text_and_pictures() -> None:
     frames = tuple(FrameRef(i * 1.0, i, key) for i, key in enumerate(PICTURES))
-    clip = Attachment("video", "c", "c.mp4", "video/mp4", 300, 300, duration_seconds=2.0, frames=frames)
+    clip = Attachment(
+        kind="video",
+        sha256="c",
+        name="c.mp4",
+        mime="video/mp4",
+        width=300,
+        height=300,
+        duration_seconds=2.0,
+        frames=frames,
+    )
     said = build_prompt([Message("user", "What happens?", (clip,))], PICTURES.__getitem__, "Be brief.")
     body = chat_request(said, GenerationSettings(seed=5), "m")
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}

@@ -16,14 +16,14 @@ from smolvlm_core.prompt.geometry import VisionGeometry, estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message, history_before
 from tests.conftest import drawn
 
-IMAGE = Attachment("image", "a", "a.png", "image/png", 300, 300)
+IMAGE = Attachment(kind="image", sha256="a", name="a.png", mime="image/png", width=300, height=300)
 CLIP = Attachment(
-    "video",
-    "v",
-    "clip.mp4",
-    "video/mp4",
-    64,
-    48,
+    kind="video",
+    sha256="v",
+    name="clip.mp4",
+    mime="video/mp4",
+    width=64,
+    height=48,
     duration_seconds=75.4,
     frames=(FrameRef(0.0, 0, "f0"), FrameRef(61.2, 612, "f1")),
     decoder="decord",

@@ -112,7 +112,7 @@ def test_training_sees_the_tiles_and_tokens_of_the_app(size: tuple[int, int], ba
     tokenizer = AutoTokenizer.from_pretrained(spec.folder)
     processor = AutoImageProcessor.from_pretrained(spec.folder, backend="pil")
     picture = scenes.draw(scenes.random_scene(random.Random(4)), *size)
-    image = Attachment("image", "a", "a", "image/png", *size)
+    image = Attachment(kind="image", sha256="a", name="a", mime="image/png", width=size[0], height=size[1])
     made = encode_prompt(
         build_prompt([Message("user", "What?", (image,))], lambda _: picture), spec, tokenizer, processor
     )
@@ -141,12 +141,12 @@ def test_a_clip_reads_the_same_in_training_and_in_the_app(backend: TransformersB
     seconds = int(opening.split("frames from a ")[1].split(" ")[0].split(":")[2])
     times = [float(p.split(":")[1]) for p in (part[:5] for part in opening.split("Frame from ")[1:])]
     clip = Attachment(
-        "video",
-        "v",
-        "v",
-        "video/mp4",
-        96,
-        96,
+        kind="video",
+        sha256="v",
+        name="v",
+        mime="video/mp4",
+        width=96,
+        height=96,
         duration_seconds=seconds,
         frames=tuple(FrameRef(t, i, f"{i}") for i, t in enumerate(times)),
     )

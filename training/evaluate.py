@@ -148,10 +148,20 @@ def conversation(
     if item.is_clip:
         frames = tuple(FrameRef(i * 0.5, i, key) for i, key in enumerate(by_key))
         clip = Attachment(
-            "video", "clip", "clip", "video/mp4", width, height, duration_seconds=len(pictures) * 0.5, frames=frames
+            kind="video",
+            sha256="clip",
+            name="clip",
+            mime="video/mp4",
+            width=width,
+            height=height,
+            duration_seconds=len(pictures) * 0.5,
+            frames=frames,
         )
         return [Message("user", text, (clip,))], by_key
-    images = tuple(Attachment("image", key, key, "image/png", p.width, p.height) for key, p in by_key.items())
+    images = tuple(
+        Attachment(kind="image", sha256=key, name=key, mime="image/png", width=p.width, height=p.height)
+        for key, p in by_key.items()
+    )
     return [Message("user", text, images)], by_key
 
 

@@ -242,8 +242,21 @@ def _attached(canary: Canary, pictures: tuple[Image.Image, ...]) -> tuple[Attach
     keys = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
     width, height = pictures[0].size
     if canary.subject != "clips":
-        return (Attachment("image", keys[0], "canary.png", "image/png", width, height),)
+        return (
+            Attachment(kind="image", sha256=keys[0], name="canary.png", mime="image/png", width=width, height=height),
+        )
     frames = tuple(FrameRef(i * CLIP_FRAME_SECONDS, i, key) for i, key in enumerate(keys))
     seconds = len(keys) * CLIP_FRAME_SECONDS
     name, kind = "canary.mp4", "video/mp4"
-    return (Attachment("video", name, name, kind, width, height, duration_seconds=seconds, frames=frames),)
+    return (
+        Attachment(
+            kind="video",
+            sha256=name,
+            name=name,
+            mime=kind,
+            width=width,
+            height=height,
+            duration_seconds=seconds,
+            frames=frames,
+        ),
+    )

@@ -25,7 +25,13 @@ def attach_image(store: Store, data: bytes, name: str) -> Attachment:
 def image_attachment(picture: media.Picture) -> Attachment:
     """Describe a decoded image as an attachment. Does not store it."""
     return Attachment(
-        "image", picture.sha256, picture.name, picture.mime, picture.width, picture.height, notes=picture.notes
+        kind="image",
+        sha256=picture.sha256,
+        name=picture.name,
+        mime=picture.mime,
+        width=picture.width,
+        height=picture.height,
+        notes=picture.notes,
     )
 
 
@@ -52,12 +58,12 @@ def describe_clip(
         frames.append(FrameRef(frame.timestamp_seconds, frame.frame_index, key))
     width, height = sampled.frames[0].image.size
     attachment = Attachment(
-        "video",
-        sha256,
-        name,
-        "video/mp4",
-        width,
-        height,
+        kind="video",
+        sha256=sha256,
+        name=name,
+        mime="video/mp4",
+        width=width,
+        height=height,
         duration_seconds=sampled.facts.duration_seconds,
         range_seconds=range_seconds,
         frames=tuple(frames),

@@ -45,7 +45,7 @@ class FrameChoice:
     times_seconds: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampledFrames:
     """The sampled frames, the choice they come from, and their attachment. `pngs` maps SHA-256 to PNG bytes."""
 
@@ -83,7 +83,7 @@ def sample_frames(
         else:
             sampled = take_frames(path, choice.times_seconds, progress=progress)
     attachment, pngs = describe_clip(clip.sha256, clip.name, sampled, choice.range_seconds, choice.strategy, encoded)
-    return SampledFrames(clip.sha256, choice, sampled, attachment, pngs)
+    return SampledFrames(sha256=clip.sha256, choice=choice, sampled=sampled, attachment=attachment, pngs=pngs)
 
 
 def _at_times(path: Path, before: SampledClip, times_seconds: tuple[float, ...]) -> SampledClip:

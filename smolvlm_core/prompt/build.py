@@ -19,7 +19,7 @@ from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 from smolvlm_core.text import valid_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slot:
     """One image of the prompt.
 
@@ -106,7 +106,17 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
         raise PromptError(f"A turn can have one clip. This one has {len(videos)}.", "Remove all but one.")
     if images and videos:
         raise PromptError("A turn can have images or a clip, not both.", "Ask about them in separate turns.")
-    slots = [Slot(a.sha256, a.width, a.height, True, a.name, partial(open_media, a.sha256)) for a in images]
+    slots = [
+        Slot(
+            sha256=a.sha256,
+            width=a.width,
+            height=a.height,
+            tiled=True,
+            label=a.name,
+            open=partial(open_media, a.sha256),
+        )
+        for a in images
+    ]
     if not videos:
         return IMAGE_SLOT * len(images) + valid_text(message.text).strip(), slots
     clip = videos[0]
@@ -120,12 +130,12 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
 def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
     return [
         Slot(
-            f.sha256,
-            clip.width,
-            clip.height,
-            False,
-            f"{clip.name} at {f.timestamp_seconds:.2f} s",
-            partial(open_media, f.sha256),
+            sha256=f.sha256,
+            width=clip.width,
+            height=clip.height,
+            tiled=False,
+            label=f"{clip.name} at {f.timestamp_seconds:.2f} s",
+            open=partial(open_media, f.sha256),
         )
         for f in clip.frames
     ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 NOTICEABLE_SECONDS = 0.5
 StopReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
     """A `temperature` of 0 means greedy decoding. The same seed and settings give the same answer on the same machine.
 
@@ -55,6 +55,7 @@ class Stats:
     """
 
     stop_reason: StopReason
+    _: KW_ONLY
     image_tokens: int = 0
     prompt_tokens: int = 0
     reused_tokens: int = 0

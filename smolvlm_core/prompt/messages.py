@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
 
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
@@ -20,7 +20,7 @@ class FrameRef:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attachment:
     """An image, or the frames selected from a clip. `shown` is False after the user hides it from the model."""
 
@@ -46,6 +46,7 @@ class Message:
     role: Role
     text: str
     attachments: tuple[Attachment, ...] = ()
+    _: KW_ONLY
     id: int = 0
     reply_to: int | None = None
     status: Status = "complete"
