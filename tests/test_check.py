@@ -170,7 +170,7 @@ def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
         assert asked == 4 and right <= 2
 
 
-def test_a_model_that_does_not_read_is_found_out_where_it_is_asked_to(backend: TransformersBackend) -> None:
+def test_a_model_that_cannot_read_is_degraded_if_text_is_checked(backend: TransformersBackend) -> None:
     found = check(backend, seed=1, subjects=("text",))
     assert found.verdict == "degraded" and found.subjects["shapes"].standing == "sees"
     assert found.subjects["text"].standing == "blind" and "not reliably digits and words" in found.cause
@@ -178,7 +178,7 @@ def test_a_model_that_does_not_read_is_found_out_where_it_is_asked_to(backend: T
 
 
 @pytest.mark.parametrize("kept", [0, -1])
-def test_a_server_that_keeps_one_frame_is_found_out(backend: TransformersBackend, kept: int) -> None:
+def test_a_server_that_uses_only_one_frame_is_degraded(backend: TransformersBackend, kept: int) -> None:
     class OneFrame(Blinded):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
             shown = (prompt.slots[kept],) * len(prompt.slots) if prompt.slots else ()
@@ -189,19 +189,19 @@ def test_a_server_that_keeps_one_frame_is_found_out(backend: TransformersBackend
     assert "clips" in found.cause
 
 
-def test_dropped_pictures_are_found_out(backend: TransformersBackend) -> None:
+def test_dropped_pictures_make_a_backend_blind(backend: TransformersBackend) -> None:
     found = check(Blinded(backend), seed=1)
     assert found.verdict == "blind"
     assert "dropped on the way" in found.cause and found.fix
 
 
-def test_a_picture_of_something_else_each_time_is_found_out(backend: TransformersBackend) -> None:
+def test_a_backend_that_shows_the_model_other_pictures_is_blind(backend: TransformersBackend) -> None:
     noise = Image.effect_noise((384, 384), 90).convert("RGB")
     found = check(Blinded(backend, noise), seed=1)
     assert found.verdict == "blind" and "dropped" not in found.cause
 
 
-def test_a_refusal_that_only_sounds_like_it_is_not_taken_for_blindness(backend: TransformersBackend) -> None:
+def test_an_unrelated_refusal_is_not_blindness(backend: TransformersBackend) -> None:
     class Refuses(Blinded):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
             raise BackendError("The server refused: Failed to fetch image_url.", "It may lack its projector.")
@@ -226,7 +226,7 @@ def test_a_server_that_refuses_pictures_has_no_vision(backend: TransformersBacke
     assert check(Refuses(backend)).verdict == "blind"
 
 
-def test_one_that_refuses_clips_only_is_degraded(backend: TransformersBackend) -> None:
+def test_a_backend_that_refuses_only_clips_is_degraded(backend: TransformersBackend) -> None:
     class OnePicture(Blinded):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
             if len(prompt.slots) > 1:
@@ -263,14 +263,14 @@ def test_llama_cpp_with_the_projector_sees(ggufs: Ggufs, which: str) -> None:
 
 
 @needs_llama_cpp
-def test_the_same_by_the_openai_api_sees_though_it_cuts_frames_like_pictures(ggufs: Ggufs) -> None:
+def test_the_same_server_sees_through_the_openai_api(ggufs: Ggufs) -> None:
     server = LlamaServer.start(ggufs.options(), lambda *_: None)
     found = check(OpenAIBackend(server.url), seed=3)
     server.stop()
     assert found.verdict == "sees" and set(found.subjects) == {"shapes", "clips"}
 
 
-def test_a_projector_of_another_checkpoint_is_told_by_its_name(ggufs: Ggufs, tmp_path: Path) -> None:
+def test_a_projector_of_another_checkpoint_is_the_likely_cause(ggufs: Ggufs, tmp_path: Path) -> None:
     other = shutil.copytree(str(catalog.bundled().folder), tmp_path / "another-model")
     made = convert(Path(other), tmp_path / "gguf")
     spec = spec_of(read_gguf(ggufs.text), read_gguf(made.projector.path))
@@ -281,7 +281,7 @@ def test_a_projector_of_another_checkpoint_is_told_by_its_name(ggufs: Ggufs, tmp
 
 
 @needs_llama_cpp
-def test_a_chatml_template_is_told(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chatml_template_is_the_likely_cause(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch) -> None:
     def served() -> LlamaServer:
         return LlamaServer.start(ggufs.options(), lambda *_: None)
 
@@ -299,7 +299,7 @@ def test_a_chatml_template_is_told(ggufs: Ggufs, monkeypatch: pytest.MonkeyPatch
 
 
 @needs_llama_cpp
-def test_a_context_that_holds_no_clip_is_told(ggufs: Ggufs) -> None:
+def test_a_context_too_small_for_a_clip_is_reported(ggufs: Ggufs) -> None:
     spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
     backend = LlamaCppBackend(
         spec, ServerOptions(ggufs.text, ggufs.projector, 64), pool=ggufs.pool
@@ -310,7 +310,7 @@ def test_a_context_that_holds_no_clip_is_told(ggufs: Ggufs) -> None:
 
 
 @needs_llama_cpp
-def test_a_text_model_alone_is_blind_with_its_cause_and_mend(ggufs: Ggufs) -> None:
+def test_a_text_model_alone_is_blind_with_cause_and_fix(ggufs: Ggufs) -> None:
     backend = LlamaCppBackend(
         spec_of(read_gguf(ggufs.text), None), ServerOptions(ggufs.text, None, 2048), pool=ggufs.pool
     )
@@ -318,7 +318,7 @@ def test_a_text_model_alone_is_blind_with_its_cause_and_mend(ggufs: Ggufs) -> No
     assert found.verdict == "blind" and "projector" in found.cause and "convert" in found.fix
 
 
-def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_follows_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--backend", catalog.BUNDLED, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "sees" and told["questions"] == len(told["asked"]) >= 16
@@ -331,9 +331,7 @@ def test_the_command_tells_and_exits_by_the_verdict(capsys: pytest.CaptureFixtur
     assert wrong.value.code == 3
 
 
-def test_a_failure_of_its_own_does_not_read_as_a_verdict(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_does_not_read_as_a_verdict(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smolvlm_core.backends.registry.Registry.make", lambda *_: 1 / 0)
     assert main(["check", "--backend", catalog.BUNDLED]) == 3
     said = capsys.readouterr()

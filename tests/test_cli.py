@@ -83,7 +83,7 @@ def test_the_list_of_models_marks_the_default() -> None:
     assert sum(row["default"] for row in rows) == 1 and all(row["memory_bytes"] > 0 for row in rows)
 
 
-# --- frames ------------------------------------------------------------------------------------------------------------
+# Frames
 
 
 def run_frames(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

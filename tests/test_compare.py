@@ -91,7 +91,7 @@ def test_columns_of_one_device_take_turns(compare: Callable[..., Comparison]) ->
     assert OpenAIBackend("http://localhost:8000").device == BF16.device == "this machine"
 
 
-def test_one_that_fails_does_not_hold_up_the_others(compare: Callable[..., Comparison]) -> None:
+def test_a_failing_backend_does_not_block_the_others(compare: Callable[..., Comparison]) -> None:
     gone = OpenAIBackend("http://127.0.0.1:9")
     found = compare([("gone", gone), ("bf16", BF16)], [COLOR], GenerationSettings())
     found.wait(60)
@@ -99,7 +99,7 @@ def test_one_that_fails_does_not_hold_up_the_others(compare: Callable[..., Compa
     assert found.columns[1].answers[0].text == "Red."
 
 
-def test_one_that_cannot_be_had_says_so_in_its_column(compare: Callable[..., Comparison]) -> None:
+def test_an_unavailable_backend_says_why_in_its_column(compare: Callable[..., Comparison]) -> None:
     lost = Unavailable("lost", LensError("There is no file x.gguf.", "Add it again."))
     found = compare([("lost", lost), ("bf16", BF16)], [COLOR, SHAPE], GenerationSettings())
     found.wait(60)
@@ -107,7 +107,7 @@ def test_one_that_cannot_be_had_says_so_in_its_column(compare: Callable[..., Com
     assert "no file x.gguf" in found.columns[0].answers[0].error and found.reference(0) is found.columns[1]
 
 
-def test_one_that_refuses_every_question_has_failed(compare: Callable[..., Comparison]) -> None:
+def test_a_backend_that_refuses_every_question_has_failed(compare: Callable[..., Comparison]) -> None:
     class Refuses(Slow):
         def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
             if prompt.slots:
@@ -119,9 +119,7 @@ def test_one_that_refuses_every_question_has_failed(compare: Callable[..., Compa
     assert found.columns[0].state == "failed" and [r.ended for r in found.columns[0].answers] == [True, True]
 
 
-def test_an_answer_that_is_not_whole_says_so_everywhere(
-    compare: Callable[..., Comparison], workspace: Workspace
-) -> None:
+def test_an_incomplete_answer_is_marked_everywhere(compare: Callable[..., Comparison], workspace: Workspace) -> None:
     found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings(max_new_tokens=2))
     found.wait(60)
     answer = found.columns[0].answers[0]
@@ -131,7 +129,7 @@ def test_an_answer_that_is_not_whole_says_so_everywhere(
         assert answer.why_incomplete in report and answer.error in report and answer.text in report
 
 
-def test_two_comparisons_take_turns_and_can_be_found_again(
+def test_two_comparisons_take_turns_and_are_found_by_key(
     compare: Callable[..., Comparison], workspace: Workspace
 ) -> None:
     first = compare([("a", Slow(0.3)), ("b", Slow())], [COLOR], GenerationSettings())
@@ -147,7 +145,7 @@ def test_two_comparisons_take_turns_and_can_be_found_again(
     assert workspace.comparisons.find(key) is second and workspace.comparisons.find("nothing") is None
 
 
-def test_a_turn_that_is_waited_for_can_be_given_up(workspace: Workspace) -> None:
+def test_waiting_for_a_turn_can_be_cancelled(workspace: Workspace) -> None:
     cancel = threading.Event()
     with (
         workspace.devices.turn("a host", threading.Event(), lambda: None) as mine,
@@ -161,7 +159,7 @@ def test_a_turn_that_is_waited_for_can_be_given_up(workspace: Workspace) -> None
         assert free and not given_up
 
 
-def test_who_votes_blind_cannot_tell_by_the_order(compare: Callable[..., Comparison]) -> None:
+def test_the_order_does_not_reveal_the_names(compare: Callable[..., Comparison]) -> None:
     orders = set()
     for _ in range(12):
         found = compare([(n, Slow()) for n in "abcd"], [COLOR], GenerationSettings(), blind=True)
@@ -171,7 +169,7 @@ def test_who_votes_blind_cannot_tell_by_the_order(compare: Callable[..., Compari
     assert len(orders) > 1
 
 
-def test_one_can_be_stopped(compare: Callable[..., Comparison]) -> None:
+def test_one_column_can_be_stopped(compare: Callable[..., Comparison]) -> None:
     found = compare([("slow", Slow(30)), ("bf16", BF16)], [COLOR], GenerationSettings())
     time.sleep(0.2)
     found.stop(found.columns[0])
@@ -180,7 +178,9 @@ def test_one_can_be_stopped(compare: Callable[..., Comparison]) -> None:
 
 
 @needs_llama_cpp
-def test_one_stopped_while_its_server_starts_has_not_failed(ggufs: Ggufs, compare: Callable[..., Comparison]) -> None:
+def test_a_column_stopped_while_its_server_starts_has_not_failed(
+    ggufs: Ggufs, compare: Callable[..., Comparison]
+) -> None:
     llama = ggufs.backend()
     found = compare([("llama.cpp", llama), ("bf16", BF16)], [COLOR], GenerationSettings())
     while not found.columns[0].progress:
@@ -191,7 +191,7 @@ def test_one_stopped_while_its_server_starts_has_not_failed(ggufs: Ggufs, compar
     llama.close()
 
 
-def test_what_cannot_be_compared_is_refused(compare: Callable[..., Comparison]) -> None:
+def test_invalid_comparisons_are_refused(compare: Callable[..., Comparison]) -> None:
     for backends in ([("a", BF16)], [(str(n), BF16) for n in range(5)]):
         with pytest.raises(LensError, match="two to 4"):
             compare(backends, [COLOR], GenerationSettings())
@@ -206,7 +206,7 @@ def test_differences_are_differences() -> None:
     assert differences("", "x") == []
 
 
-def test_votes_are_kept(compare: Callable[..., Comparison], workspace: Workspace) -> None:
+def test_votes_are_stored(compare: Callable[..., Comparison], workspace: Workspace) -> None:
     found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
     found.wait(60)
     found.vote(0, found.columns[1])
@@ -215,7 +215,7 @@ def test_votes_are_kept(compare: Callable[..., Comparison], workspace: Workspace
     assert tally([kept, kept]) == [("fp32", 2, 2), ("bf16", 0, 2)]
 
 
-def test_a_vote_that_cannot_be_kept_is_not_counted(compare: Callable[..., Comparison], workspace: Workspace) -> None:
+def test_a_vote_that_cannot_be_stored_is_not_counted(compare: Callable[..., Comparison], workspace: Workspace) -> None:
     found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
     found.wait(60)
     (workspace.folder / "votes.jsonl").mkdir(parents=True)
@@ -225,7 +225,7 @@ def test_a_vote_that_cannot_be_kept_is_not_counted(compare: Callable[..., Compar
 
 
 @needs_llama_cpp
-def test_reports_hold_everything_and_fetch_nothing(
+def test_reports_contain_everything_and_fetch_nothing(
     ggufs: Ggufs, compare: Callable[..., Comparison], workspace: Workspace
 ) -> None:
     llama = ggufs.backend()
@@ -242,7 +242,7 @@ def test_reports_hold_everything_and_fetch_nothing(
     llama.close()
 
 
-def test_a_verdict_is_kept_for_its_badge(workspace: Workspace) -> None:
+def test_a_verdict_is_stored_for_its_badge(workspace: Workspace) -> None:
     assert workspace.verdicts.last(BF16) is None
     workspace.verdicts.save(BF16, Verdict("blind", 0.999, cause="No projector."))
     workspace.verdicts.save(BF16, Verdict("unchecked"))
@@ -251,7 +251,7 @@ def test_a_verdict_is_kept_for_its_badge(workspace: Workspace) -> None:
     assert workspace.verdicts.last(FP32) is None
 
 
-def test_what_a_server_was_found_to_be_is_asked_again_after_a_day(
+def test_a_server_that_sees_is_due_for_a_check_after_a_day(
     monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
     seeing, blind = OpenAIBackend("http://127.0.0.1:1"), OpenAIBackend("http://127.0.0.1:2")

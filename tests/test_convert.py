@@ -45,7 +45,7 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_both_files_are_made_and_verified(made: Path) -> None:
+def test_both_files_are_created_and_verified(made: Path) -> None:
     text, projector = made / "smolvlm-shapes-F16.gguf", made / "mmproj-smolvlm-shapes-F16.gguf"
     findings = verify_pair(text, projector, BUNDLED, catalog.bundled())
     assert len(findings) >= 9 and all(f.level == "ok" for f in findings), findings
@@ -58,12 +58,12 @@ def test_both_files_are_made_and_verified(made: Path) -> None:
     assert find_projector(facts) == projector
 
 
-def test_a_text_model_alone_is_no_success(made: Path) -> None:
+def test_a_text_model_alone_fails_verification(made: Path) -> None:
     findings = verify_pair(made / "smolvlm-shapes-F16.gguf", None, BUNDLED, catalog.bundled())
     assert any(f.level == "error" and "no projector" in f.what for f in findings)
 
 
-def test_what_breaks_the_converter_is_mended_in_a_copy(checkpoint: Path, tmp_path: Path) -> None:
+def test_problems_for_the_converter_are_repaired_in_a_copy(checkpoint: Path, tmp_path: Path) -> None:
     """A checkpoint saved again by transformers loses the text architecture; some name no preprocessor size."""
     config = json.loads((checkpoint / "config.json").read_text())
     del config["text_config"]["architectures"]
@@ -116,7 +116,7 @@ def test_only_a_tokenizer_like_smollms_is_called_that(pre_tokenizer: object, nam
     assert pre_tokenizer_of({"pre_tokenizer": pre_tokenizer}) == name
 
 
-def test_finished_files_are_kept_and_half_written_ones_are_not(made: Path, tmp_path: Path) -> None:
+def test_finished_files_are_reused_and_partial_ones_are_not(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(made, out)
     (out / "smolvlm-shapes-F16.gguf").unlink()
@@ -126,7 +126,7 @@ def test_finished_files_are_kept_and_half_written_ones_are_not(made: Path, tmp_p
     assert (out / "smolvlm-shapes-F16.gguf").read_bytes() == (made / "smolvlm-shapes-F16.gguf").read_bytes()
 
 
-def test_files_of_a_changed_checkpoint_are_made_anew(checkpoint: Path, tmp_path: Path) -> None:
+def test_files_of_a_changed_checkpoint_are_converted_again(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     convert(checkpoint, out)
     rewrite(checkpoint / "chat_template.json", chat_template="{{ messages }}")
@@ -144,7 +144,7 @@ def test_a_failed_run_leaves_no_file_and_says_why(checkpoint: Path, tmp_path: Pa
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_files_that_were_not_made_here_are_left_alone(made: Path, tmp_path: Path) -> None:
+def test_files_that_were_not_created_here_are_not_overwritten(made: Path, tmp_path: Path) -> None:
     """A downloaded file of that name, and files of a checkpoint whose name begins alike."""
     out = tmp_path / "out"
     out.mkdir()
@@ -169,7 +169,7 @@ def test_two_checkpoints_of_the_same_name_do_not_take_each_others_place(checkpoi
     assert files(out) == before
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+def test_a_read_only_output_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ModelError, match="Writing to"):
         convert(BUNDLED, tmp_path / "file")
@@ -181,7 +181,7 @@ def test_without_a_preprocessors_size_it_converts_all_the_same(checkpoint: Path,
     assert read_gguf(done.projector.path).longest_edge == done.spec.geometry.longest_edge == 384
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
@@ -201,7 +201,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         convert(tmp_path, tmp_path / "out")
 
 
-def test_damaged_files_are_told_apart(made: Path, tmp_path: Path) -> None:
+def test_damaged_files_have_distinct_errors(made: Path, tmp_path: Path) -> None:
     whole = (made / "mmproj-smolvlm-shapes-F16.gguf").read_bytes()
     broken = tmp_path / "broken.gguf"
     for data in (b"", b"GGUF", whole[:1000], b"\0" * 4096, whole[:-100_000]):
@@ -212,7 +212,7 @@ def test_damaged_files_are_told_apart(made: Path, tmp_path: Path) -> None:
         read_gguf(tmp_path / "nothing.gguf")
 
 
-def test_mutated_files_never_raise_anything_else(made: Path, tmp_path: Path) -> None:
+def test_mutated_files_raise_only_model_errors(made: Path, tmp_path: Path) -> None:
     whole = np.frombuffer((made / "smolvlm-shapes-F16.gguf").read_bytes(), np.uint8)
     rng = np.random.default_rng(0)
     path = tmp_path / "mutated.gguf"
@@ -227,7 +227,7 @@ def test_mutated_files_never_raise_anything_else(made: Path, tmp_path: Path) -> 
             continue
 
 
-def test_files_that_do_not_belong_together_are_told(made: Path) -> None:
+def test_files_that_do_not_fit_together_are_reported(made: Path) -> None:
     text, eyes = read_gguf(made / "smolvlm-shapes-F16.gguf"), read_gguf(made / "mmproj-smolvlm-shapes-F16.gguf")
     assert why_not_a_pair(text, eyes) == ""
     assert "not a vision projector" in why_not_a_pair(text, text)
@@ -235,7 +235,7 @@ def test_files_that_do_not_belong_together_are_told(made: Path) -> None:
 
 
 @needs_llama_cpp
-def test_quantized_files_are_smaller_and_whole(ggufs: Ggufs) -> None:
+def test_quantized_files_are_smaller_and_complete(ggufs: Ggufs) -> None:
     quantized = read_gguf(ggufs.quantized)
     assert (quantized.quantization, quantized.path.name) == ("Q4_K_M", "smolvlm-shapes-Q4_K_M.gguf")
     assert quantized.size_bytes < 0.4 * read_gguf(ggufs.text).size_bytes

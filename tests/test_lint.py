@@ -100,7 +100,7 @@ def test_wrong_modelfiles(pair: tuple[Path, Path], tmp_path: Path, lines: str, l
     assert any(match in f.what and f.line == line for f in lint(path)), told(lint(path))
 
 
-def test_a_modelfile_is_held_against_its_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_modelfile_is_checked_against_its_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
     data = pair[1].read_bytes()
     (tmp_path / "mmproj.gguf").write_bytes(data.replace(b"smolvlm-shapes", b"another-model!"))
     path = tmp_path / "Modelfile"
@@ -131,7 +131,7 @@ def test_what_is_none_of_these_is_refused(tmp_path: Path) -> None:
             lint(path)
 
 
-def test_a_checkpoint_saved_again_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_saved_again_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(BUNDLED, folder)
     config = json.loads((folder / "config.json").read_text())

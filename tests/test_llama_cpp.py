@@ -130,7 +130,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smolvlm_core.backends.remote.llama_completion.completion_request", request)
 
 
-# --- what is sent ----------------------------------------------------------------------------------------------------
+# What is sent
 
 
 def test_the_request_is_the_exact_prompt_with_a_mark_for_each_picture() -> None:
@@ -152,7 +152,7 @@ def test_frames_are_counted_as_the_server_cuts_them() -> None:
     assert (cut_for(VIDEO), cut_for(mixed), cut_for(PROMPTS["text"])) == ("frames", "tiles", None)
 
 
-def test_the_end_of_an_answer_is_told_apart() -> None:
+def test_stop_reasons_are_distinguished() -> None:
     def reason(**event: object) -> str:
         tally = Tally("")
         list(take_completion({"stop": True, "generation_settings": {"n_predict": 9}, **event}, tally))
@@ -207,7 +207,7 @@ def test_a_missing_program_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
         find_server()
 
 
-def test_what_is_no_llama_server_is_refused(tmp_path: Path) -> None:
+def test_a_program_that_is_not_llama_server_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o755)
@@ -215,7 +215,7 @@ def test_what_is_no_llama_server_is_refused(tmp_path: Path) -> None:
         find_server(str(program))
 
 
-# --- what comes back -------------------------------------------------------------------------------------------------
+# What comes back
 
 
 @needs_llama_cpp
@@ -339,7 +339,7 @@ def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBac
 
 
 @needs_llama_cpp
-def test_a_server_that_dies_in_mid_answer_keeps_what_it_said_and_is_started_again(
+def test_a_server_that_dies_during_an_answer_restarts_and_the_text_is_saved(
     llama: LlamaCppBackend, workspace: Workspace, store: Store, endless: None
 ) -> None:
     class Fatal(Wrapper):
@@ -413,7 +413,7 @@ def ggufs_without_quantizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return made.texts[0].path, made.projector.path
 
 
-# --- the process -----------------------------------------------------------------------------------------------------
+# The process
 
 
 @needs_llama_cpp
@@ -427,7 +427,7 @@ def test_a_failed_start_shows_the_logs_line(ggufs: Ggufs, tmp_path: Path) -> Non
 
 
 @needs_llama_cpp
-def test_a_taken_port_is_told(ggufs: Ggufs) -> None:
+def test_a_port_in_use_is_an_error(ggufs: Ggufs) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -437,7 +437,7 @@ def test_a_taken_port_is_told(ggufs: Ggufs) -> None:
 
 
 @needs_llama_cpp
-def test_one_running_elsewhere_is_used_by_its_address(ggufs: Ggufs) -> None:
+def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs) -> None:
     server = LlamaServer.start(ggufs.options(), lambda *_: None)
     try:
         spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))

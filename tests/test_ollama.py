@@ -227,7 +227,7 @@ def test_it_answers_with_its_figures(server: FakeOllama) -> None:
     assert server.asked[0]["options"]["num_ctx"] == 4096  # type: ignore[index]
 
 
-def test_a_model_without_vision_is_refused_with_the_mend(server: FakeOllama) -> None:
+def test_a_model_without_vision_is_refused_with_a_fix(server: FakeOllama) -> None:
     server.capabilities = ["completion"]
     with pytest.raises(BackendError, match="two FROM lines"):
         run(OllamaBackend("smolvlm2", server.url), prompt("red"))
@@ -255,7 +255,7 @@ def test_it_is_loaded_once_for_what_will_be_asked(server: FakeOllama) -> None:
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"[1]", b'{"models": 3}'])
-def test_what_is_no_ollama_is_told(page: bytes) -> None:
+def test_a_server_that_is_not_ollama_is_an_error(page: bytes) -> None:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
@@ -286,7 +286,7 @@ def test_one_that_sees_and_one_that_only_says_so(server: FakeOllama) -> None:
     assert found.verdict == "blind" and "dropped on the way" in found.cause
 
 
-def test_a_wrong_template_is_told(server: FakeOllama) -> None:
+def test_a_wrong_template_is_reported(server: FakeOllama) -> None:
     backend = OllamaBackend("smolvlm2", server.url)
     server.chatml = True
     found = check(backend, seed=1, subjects=("shapes",))

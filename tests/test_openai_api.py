@@ -174,7 +174,7 @@ def test_refusals_say_what_to_do(server: Server, answer: tuple[int, str], match:
     assert isinstance(events[-1], Stats) and events[-1].stop_reason == "failed"
 
 
-def test_a_stream_that_just_ends_is_no_whole_answer(server: Server) -> None:
+def test_a_stream_without_an_end_is_an_incomplete_answer(server: Server) -> None:
     for lines, match in (
         ((piece("Half"),), "stopped in the middle"),
         ((piece("A"), b"data: {broken\n\n"), "events of JSON"),
@@ -187,7 +187,7 @@ def test_a_stream_that_just_ends_is_no_whole_answer(server: Server) -> None:
         assert isinstance(events[-1], Stats) and events[-1].stop_reason == "failed"
 
 
-def test_an_error_in_mid_answer_keeps_what_was_said(server: Server) -> None:
+def test_an_error_during_an_answer_keeps_the_text_so_far(server: Server) -> None:
     server.chat = answering(piece("Half"), b'data: {"error":{"message":"out of memory"}}\n\n')
     backend, said = OpenAIBackend(server.url), ""
     with pytest.raises(BackendError, match="out of memory"):
@@ -249,11 +249,11 @@ def test_nothing_there_and_no_such_model(server: Server) -> None:
         ({"id": "x"}, {}, None),
     ],
 )
-def test_what_servers_say_of_their_vision(told: dict[str, object], props: dict[str, object], sees: bool | None) -> None:
+def test_self_reported_vision(told: dict[str, object], props: dict[str, object], sees: bool | None) -> None:
     assert self_reported_vision(told, props) is sees
 
 
-def test_what_servers_say_of_their_context() -> None:
+def test_self_reported_context() -> None:
     assert listed_context({"max_model_len": 8192}) == 8192
     assert listed_context({"meta": {"n_ctx": 2048}}) == 2048
     assert listed_context({"max_context_length": 4096}) == 4096
@@ -269,14 +269,14 @@ def test_what_servers_say_of_their_context() -> None:
         ("http://h/api/openai/", "http://h/api/openai"),
     ],
 )
-def test_addresses_as_people_type_them(typed: str, url: str) -> None:
+def test_addresses_are_normalized(typed: str, url: str) -> None:
     assert normal_url(typed) == url
 
 
 @pytest.mark.parametrize(
     "typed", ["", "ftp://h", "file:///etc/passwd", "http://", "http://[::1", "http://127.0.0.1:x/v1"]
 )
-def test_what_is_no_address(typed: str) -> None:
+def test_invalid_addresses(typed: str) -> None:
     with pytest.raises(BackendError, match="not the address"):
         normal_url(typed)
 

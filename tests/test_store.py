@@ -353,7 +353,7 @@ def test_decoded_pictures_stay_within_their_budget() -> None:
     )
 
 
-def test_json_files_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_json_files_are_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "a.json"
     write_json(path, {"a": 1}, private=True)
     assert read_json(path, None) == {"a": 1} and path.stat().st_mode & 0o077 == 0

@@ -35,7 +35,7 @@ def test_smolvlm2s_own_count() -> None:
 
 
 @given(frames=st.integers(70, 5000), fps=st.sampled_from([10.0, 24.0, 25.0, 30.0]), count=st.integers(2, 64))
-def test_over_a_whole_clip_it_is_smolvlm2s_own_choice(frames: int, fps: float, count: int) -> None:
+def test_over_a_full_clip_it_equals_smolvlm2s_own_rule(frames: int, fps: float, count: int) -> None:
     """numpy.linspace over the indices, as transformers does it (without its skipping of the first and last second)."""
     wanted = np.linspace(0, frames - 1, count, dtype=int)
     times = evenly_spaced_times(0, (frames - 1) / fps, count)

@@ -42,7 +42,7 @@ def seven(path: Path | bytes) -> SampledClip:
     return sampled
 
 
-# --- containers, codecs, pixel formats ---------------------------------------------------------------------------------
+# Containers, codecs, pixel formats
 
 KINDS: list[tuple[str, str, dict[str, Any]]] = [
     ("a.mp4", "libx264", {}),
@@ -113,7 +113,7 @@ def test_where_decord_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < max(off) <= 5
 
 
-# --- times -------------------------------------------------------------------------------------------------------------
+# Times
 
 VARYING = [i * 100 + i % 3 * 30 + (2000 if i > 30 else 0) for i in range(60)]
 
@@ -138,7 +138,7 @@ def test_an_edit_list_hides_what_it_hides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_a_start_offset_is_told_and_not_counted(name: str, tmp_path: Path) -> None:
+def test_a_start_offset_is_reported_and_not_counted(name: str, tmp_path: Path) -> None:
     write_numbered(tmp_path / f"whole{name}")
     sampled = seven(remuxed(tmp_path / f"whole{name}", tmp_path / name, 5.0))
     assert numbers(sampled) == [0, 9, 19, 29, 39, 49, 59]
@@ -150,7 +150,7 @@ def test_sound_longer_than_the_pictures(tmp_path: Path) -> None:
     assert abs(seven(tmp_path / "a.mp4").facts.duration_seconds - 3) < 0.05
 
 
-# --- what is shown -----------------------------------------------------------------------------------------------------
+# What is shown
 
 
 @pytest.mark.parametrize("decoder", ["PyAV", *OTHERS])
@@ -239,7 +239,7 @@ def test_large_frames_are_scaled_down(write_clip: Writer) -> None:
     assert sample_clip(path, 1, max_edge=64).frames[0].image.size == (64, 36)
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------
+# Damage
 
 
 def test_a_file_cut_off_gives_what_there_is_spread_over_what_there_is(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_lost_frame_is_not_replaced_by_its_neighbour(tmp_path: Path) -> None:
     assert "the frame at 0.50 s is left out" in sampled.notes[0] and "0.90 s is damaged" in sampled.notes[1]
 
 
-def test_a_missing_part_is_told(tmp_path: Path) -> None:
+def test_a_missing_part_is_reported(tmp_path: Path) -> None:
     """MKV packets that are gone leave no trace but the time between the others."""
     path = tmp_path / "a.mkv"
     write_numbered(path, 300)
@@ -317,7 +317,7 @@ def test_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert seven(Path("12:30:05.mp4"))
 
 
-def test_asking_for_more_frames_than_there_are_is_said(tmp_path: Path) -> None:
+def test_a_request_for_more_frames_than_exist_is_reported(tmp_path: Path) -> None:
     write_numbered(tmp_path / "a.mp4", 3)
     sampled = sample_clip(tmp_path / "a.mp4", 10)
     assert numbers(sampled) == [0, 1, 2] and "3 of 10 frames" in sampled.notes[0]
@@ -350,7 +350,7 @@ def no_clips(tmp_path: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_no_clip_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_clip_is_refused(tmp_path: Path) -> None:
     for words, data in no_clips(tmp_path).items():
         path = tmp_path / "a.mp4"
         path.write_bytes(data)
@@ -414,7 +414,7 @@ def test_no_mutated_file_crashes_hangs_or_leaks(monkeypatch: pytest.MonkeyPatch)
     assert open_files() <= before + 2
 
 
-# --- which decoder, and where it runs -----------------------------------------------------------------------------------
+# Which decoder, and where it runs
 
 
 def test_another_decoder_takes_over_where_the_best_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,7 +455,7 @@ def test_a_decoder_that_crashes_does_not_take_the_app_with_it(tmp_path: Path) ->
     clip.close()
 
 
-# --- the sampler --------------------------------------------------------------------------------------------------------
+# The sampler
 
 
 def test_a_range_and_one_outside(tmp_path: Path) -> None:

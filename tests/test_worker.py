@@ -7,7 +7,7 @@ import pytest
 from smolvlm_core.work.worker import Worker
 
 
-def test_jobs_run_in_the_order_they_came_on_one_thread() -> None:
+def test_tasks_run_in_order_on_one_thread() -> None:
     worker, order, threads = Worker("w"), [], set()
 
     def work(number: int) -> None:
