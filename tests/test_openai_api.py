@@ -15,7 +15,8 @@ import pytest
 
 from smolvlm_core.backends.remote.chat_api import chat_request, picture_bytes
 from smolvlm_core.backends.remote.http import normal_url
-from smolvlm_core.backends.remote.openai import OpenAIBackend, ServerEntry, listed_context, self_reported_vision
+from smolvlm_core.backends.remote.openai import OpenAIBackend, listed_context, self_reported_vision
+from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.errors import BackendError, LensError, StoreError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.build import Prompt, build_prompt

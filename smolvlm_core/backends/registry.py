@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.backends.llama_cpp import GgufEntry
 from smolvlm_core.backends.remote.ollama import OllamaEntry
-from smolvlm_core.backends.remote.openai import ServerEntry
+from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.files import read_json, write_json

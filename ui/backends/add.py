@@ -12,7 +12,7 @@ from smolvlm_core.backends.llama_cpp import GgufEntry
 from smolvlm_core.backends.remote import ollama
 from smolvlm_core.backends.remote.ollama import OllamaEntry
 from smolvlm_core.backends.remote.ollama_api import DEFAULT_URL
-from smolvlm_core.backends.remote.openai import ServerEntry
+from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.errors import LensError
 from ui import state
 from ui.state import session, workspace

@@ -8,8 +8,7 @@ import streamlit as st
 
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.errors import LensError
-from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
-from ui import gallery, state
+from ui import gallery, state, uploaders
 from ui.frames import small_picture
 from ui.state import session, workspace
 from ui.text import escape
@@ -29,16 +28,7 @@ def draw_uploader(*, expanded: bool) -> None:
     with st.expander("Add pictures", expanded=expanded, icon=":material/add_photo_alternate:"):
         upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
         with upload:
-            key = f"pictures_{session().uploader_round}"
-            st.file_uploader(
-                "Drop, paste or choose pictures",
-                type=list(IMAGE_EXTENSIONS),
-                accept_multiple_files=True,
-                max_upload_size=MAX_IMAGE_BYTES // 2**20,
-                key=key,
-                on_change=_add_uploads,
-                args=(key,),
-            )
+            uploaders.draw_pictures("chat", _add_uploads)
         with camera:
             if st.toggle("Use the camera"):
                 st.camera_input("Take a picture", key="camera", on_change=_add_photo)
@@ -46,11 +36,9 @@ def draw_uploader(*, expanded: bool) -> None:
             gallery.draw_images(_add_sample)
 
 
-def _add_uploads(key: str) -> None:
-    """`key` of the uploader that called: the round may have moved on since it was drawn."""
-    for upload in st.session_state.get(key) or []:
-        add(upload.getvalue(), upload.name)
-    session().uploader_round += 1  # a new key empties the uploader: its files now wait below
+def _add_uploads(files: list[tuple[bytes, str]]) -> None:
+    for data, name in files:
+        add(data, name)
 
 
 def _add_photo() -> None:

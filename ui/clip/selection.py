@@ -16,18 +16,14 @@ from smolvlm_core.conversations.clip_frames import (
     sample_frames,
 )
 from smolvlm_core.errors import LensError
-from smolvlm_core.video import VIDEO_EXTENSIONS
-from ui import gallery, state
+from ui import gallery, state, uploaders
 from ui.clip import controls
 from ui.state import session, workspace
 
 
 def draw_uploader(*, expanded: bool) -> None:
     with st.expander("Choose a clip", expanded=expanded, icon=":material/video_call:"):
-        key = f"clip_{session().uploader_round}"
-        st.file_uploader(
-            "Drop or choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=_use_upload, args=(key,)
-        )
+        uploaders.draw_clip("video", _use)
         for path in gallery.clips():
             st.button(
                 f"Use the sample: {path.stem.replace('-', ' ')}",
@@ -36,15 +32,6 @@ def draw_uploader(*, expanded: bool) -> None:
                 on_click=_use_sample,
                 args=(path,),
             )
-
-
-def _use_upload(key: str) -> None:
-    """`key` of the uploader that called: the round may have moved on since it was drawn."""
-    upload = st.session_state.get(key)
-    session().uploader_round += 1
-    if upload is not None:
-        _use(upload, upload.name)
-        state.forget_upload(upload)
 
 
 def _use_sample(path: Path) -> None:

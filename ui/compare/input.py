@@ -10,11 +10,10 @@ import streamlit as st
 from smolvlm_core import media
 from smolvlm_core.conversations.attachments import describe_clip, image_attachment
 from smolvlm_core.errors import LensError
-from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Message
-from smolvlm_core.video import VIDEO_EXTENSIONS, sample_clip
-from ui import gallery, state
+from smolvlm_core.video import sample_clip
+from ui import gallery, state, uploaders
 from ui.frames import draw_frames
 from ui.state import session, workspace
 from ui.text import escape
@@ -33,24 +32,14 @@ def draw() -> None:
     shown = session().compare
     pictures, clip = st.tabs(["Pictures", "Clip"])
     with pictures:
-        key = f"compare_pictures_{session().uploader_round}"
-        st.file_uploader(
-            "Drop, paste or choose pictures",
-            type=list(IMAGE_EXTENSIONS),
-            accept_multiple_files=True,
-            max_upload_size=MAX_IMAGE_BYTES // 2**20,
-            key=key,
-            on_change=_add_uploads,
-            args=(key,),
-        )
+        uploaders.draw_pictures("compare", _add_pictures)
         gallery.draw_images(lambda path: _add_pictures([(path.read_bytes(), path.name)]))
     with clip:
         count = st.slider("Frames, evenly spaced", 1, MAX_FRAMES, shown.frame_count, key="compare_count")
         if count != shown.frame_count:
             shown.frame_count = count
             _sample_again()
-        key = f"compare_clip_{session().uploader_round}"
-        st.file_uploader("Choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=_use_upload, args=(key,))
+        uploaders.draw_clip("compare", _use_clip)
         for path in gallery.clips():
             st.button(f"Use {path.name}", on_click=_use_sample, args=(path,))
     if shown.attachments:
@@ -76,13 +65,6 @@ def _clear() -> None:
     workspace().store.discard(clips - state.unsent_media())
 
 
-def _add_uploads(key: str) -> None:
-    """`key` of the uploader that called: the round may have moved on since it was drawn."""
-    files = st.session_state.get(key) or []
-    _add_pictures([(file.getvalue(), file.name) for file in files])
-    session().uploader_round += 1
-
-
 def _add_pictures(files: list[tuple[bytes, str]]) -> None:
     """Add pictures to those shown. They take the place of a clip."""
     shown = session().compare
@@ -101,14 +83,6 @@ def _add_pictures(files: list[tuple[bytes, str]]) -> None:
     if len(attachments) > before:  # a clip stays where no picture could be used
         _clear()
         shown.attachments, shown.pictures = tuple(attachments), pictures
-
-
-def _use_upload(key: str) -> None:
-    upload = st.session_state.get(key)
-    session().uploader_round += 1
-    if upload is not None:
-        _use_clip(upload, upload.name)
-        state.forget_upload(upload)
 
 
 def _use_sample(path: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from smolvlm_core.backends.base import Backend, Capabilities, Cause
 from smolvlm_core.backends.gguf_causes import clips_have_overviews
 from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.estimates import ESTIMATES
 from smolvlm_core.backends.remote.http import device_of, no_vision
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties
 from smolvlm_core.backends.remote.llama_completion import complete, server_properties
-from smolvlm_core.backends.remote.openai import ESTIMATES
 from smolvlm_core.backends.remote.stream import Cancelled
 from smolvlm_core.models.catalog import BUNDLED, ModelSpec
 from smolvlm_core.prompt.build import Prompt

@@ -17,6 +17,7 @@ import httpx
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry
 from smolvlm_core.backends.gguf_causes import heavy_quantization
 from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.estimates import ESTIMATES, estimated_spec
 from smolvlm_core.backends.remote.http import device_of
 from smolvlm_core.backends.remote.ollama_api import (
     DEFAULT_URL,
@@ -29,7 +30,7 @@ from smolvlm_core.backends.remote.ollama_api import (
     messages,
     options,
 )
-from smolvlm_core.backends.remote.openai import ESTIMATES, clips_cut_like_pictures, estimated_spec
+from smolvlm_core.backends.remote.openai import clips_cut_like_pictures
 from smolvlm_core.backends.remote.stream import Connection, hang_up_on
 from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.llamacpp.gguf import HEAVY

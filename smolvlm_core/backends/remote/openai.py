@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry
+from smolvlm_core.backends.base import Backend, Capabilities, Cause
 from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_in
 from smolvlm_core.backends.remote.chat_api import chat_request, stream
+from smolvlm_core.backends.remote.estimates import DEFAULT_CONTEXT, ESTIMATES, estimated_spec
 from smolvlm_core.backends.remote.http import authorization, device_of, get_json, no_vision, normal_url
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties, causes_in_template
 from smolvlm_core.backends.remote.llama_completion import server_properties
@@ -23,19 +23,6 @@ from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
-from smolvlm_core.work.pool import Pool
-
-DEFAULT_CONTEXT = 4096  # where a server does not say: what small ones are often started with
-ESTIMATES = "Remote server: token counts are estimates."
-
-
-def estimated_spec(model: str, key: str, title: str, context_tokens: int) -> ModelSpec:
-    """A server does not say how it cuts pictures. The sizes of a published model of that name are assumed."""
-    like = next((s for s in catalog.PUBLISHED if s.key.lower() in model.lower()), catalog.PUBLISHED[1])
-    licence = "see the server's model"
-    return replace(
-        like, key=key, title=title, context_tokens=context_tokens or DEFAULT_CONTEXT, licence=licence, note=""
-    )
 
 
 class OpenAIBackend(Backend):
@@ -172,54 +159,3 @@ def listed_context(listed: dict[str, Any]) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerEntry(Entry):
-    """A server by its address. `is_llama_server`: it takes the exact prompt, not only a chat."""
-
-    kind: ClassVar[str] = "url"
-
-    url: str
-    model: str = ""
-    api_key: str = ""
-    context_tokens: int = 0
-    is_llama_server: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"{self.title} · {'llama-server' if self.is_llama_server else 'server'}"
-
-    def make(self, pool: Pool, precision: str = "") -> Backend:
-        spec = estimated_spec(self.model, self.key, self.title, self.context_tokens)
-        if self.is_llama_server:
-            from smolvlm_core.backends.remote.llama_server import LlamaServerBackend
-
-            return LlamaServerBackend(spec, self.url, self.api_key, self.title)
-        return OpenAIBackend(self.url, self.model, self.api_key, self.title, spec=spec)
-
-    @classmethod
-    def of_url(cls, url: str, model: str = "", api_key: str = "") -> ServerEntry:
-        """Asks the server what it is. Raises BackendError."""
-        whole = normal_url(url)
-        try:
-            is_llama_server = bool(server_properties(whole.removesuffix("/v1"), api_key).get("media_marker"))
-        except BackendError:
-            is_llama_server = False
-        context = (
-            OpenAIBackend(whole, model, api_key).capabilities().context_tokens
-        )  # a wrong address or key fails here
-        return cls(
-            key=f"url:{whole} {model}".strip(),
-            title=f"{model or ('llama-server' if is_llama_server else 'server')} at {whole.split('//', 1)[1]}",
-            added=True,
-            url=whole,
-            model=model,
-            api_key=api_key,
-            context_tokens=context,
-            is_llama_server=is_llama_server,
-        )
-
-    @classmethod
-    def parse(cls, name: str) -> Entry | None:
-        return cls.of_url(name) if name.startswith(("http://", "https://")) else None
