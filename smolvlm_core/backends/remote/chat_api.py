@@ -113,7 +113,7 @@ class Tally:
     def __init__(self, fingerprint: str, image_tokens: int = 0) -> None:
         self.fingerprint, self.image_tokens = fingerprint, image_tokens
         self.reason: StopReason = "end"
-        self.began = time.perf_counter()
+        self.created = self.began = time.perf_counter()
         self.first: float | None = None
         self.pieces = 0
         self._half = ""
@@ -156,7 +156,7 @@ class Tally:
             text, self._half = text[:-1], text[-1]
         return valid_text(text)
 
-    def stats(self, reason: StopReason, **more: Any) -> Stats:
+    def stats(self, reason: StopReason, *, queued_seconds: float = 0.0, **more: Any) -> Stats:
         now = time.perf_counter()
         new = self.usage.get("completion_tokens") or self.timings.get("predicted_n") or self.pieces
         decoding = now - self.first if self.first is not None else 0.0
@@ -170,7 +170,8 @@ class Tally:
             new_tokens=new,
             time_to_first_token_seconds=self.first - self.began if self.first is not None else None,
             tokens_per_second=self.timings.get("predicted_per_second") if new > 1 and self.timings else measured,
-            total_seconds=now - self.began,
+            total_seconds=now - self.created + queued_seconds,
+            queued_seconds=queued_seconds,
             prompt_fingerprint=self.fingerprint,
             **more,
         )
