@@ -20,14 +20,14 @@ def choose() -> Entry:
     default, why = catalog.default_model(this_machine())
     known = {entry.key: entry for entry in registry.entries()}
     draw_problem()
-    keys = list(known)
     if current.model not in known:
         current.model = default.key
-    current.model = st.selectbox(
+    st.session_state["model"] = current.model  # it may have been set elsewhere, by adding a folder
+    st.selectbox(
         "Model",
-        keys,
-        keys.index(current.model),
+        list(known),
         key="model",
+        on_change=_chosen,
         format_func=lambda key: known[key].label if key in known else key,
         help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
     )
@@ -45,6 +45,10 @@ def choose() -> Entry:
     ]
     st.caption("  \n".join(filter(None, lines)))
     return entry
+
+
+def _chosen() -> None:
+    session().model = st.session_state["model"]
 
 
 def draw_status(backend: Backend) -> None:
