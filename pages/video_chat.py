@@ -4,7 +4,7 @@ import streamlit as st
 
 from smolvlm_core.conversations import context
 from smolvlm_core.conversations.attachments import store_frames
-from smolvlm_core.conversations.clip_frames import Clip, SampledFrames, hide_earlier_frames
+from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hide_earlier_frames
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
@@ -35,7 +35,7 @@ def is_shown_already(attachment: Attachment) -> bool:
     return any(a.shown and a.frames == attachment.frames for q, _ in active_turns(messages) for a in q.attachments)
 
 
-def draw_cost(clip: Clip, attachment: Attachment, spent: context.Cost) -> None:
+def draw_cost(clip: StoredClip, attachment: Attachment, spent: context.Cost) -> None:
     most = context.most_frames(store, spec, conversation, attachment, system_prompt, controls.max_frames(clip))
     by_hand = attachment.strategy == "hand"
     if spent.fits:

@@ -148,13 +148,13 @@ def test_two_comparisons_take_turns_and_are_found_by_key(
 def test_waiting_for_a_turn_can_be_cancelled(workspace: Workspace) -> None:
     cancel = threading.Event()
     with (
-        workspace.devices.turn("a host", threading.Event(), lambda: None) as mine,
-        workspace.devices.turn("a host", cancel, cancel.set) as yours,
+        workspace.devices.acquire("a host", threading.Event(), lambda: None) as mine,
+        workspace.devices.acquire("a host", cancel, cancel.set) as yours,
     ):
         assert mine and not yours
     with (
-        workspace.devices.turn("a host", threading.Event(), lambda: None) as free,
-        workspace.devices.turn("another", cancel, lambda: None) as given_up,
+        workspace.devices.acquire("a host", threading.Event(), lambda: None) as free,
+        workspace.devices.acquire("another", cancel, lambda: None) as given_up,
     ):
         assert free and not given_up
 

@@ -12,8 +12,8 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from smolvlm_core.conversations.clip_frames import Clip, FrameChoice, SampledFrames
-from smolvlm_core.conversations.store import Kind
+from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
+from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.generation import GenerationSettings
@@ -59,9 +59,11 @@ class Session:
     model: str | None = None
     precision: str = "bfloat16"
     settings: GenerationSettings = field(default_factory=GenerationSettings)
-    open_conversations: dict[Kind, str | None] = field(default_factory=lambda: {"image": None, "video": None})
+    open_conversations: dict[ConversationKind, str | None] = field(
+        default_factory=lambda: {"image": None, "video": None}
+    )
     pending: tuple[Attachment, ...] = ()
-    clip: Clip | None = None
+    clip: StoredClip | None = None
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
     restored_choices: set[str] = field(default_factory=set)
@@ -96,7 +98,7 @@ def session() -> Session:
     return st.session_state["session"]  # type: ignore[no-any-return]
 
 
-def conversation(kind: Kind) -> str | None:
+def conversation(kind: ConversationKind) -> str | None:
     """The open conversation of a page; None for a new one, or one that another tab deleted."""
     identity = session().open_conversations[kind]
     if identity is not None and workspace().store.info(identity) is None:
@@ -105,7 +107,7 @@ def conversation(kind: Kind) -> str | None:
     return identity
 
 
-def open_conversation(kind: Kind, identity: str | None) -> None:
+def open_conversation(kind: ConversationKind, identity: str | None) -> None:
     current = session()
     current.open_conversations[kind] = identity
     current.editing = current.deleting = None

@@ -67,7 +67,7 @@ class Checks:
     ) -> Verdict:
         """Check once the device is free, and save the verdict. `short`: pictures of shapes only."""
         waiting = "Waiting for another check or comparison"
-        with self._devices.turn(backend.device, cancel, lambda: report(waiting, None)) as mine:
+        with self._devices.acquire(backend.device, cancel, lambda: report(waiting, None)) as mine:
             if not mine:
                 return Verdict("unchecked")
             subjects: tuple[Subject, ...] | None = ("shapes",) if short else None

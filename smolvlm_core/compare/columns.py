@@ -24,7 +24,7 @@ ColumnState = Literal["waiting", "loading", "answering", "done", "failed", "stop
 
 
 @dataclass
-class Answer:
+class ColumnAnswer:
     """One backend's answer to one question, as it grows."""
 
     text: str = ""
@@ -58,7 +58,7 @@ class Column:
 
     name: str
     backend: Backend
-    answers: list[Answer]
+    answers: list[ColumnAnswer]
     state: ColumnState = "waiting"
     progress: str = ""
     asking: int = 0

@@ -15,7 +15,7 @@ from typing import Any
 from smolvlm_core import media
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.check.verdicts import StoredVerdict
-from smolvlm_core.compare.columns import Answer, Column, differences
+from smolvlm_core.compare.columns import Column, ColumnAnswer, differences
 from smolvlm_core.compare.run import Comparison
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
@@ -135,7 +135,7 @@ def _question_html(comparison: Comparison, n: int) -> dict[str, Any]:
     }
 
 
-def figure_cells(column: Column, answer: Answer) -> tuple[str, ...]:
+def figure_cells(column: Column, answer: ColumnAnswer) -> tuple[str, ...]:
     """The figures of HEAD, after the backend's name. "–" for what is unknown."""
     stats = answer.stats
     if stats is None:
@@ -165,11 +165,11 @@ def _model(column: Column, last_verdict: LastVerdict) -> str:
     return f"{column.name}: {verdict}; {column.revision or 'revision unknown'}, on {column.backend.device}"
 
 
-def _notes(answer: Answer) -> list[str]:
+def _notes(answer: ColumnAnswer) -> list[str]:
     return [note for note in (answer.error, answer.why_incomplete) if note]
 
 
-def _markdown_cell(answer: Answer) -> str:
+def _markdown_cell(answer: ColumnAnswer) -> str:
     text = " ".join(filter(None, (answer.text, *(f"*{note}*" for note in _notes(answer))))) or "*no answer*"
     return without_images(text).replace("|", "\\|").replace("\n", "<br>")
 

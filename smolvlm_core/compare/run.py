@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from smolvlm_core.backends.base import Backend, collect
-from smolvlm_core.compare.columns import Answer, Column, file_hashes
+from smolvlm_core.compare.columns import Column, ColumnAnswer, file_hashes
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.build import Prompt, build_prompt
@@ -60,7 +60,7 @@ class Comparison:
         self.settings, self.blind = settings, blind
         self._devices, self._votes = devices, votes
         self.begun = time.time()
-        self.columns = [Column(name=name, backend=b, answers=[Answer() for _ in asked]) for name, b in backends]
+        self.columns = [Column(name=name, backend=b, answers=[ColumnAnswer() for _ in asked]) for name, b in backends]
         self.order = list(range(len(self.columns)))
         if blind:
             random.shuffle(self.order)
@@ -116,7 +116,7 @@ class Comparison:
     def _work(self, columns: Sequence[Column], report: Report, cancel: threading.Event) -> None:
         """The columns of one device, one after another."""
         for column in columns:
-            with self._devices.turn(column.backend.device, column.cancel, partial(_report_waiting, column)) as mine:
+            with self._devices.acquire(column.backend.device, column.cancel, partial(_report_waiting, column)) as mine:
                 if mine:
                     self._run(column)
                 else:
@@ -163,7 +163,7 @@ class Comparison:
         reply = collect(column.backend.generate(hello, settings, column.cancel), partial(_report, column))
         return reply.stats.time_to_first_token_seconds
 
-    def _answer(self, column: Column, answer: Answer, prompt: Prompt) -> None:
+    def _answer(self, column: Column, answer: ColumnAnswer, prompt: Prompt) -> None:
         try:
             for event in column.backend.generate(prompt, self.settings, column.cancel):
                 if isinstance(event, Progress):

@@ -17,7 +17,7 @@ from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.prompt.build import Prompt, build_prompt, check_text
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
-from smolvlm_core.prompt.messages import Status, history_before
+from smolvlm_core.prompt.messages import AnswerStatus, history_before
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.report import Report
 
@@ -91,7 +91,7 @@ class Answer:
             time.sleep(every_seconds)
 
     def _run(self, report: Report, cancel: threading.Event) -> None:
-        status: Status = "failed"
+        status: AnswerStatus = "failed"
         error = "The answer ended unexpectedly. See the log for details."
         try:
             for event in self._backend.generate(self._prompt, self._settings, cancel):
@@ -107,7 +107,7 @@ class Answer:
                 self._on_end(self)
                 self._show(Snapshot(self._snapshot.text, None, True))
 
-    def _save_final(self, status: Status, error: str) -> None:
+    def _save_final(self, status: AnswerStatus, error: str) -> None:
         """Save the finished answer. While saving fails, for example on a full disk, report it and retry."""
         while True:
             try:
@@ -130,7 +130,7 @@ class Answer:
                 with contextlib.suppress(StoreError):  # the next piece and the final save retry
                     self._save("running", "")
 
-    def _save(self, status: Status, error: str) -> None:
+    def _save(self, status: AnswerStatus, error: str) -> None:
         self._saved = time.monotonic()
         stats = self._stats
         self._store.save_answer(

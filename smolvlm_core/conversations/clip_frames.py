@@ -27,7 +27,7 @@ from smolvlm_core.video import (
 
 
 @dataclass(frozen=True)
-class Clip:
+class StoredClip:
     """A clip in the store."""
 
     sha256: str
@@ -56,18 +56,18 @@ class SampledFrames:
     pngs: dict[str, bytes]
 
 
-def open_stored_clip(store: Store, sha256: str, name: str) -> Clip:
+def open_stored_clip(store: Store, sha256: str, name: str) -> StoredClip:
     """Open a stored clip. Raises MediaError, whose message has `name` instead of the stored file's name."""
     path = store.media.path(sha256)
     with _errors_named(name, path):
         opened = open_clip(path)
     opened.close()
-    return Clip(sha256, name, opened.facts)
+    return StoredClip(sha256, name, opened.facts)
 
 
 def sample_frames(
     store: Store,
-    clip: Clip,
+    clip: StoredClip,
     choice: FrameChoice,
     before: SampledFrames | None,
     progress: Callable[[int, int], None],
@@ -99,7 +99,7 @@ def _at_times(path: Path, before: SampledClip, times_seconds: tuple[float, ...])
     return SampledClip(before.facts, tuple(by_time[time] for time in sorted(by_time)), notes, before.file_notes)
 
 
-def last_clip(store: Store, conversation: str) -> tuple[Clip, FrameChoice | None] | None:
+def last_clip(store: Store, conversation: str) -> tuple[StoredClip, FrameChoice | None] | None:
     """The last clip in a conversation, and the frame choice if it was stored.
 
     Raises:

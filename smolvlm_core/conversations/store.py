@@ -23,10 +23,10 @@ from smolvlm_core.conversations.media_store import MediaStore
 from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, with_shown
 from smolvlm_core.errors import StoreError
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
-from smolvlm_core.prompt.messages import Attachment, Message, Status
+from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
 from smolvlm_core.text import valid_text
 
-Kind = Literal["image", "video"]
+ConversationKind = Literal["image", "video"]
 _CONVERSATION = "c.id, c.kind, c.title, c.created, c.updated"
 _MESSAGE = "id, role, text, attachments, reply_to, status, active, model, revision, settings, stats, error, created"
 
@@ -36,7 +36,7 @@ class ConversationInfo:
     """`created` and `updated` are in seconds since the epoch."""
 
     id: str
-    kind: Kind
+    kind: ConversationKind
     title: str
     created: float
     updated: float
@@ -65,7 +65,7 @@ class Store:
 
     # Conversations
 
-    def create(self, kind: Kind, title: str = "") -> str:
+    def create(self, kind: ConversationKind, title: str = "") -> str:
         identity, now = uuid.uuid4().hex, time.time()
         with self._database.transaction() as db:
             db.execute(
@@ -74,7 +74,7 @@ class Store:
             )
         return identity
 
-    def conversations(self, kind: Kind | None = None, search: str = "") -> list[ConversationInfo]:
+    def conversations(self, kind: ConversationKind | None = None, search: str = "") -> list[ConversationInfo]:
         """Conversations with messages, latest first. `search` matches titles and messages."""
         pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = self._database.rows(
@@ -162,7 +162,7 @@ class Store:
         self,
         answer_id: int,
         text: str,
-        status: Status,
+        status: AnswerStatus,
         *,
         stats: Stats | None = None,
         revision: str = "",

@@ -19,7 +19,7 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import FAKE_TOKEN, FIRST_TILE, GLOBAL_TOKEN
 
-Kind = Literal["text", "projector", "other"]
+FileKind = Literal["text", "projector", "other"]
 # Without these, llama-server refuses every image ("Invalid token"). It looks them up in the text model's vocabulary
 # (llama.cpp b11434, tools/mtmd/mtmd.cpp, PROJECTOR_TYPE_IDEFICS3).
 IMAGE_MARKS = ("\n", "\n\n", FAKE_TOKEN, GLOBAL_TOKEN, FIRST_TILE)
@@ -46,7 +46,7 @@ class GgufFacts:
     """Sizes in tokens, px and parameters. 0 or "" where the file does not say."""
 
     path: Path
-    kind: Kind
+    kind: FileKind
     _: KW_ONLY
     architecture: str = ""
     name: str = ""
@@ -133,7 +133,7 @@ class _Fields:
         return default if found is None else found.contents()
 
 
-def _kind_of(fields: _Fields) -> tuple[Kind, dict[str, Any]]:
+def _kind_of(fields: _Fields) -> tuple[FileKind, dict[str, Any]]:
     architecture = str(fields.get("general.architecture", ""))
     if architecture == "clip":
         return "projector", _projector(fields)

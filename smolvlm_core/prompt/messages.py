@@ -8,7 +8,7 @@ from typing import Literal
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 
 Role = Literal["user", "assistant"]
-Status = Literal["complete", "running", "stopped", "failed", "interrupted"]
+AnswerStatus = Literal["complete", "running", "stopped", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Message:
     _: KW_ONLY
     id: int = 0
     reply_to: int | None = None
-    status: Status = "complete"
+    status: AnswerStatus = "complete"
     active: bool = True  # False: replaced by an edit or a new answer, but still stored
     model: str = ""
     revision: str = ""

@@ -16,7 +16,7 @@ from smolvlm_core.video.decoders import Clip, Source, open_with_each
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, name_of
 from smolvlm_core.video.strategies import candidate_times, evenly_spaced_times, most_different
 
-Progress = Callable[[int, int], None]
+FrameProgress = Callable[[int, int], None]
 Count = int | Callable[[ClipFacts], int]  # a number, or a function of the clip's facts
 Strategy = Literal["even", "scenes"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -54,7 +54,7 @@ def sample_clip(
     *,
     max_edge: int = MAX_FRAME_EDGE,
     cancel: threading.Event | None = None,
-    progress: Progress | None = None,
+    progress: FrameProgress | None = None,
 ) -> SampledClip:
     """Sample `count` frames of a clip (a path or its bytes), fewer where it has fewer. Thread-safe.
 
@@ -75,7 +75,7 @@ def take_frames(
     *,
     max_edge: int = MAX_FRAME_EDGE,
     cancel: threading.Event | None = None,
-    progress: Progress | None = None,
+    progress: FrameProgress | None = None,
 ) -> SampledClip:
     """Sample the frames on screen at the given times, in order, each once. Raises the same as `sample_clip`."""
     request = FrameRequest(len(times_seconds), times_seconds=tuple(times_seconds))
@@ -90,7 +90,7 @@ def damage_notes(frames: Sequence[Frame], lost_seconds: Sequence[float] = ()) ->
 
 
 def _sample(
-    source: Source, request: FrameRequest, max_edge: int, cancel: threading.Event | None, progress: Progress | None
+    source: Source, request: FrameRequest, max_edge: int, cancel: threading.Event | None, progress: FrameProgress | None
 ) -> SampledClip:
     """Sample with the first decoder that reads the file. A damaged frame is not tried with another decoder, which may return a
     neighbouring frame instead."""
@@ -117,7 +117,7 @@ def _sample_open(
     request: FrameRequest,
     max_edge: int,
     cancel: threading.Event | None,
-    progress: Progress | None,
+    progress: FrameProgress | None,
     failed: Sequence[str],
 ) -> SampledClip:
     file_notes = (*failed, *clip.notes)
@@ -176,7 +176,7 @@ def _scene_times(
     range_seconds: tuple[float, float] | None,
     count: int,
     cancel: threading.Event | None,
-    progress: Progress | None,
+    progress: FrameProgress | None,
     notes: list[str],
 ) -> tuple[list[float], int]:
     """Compare small frames of the likely moments, and choose those that differ most. Returns the times, and how many were
@@ -199,7 +199,7 @@ def _scene_times(
 
 
 def _decode(
-    clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: Progress
+    clip: Clip, times: Sequence[float], max_edge: int, cancel: threading.Event | None, progress: FrameProgress
 ) -> tuple[list[Frame], list[float]]:
     """(frames in order, each once; the times of lost frames)."""
     frames: dict[float, Frame] = {}

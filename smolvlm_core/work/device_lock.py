@@ -15,7 +15,7 @@ class DeviceLocks:
         self._guard = threading.Lock()
 
     @contextlib.contextmanager
-    def turn(self, device: str, cancel: threading.Event, waiting: Callable[[], None]) -> Iterator[bool]:
+    def acquire(self, device: str, cancel: threading.Event, waiting: Callable[[], None]) -> Iterator[bool]:
         """Wait until the device is free, and take it. Yields False where cancelled first.
 
         `waiting` is called while another job has the device.

@@ -9,7 +9,7 @@ from functools import partial
 import streamlit as st
 
 from smolvlm_core.conversations import export
-from smolvlm_core.conversations.store import ConversationInfo, Kind, Store
+from smolvlm_core.conversations.store import ConversationInfo, ConversationKind, Store
 from ui import state
 from ui.state import session, workspace
 from ui.text import escape
@@ -18,7 +18,7 @@ SHOWN = 30
 TITLE_CHARACTERS = 34
 
 
-def draw(kind: Kind) -> None:
+def draw(kind: ConversationKind) -> None:
     st.subheader("Conversations")
     st.button(
         "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
@@ -36,7 +36,7 @@ def draw(kind: Kind) -> None:
         st.caption(f"{len(found) - SHOWN} more. Search to find them.")
 
 
-def _row(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     name, menu = st.columns([5, 1], gap="small", vertical_alignment="center")
     title = info.title if len(info.title) <= TITLE_CHARACTERS else info.title[: TITLE_CHARACTERS - 1] + "…"
     name.button(
@@ -52,7 +52,7 @@ def _row(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
         _menu(info, kind, is_open)
 
 
-def _menu(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+def _menu(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
     for label, suffix, to_text in (("Markdown", "md", export.to_markdown), ("JSON", "json", export.to_json)):
         st.download_button(
@@ -81,7 +81,7 @@ def _confirm(identity: str) -> None:
     session().deleting = identity
 
 
-def _delete(info: ConversationInfo, kind: Kind, is_open: bool) -> None:
+def _delete(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     if (running := workspace().answers.running(info.id)) is not None:
         running.stop()
     workspace().store.delete(info.id, keep=state.unsent_media())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from smolvlm_core.conversations.store import Kind
+from smolvlm_core.conversations.store import ConversationKind
 from ui.backends import badges, check_progress
 from ui.chat import conversations, model, settings
 from ui.chat.choice import Choice
@@ -12,7 +12,7 @@ from ui.state import workspace
 from ui.text import escape, message
 
 
-def draw(kind: Kind) -> Choice:
+def draw(kind: ConversationKind) -> Choice:
     with st.sidebar:
         entry = model.choose()
         status = st.container()

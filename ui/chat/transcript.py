@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import StopException
 
 from smolvlm_core.conversations.answering import Answer, Snapshot
-from smolvlm_core.conversations.store import Kind
+from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
 from smolvlm_core.text import without_images
@@ -21,7 +21,7 @@ from ui.state import session, workspace
 from ui.text import message
 
 
-def draw(kind: Kind, choice: Choice) -> None:
+def draw(kind: ConversationKind, choice: Choice) -> None:
     """All turns of the open conversation. Follows a running answer to its end."""
     conversation = state.conversation(kind)
     if conversation is None:
@@ -46,7 +46,7 @@ def draw(kind: Kind, choice: Choice) -> None:
 
 
 def ask(
-    kind: Kind,
+    kind: ConversationKind,
     choice: Choice,
     text: str,
     attachments: tuple[Attachment, ...],
@@ -73,7 +73,7 @@ def _start(conversation: str, question: int, choice: Choice) -> None:
     workspace().checks.begin_on_first_use(choice.backend, answer.wait_until_complete)
 
 
-def _question_text(question: Message, kind: Kind, choice: Choice, *, editable: bool) -> None:
+def _question_text(question: Message, kind: ConversationKind, choice: Choice, *, editable: bool) -> None:
     if editable and session().editing == question.id:
         _edit_box(question, kind, choice)
         return
@@ -95,7 +95,7 @@ def _set_editing(question_id: int | None) -> None:
     session().editing = question_id
 
 
-def _edit_box(question: Message, kind: Kind, choice: Choice) -> None:
+def _edit_box(question: Message, kind: ConversationKind, choice: Choice) -> None:
     with st.form(f"edit_form_{question.id}", border=False):
         text = st.text_area("Question", question.text, label_visibility="collapsed")
         send, leave = st.columns([1, 1])
@@ -107,7 +107,7 @@ def _edit_box(question: Message, kind: Kind, choice: Choice) -> None:
             st.rerun()
 
 
-def _ask_edited(question: Message, text: str, kind: Kind, choice: Choice) -> None:
+def _ask_edited(question: Message, text: str, kind: ConversationKind, choice: Choice) -> None:
     try:
         workspace().answers.refuse_early(state.conversation(kind), text, choice.settings)
         edited = workspace().store.replace_question(question.id, text.strip())
@@ -117,7 +117,7 @@ def _ask_edited(question: Message, text: str, kind: Kind, choice: Choice) -> Non
         state.notify(error)
 
 
-def _again(question: Message, answer: Message | None, kind: Kind, choice: Choice) -> None:
+def _again(question: Message, answer: Message | None, kind: ConversationKind, choice: Choice) -> None:
     st.button(
         "Answer again" if answer is not None else "Answer",
         icon=":material/refresh:",
@@ -128,7 +128,7 @@ def _again(question: Message, answer: Message | None, kind: Kind, choice: Choice
     )
 
 
-def _restart(kind: Kind, question_id: int, choice: Choice) -> None:
+def _restart(kind: ConversationKind, question_id: int, choice: Choice) -> None:
     try:
         _start(str(state.conversation(kind)), question_id, choice)
     except LensError as error:

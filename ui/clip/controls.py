@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from smolvlm_core.conversations.clip_frames import Clip, FrameChoice, SampledFrames
+from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.video import default_frame_count
 from ui.clip import player
@@ -19,33 +19,33 @@ STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes", "hand": "B
 FINE_STEPS_BELOW_SECONDS = 120.0  # in longer clips the range moves by whole seconds
 
 
-def max_frames(clip: Clip) -> int:
+def max_frames(clip: StoredClip) -> int:
     return max(2, min(MAX_FRAMES, clip.facts.frame_count))
 
 
-def _key(name: str, clip: Clip) -> str:
+def _key(name: str, clip: StoredClip) -> str:
     return f"{name}_{clip.sha256}"
 
 
-def restore(clip: Clip, choice: FrameChoice) -> None:
+def restore(clip: StoredClip, choice: FrameChoice) -> None:
     """Set a choice, in the controls too, from the next run of the page."""
     session().frame_choices[clip.sha256] = choice
     session().restored_choices.add(clip.sha256)
 
 
-def set_count(clip: Clip, count: int) -> None:
+def set_count(clip: StoredClip, count: int) -> None:
     if session().frame_choices[clip.sha256].strategy == "hand":
         st.session_state[_key("strategy", clip)] = "even"
     st.session_state[_key("count", clip)] = count
 
 
-def set_times(clip: Clip, times_seconds: tuple[float, ...]) -> None:
+def set_times(clip: StoredClip, times_seconds: tuple[float, ...]) -> None:
     choices = session().frame_choices
     choices[clip.sha256] = replace(choices[clip.sha256], strategy="hand", times_seconds=times_seconds)
     st.session_state[_key("strategy", clip)] = "hand"
 
 
-def draw(clip: Clip, spec: ModelSpec, shown: SampledFrames | None) -> FrameChoice:
+def draw(clip: StoredClip, spec: ModelSpec, shown: SampledFrames | None) -> FrameChoice:
     """Strategy, count and range. `shown`: the frames on the page, which "By hand" begins with."""
     duration = max(clip.facts.duration_seconds, 0.1)
     before = _prepare(clip, spec, duration)
@@ -72,7 +72,7 @@ def draw(clip: Clip, spec: ModelSpec, shown: SampledFrames | None) -> FrameChoic
     return choice
 
 
-def _prepare(clip: Clip, spec: ModelSpec, duration_seconds: float) -> FrameChoice:
+def _prepare(clip: StoredClip, spec: ModelSpec, duration_seconds: float) -> FrameChoice:
     """Give the widgets their values: Streamlit forgets them while another page is open, and a choice can be restored."""
     current = session()
     suggested = min(max_frames(clip), default_frame_count(duration_seconds, spec.video_fps, spec.video_max_frames))
@@ -91,7 +91,7 @@ def _prepare(clip: Clip, spec: ModelSpec, duration_seconds: float) -> FrameChoic
     return choice
 
 
-def draw_frames(clip: Clip, frames: SampledFrames, *, replaces_earlier: bool) -> None:
+def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bool) -> None:
     """The player and the strip below it. A change there makes the choice one by hand."""
     shown = frames.sampled.frames
     times = tuple(frame.timestamp_seconds for frame in shown)

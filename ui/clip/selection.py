@@ -8,9 +8,9 @@ from typing import BinaryIO
 import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import (
-    Clip,
     FrameChoice,
     SampledFrames,
+    StoredClip,
     last_clip,
     open_stored_clip,
     sample_frames,
@@ -51,7 +51,7 @@ def _use(file: BinaryIO, name: str) -> None:
         state.notify(error)
 
 
-def current(conversation: str | None) -> Clip | None:
+def current(conversation: str | None) -> StoredClip | None:
     """The clip of the page; for a conversation that was opened again, the one it last asked about."""
     if conversation and session().clip is None:
         try:
@@ -66,13 +66,13 @@ def current(conversation: str | None) -> Clip | None:
     return session().clip
 
 
-def frames_on_page(clip: Clip) -> SampledFrames | None:
+def frames_on_page(clip: StoredClip) -> SampledFrames | None:
     """Those of the run before this one."""
     frames = session().sampled
     return frames if frames is not None and frames.sha256 == clip.sha256 else None
 
 
-def frames_as_chosen(clip: Clip, choice: FrameChoice) -> SampledFrames:
+def frames_as_chosen(clip: StoredClip, choice: FrameChoice) -> SampledFrames:
     """Decoded again only where the choice has changed. Raises MediaError."""
     before = frames_on_page(clip)
     if before is not None and before.choice == choice:

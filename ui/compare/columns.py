@@ -55,7 +55,7 @@ def draw_votes() -> None:
 
 def _draw_answer(comparison: Comparison, column: Column, n: int, letter: str) -> None:
     answer, hidden = column.answers[n], comparison.hides_names
-    st.markdown(f"**{f'Answer {letter}' if hidden else escape(column.name)}**")
+    st.markdown(f"**{f'ColumnAnswer {letter}' if hidden else escape(column.name)}**")
     if not hidden:
         badges.draw_last(column.backend)
     if answer.text:
