@@ -1,9 +1,9 @@
-"""Proves that an image question goes through Open WebUI to a server and is answered from the image.
+"""Proves that an image question passes through Open WebUI to a server, and that the answer comes from the image.
 
     python -m scripts.check_open_webui --url http://127.0.0.1:8080 --email a@example.org --password …
 
-Signs in (or up, where there is no account yet), lists the models, then asks the vision check's questions through Open
-WebUI's own API. Exit code: that of the check.
+Signs in (or signs up if there is no account yet), lists the models, then asks the vision check's questions through Open WebUI's own API.
+The exit code is that of the check.
 """
 
 from __future__ import annotations

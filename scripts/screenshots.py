@@ -44,7 +44,7 @@ def compare_page(page: Page, out: Path, name: str) -> None:
     page.get_by_label("Questions, one a line").fill("Describe the image.")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("button", name="Prefer")).to_have_count(2, timeout=120_000)
-    page.wait_for_timeout(1500)  # drawn once more, as a whole
+    page.wait_for_timeout(1500)  # after the last update
     page.get_by_role("button", name="HTML report").scroll_into_view_if_needed()
     page.screenshot(path=out / name)
 

@@ -1,4 +1,4 @@
-"""Short clips of one event: something moves, changes colour, appears, disappears or stays still."""
+"""Short clips of one event: a shape moves, changes colour, appears, disappears or stays still."""
 
 from __future__ import annotations
 

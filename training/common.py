@@ -1,4 +1,4 @@
-"""What both training stages share: a fast attention for small CPUs, the schedule, checkpoints that survive a kill."""
+"""What both training stages share: fast attention for small CPUs, the learning-rate schedule, checkpoints that survive a kill."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def decay_groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str
 
 
 def save_state(path: Path, **state: Any) -> None:
-    """Write beside, then rename: a kill never leaves half a checkpoint."""
+    """Write to a temporary file, then rename: a kill never leaves half a checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)

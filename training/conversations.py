@@ -1,7 +1,7 @@
 """Training batches of the language stage: token sequences with image slots, pixels, and which tokens to learn.
 
-A sequence is a shared start (the pictures) and several questions with answers. Either each question sees only the
-pictures (so that every one of them is a first question), or they follow one another as turns of one chat.
+A sequence is a shared prefix (the pictures) and several questions with answers. Either each question sees only the
+pictures (so each is a first question), or they follow one another as turns of one chat.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from training.model import IMAGE_TOKENS, LONGEST_EDGE, TILE
 from training.questions import Question
 
 Pixels = NDArray[np.uint8]  # (3, 96, 96)
-# kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early on it is a drill: single
-# tiles and the plainest questions about several things, until the model finds a thing by its name.
+# kind → (share of the batches early, later; sequences in a batch; questions in a sequence). Early batches are simple: single
+# tiles and basic questions about several shapes, until the model finds a shape by its name.
 MIX = {
     "frame": (0.4, 0.24, 12, 9),
     "one tile": (0.05, 0.05, 8, 9),
@@ -44,8 +44,8 @@ MIX = {
     "several": (0.04, 0.07, 4, 5),
     "talk": (0.03, 0.01, 10, 3),
 }
-# How their pictures are cut, one layout for a batch. SmolVLM2's frames are single tiles; llama-server adds an overview to each,
-# and cuts those that come by the OpenAI API like any picture.
+# How frames are cut, one layout for a batch. SmolVLM2's frames are single tiles. llama-server adds an overview to each, and cuts
+# frames that come through the OpenAI API like any picture.
 LAYOUTS = {
     "clip": ("frame", "one tile"),
     "cut clip": ("tiles",),
@@ -54,19 +54,19 @@ LAYOUTS = {
 CLIP_FRAMES = (3, 4, 5, 6, 6, 8, 8, 8, 10, 12)
 CUT_CLIP_FRAMES = (3, 4, 4, 5, 6, 8)
 
-# Of each token of a long answer. Descriptions bind size, colour, shape and place of one thing after the other: they teach
-# more than their number says.
+# Loss weight of each token of a long answer. Descriptions bind the size, colour, shape and place of several shapes, so they teach
+# more than their number suggests.
 LONG_ANSWER_WEIGHT = 0.4
-WITH_OPTIONS = 0.15  # share of the questions that name words to choose from, where they can
-WITH_OPTIONS_CLIP = 0.4  # few questions about clips can name any
-BINDING = 0.45  # share of the pictures that are asked about what belongs together only
+WITH_OPTIONS = 0.15  # share of the questions that list their options, where possible
+WITH_OPTIONS_CLIP = 0.4  # few questions about clips have options
+BINDING = 0.45  # share of the pictures with questions about binding only
 
 
 @dataclass
 class Sequence:
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)  # 0: seen by all; n: seen only by its own question
+    groups: list[int] = field(default_factory=list)  # 0: visible to all; n: visible only to question n
     weights: list[float] = field(default_factory=list)  # of the loss on this token
     tiles: list[Pixels] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ def image_parts(picture: Image.Image, layout: str) -> tuple[str, list[Pixels]]:
 
 
 def squash_of(width: int, height: int, layout: str) -> float:
-    """How much more a picture is scaled down than across on its way to the tiles: 1.0 where it keeps its format."""
+    """The ratio of vertical to horizontal scaling on the way to the tiles; 1.0 keeps the aspect ratio."""
     rows, columns = grid_of(width, height) if layout == "tiles" else (1, 1)
     return (rows * width) / (columns * height)
 
@@ -163,7 +163,7 @@ class Conversations(IterableDataset):
         return out
 
     def opening(self, rng: random.Random, kind: str, count: int) -> tuple[str, str, list[Pixels], list[Question]]:
-        """The shared start, what stands between it and a question (tokenized with the question), tiles, questions."""
+        """(shared prefix, the text between it and a question, tiles, questions). The text is tokenized with the question."""
         if kind == "talk":
             asked = [
                 questions.small_talk(rng)
@@ -244,7 +244,7 @@ def collate(rows: list[Sequence], kind: str) -> dict[str, torch.Tensor | str | N
 
 
 def attention_mask(groups: torch.Tensor) -> torch.Tensor:
-    """(B, L) groups → (B, 1, L, L) boolean: earlier tokens of the shared start and of the own question."""
+    """(B, L) groups → (B, 1, L, L) boolean mask: earlier tokens of the shared prefix and of the same question."""
     length = groups.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
     mine, theirs = groups[:, :, None], groups[:, None, :]
@@ -253,7 +253,7 @@ def attention_mask(groups: torch.Tensor) -> torch.Tensor:
 
 
 def easy_vqa_train() -> list[tuple[bytes, list[Question]]]:
-    """easy-VQA's train split, or nothing where the package is missing."""
+    """easy-VQA's train split; empty without the package."""
     try:
         from easy_vqa import get_train_image_paths, get_train_questions
     except ImportError:

@@ -3,11 +3,11 @@
     python -m training.evaluate --checkpoint models/smolvlm-shapes --card      (all of it; writes README.md there)
     python -m training.evaluate --checkpoint models/smolvlm-shapes --scenes 100 --easy 100
 
-An answer counts as right when greedy decoding gives it to the letter: the likeliest token is checked at each place of
-the expected answer, which is the same thing and lets all questions about one picture share one run. A sample of the
-questions also goes through the app's own backend, to show that it is.
+An answer counts as right if greedy decoding gives exactly that answer. This is tested by comparing the likeliest token at each place of
+the expected answer, which is equivalent and lets all questions about one picture share one run. A sample of the questions also goes
+through the app's own backend, to confirm that.
 
-Scenes come from seeds that training never draws; easy-VQA questions from its test split.
+Scenes use seeds that training never uses. easy-VQA questions come from its test split.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Tally:
 
     @property
     def commonest(self) -> float:
-        """What always giving the commonest answer would score."""
+        """The score of always giving the most common answer."""
         return self.answers.most_common(1)[0][1] / self.asked if self.asked else 0.0
 
 
-# --- what is asked ---------------------------------------------------------------------------------------------------
+# What is asked
 
 
 def scene_items(count: int) -> Iterator[Item]:
@@ -135,7 +135,7 @@ def easy_items(count: int) -> Iterator[Item]:
         yield Item("easy", [Image.open(path).convert("RGB")], by_image[image])
 
 
-# --- how it is measured ----------------------------------------------------------------------------------------------
+# How it is measured
 
 
 def conversation(
@@ -187,7 +187,7 @@ class Judge:
         return [all(likeliest[at] == ids[at + 1] for at in places) for places in wanted]
 
     def _start(self, item: Item, pictures: Sequence[Image.Image], lead: str) -> tuple[list[int], torch.Tensor | None]:
-        """Tokens up to the question (and what leads to it), and tiles, by the app's own code."""
+        """(tokens up to the question, tiles), by the app's own code."""
         mark = "Q"
         said, by_key = conversation(item, pictures, mark)
         prompt = build_prompt(said, by_key.__getitem__)
@@ -220,7 +220,7 @@ class Judge:
 
 
 def measure(judge: Judge, items: Iterable[Item], conditions: Sequence[str]) -> dict[str, dict[str, Tally]]:
-    """Kind of question → condition → tally. "Another's" is the picture of the item asked before."""
+    """Kind of question → condition → counts. "Another's" is the picture of the previous item."""
     out: dict[str, dict[str, Tally]] = defaultdict(lambda: defaultdict(Tally))
     before: dict[str, list[Image.Image]] = {}
     for item in items:
@@ -239,7 +239,7 @@ def measure(judge: Judge, items: Iterable[Item], conditions: Sequence[str]) -> d
 
 
 def agreement_with_backend(judge: Judge, items: Sequence[Item]) -> tuple[int, int]:
-    """(questions judged alike, questions): the shared run against the app's backend, one question at a time."""
+    """(questions with the same result, questions): the shared run compared with the app's backend, one question at a time."""
     backend = TransformersBackend(judge.spec, pool=Pool())
     alike = total = 0
     for item in items:
@@ -296,7 +296,7 @@ def main() -> None:
 
 
 def table(tallies: dict[str, dict[str, Tally]], conditions: Sequence[str]) -> str:
-    """A Markdown table, a row a kind of question."""
+    """A Markdown table with one row for each kind of question."""
     head = ["question", "goal", *conditions, "commonest answer", "questions"]
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     order = [*GOALS, *sorted(set(tallies) - set(GOALS))]

@@ -20,7 +20,7 @@ VIDEO_SAMPLING = {"fps": 2, "max_frames": 12, "video_size": {"longest_edge": TIL
 def export(model: SmolVLMForConditionalGeneration, tokenizer: Tokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to("cpu", torch.bfloat16).save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it readable by its owner only
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["architectures"] = [
         "VLlama3ForCausalLM"

@@ -1,10 +1,9 @@
-"""First stage: teach the vision encoder and the projector what stands where.
+"""First stage: the vision encoder and the projector learn which shape is where.
 
     python -m training.eyes --out training/runs/eyes.pt --steps 4500
 
-A throw-away linear head reads, from each of the 6 × 6 projector tokens, the shape and colour of what covers it and
-whether a thing's centre lies in it. Pictures hold up to nine shapes, so that one step teaches several hundred.
-Resumes from --out if it is there.
+A temporary linear head reads, from each of the 6 × 6 projector tokens, the shape and colour that cover it and whether a shape's centre
+is in it. Pictures have up to nine shapes, so one step teaches several hundred. Resumes from --out if that file exists.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from training.model import IMAGE_TOKENS, TILE, build_config, build_model
 
 GRID = 6
 IGNORE = -100
-SHAPE_CLASSES = len(scenes.SHAPES) + 1  # the last one: nothing
+SHAPE_CLASSES = len(scenes.SHAPES) + 1  # the last one: no shape
 COLOR_CLASSES = len(scenes.COLORS)
 
 
@@ -97,7 +96,7 @@ def _blend(pixels: NDArray[np.float32], mask: NDArray[np.float32], left: int, to
 
 
 def layout(rng: random.Random) -> list[tuple[float, float, float]]:
-    """Centres and sizes: packed 3 × 3 or 2 × 2, one large, or a zoomed view whose things may be cut by the edge."""
+    """Centres and sizes: packed 3 × 3 or 2 × 2, one large, or a zoomed view whose shapes may be cut by the edge."""
     kind = rng.random()
     if kind < 0.62:
         n, low, high = (3, 0.13, 0.33) if kind < 0.42 else (2, 0.2, 0.47)

@@ -4,7 +4,7 @@
     python -m training.language --checkpoint models/smolvlm-shapes --early-steps 0 --out training/runs/further.pt
     python -m training.language --out training/runs/language.pt --export models/smolvlm-shapes   (write the checkpoint)
 
-Resumes from --out if it is there.
+Resumes from --out if that file exists.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PLACE_SIDE = 6  # projector tokens a side
 
 
 def place_loss(head: nn.Linear, tokens: torch.Tensor) -> torch.Tensor:
-    """How well a linear head reads each token's row and column. Without this, places are lost on the way through the
-    encoder (dense labels do not need them) and the language stage is slow to bring them back."""
+    """How well a linear head reads each token's row and column. Without this loss, the encoder loses positions (dense labels do not need
+    them), and the language stage is slow to learn them again."""
     rows = torch.arange(PLACE_SIDE, device=tokens.device).repeat_interleave(PLACE_SIDE)
     columns = torch.arange(PLACE_SIDE, device=tokens.device).repeat(PLACE_SIDE)
     logits = head(tokens.float()).unflatten(-1, (2, PLACE_SIDE))  # (tiles, 36, 2, 6)
@@ -86,7 +86,7 @@ def build_optimizer(
 
 
 def tokenizer_of(state: dict[str, Any] | None, checkpoint: Path | None) -> Tokenizer:
-    """A run keeps its own: the questions that the tokenizer is trained on may have changed since."""
+    """A run keeps its own tokenizer: the questions it is trained on may have changed since."""
     if state:
         return Tokenizer.from_str(state["tokenizer"])
     return Tokenizer.from_file(str(checkpoint / "tokenizer.json")) if checkpoint else bpe.train()
@@ -130,7 +130,7 @@ def begin(
     state: dict[str, Any] | None,
     args: argparse.Namespace,
 ) -> int:
-    """Load what the run goes on from; returns the steps it has behind it."""
+    """Load what the run continues from. Returns the number of finished steps."""
     if state:
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
@@ -147,7 +147,7 @@ def begin(
 
 @torch.no_grad()
 def mean_with(model: nn.Module, others: dict[str, torch.Tensor], share: float) -> None:
-    """Weights between those of a run and those that it began from do a little better than either (measured here)."""
+    """Weights between those of a run and those it began from are slightly better than either (measured here)."""
     for name, weights in model.state_dict().items():
         if name in others:
             weights.lerp_(others[name].to(weights), share)
@@ -169,7 +169,7 @@ def main() -> None:
         return
     dtype: torch.dtype = getattr(torch, args.dtype)
     model.set_attn_implementation("plain" if device == "cpu" and dtype == torch.bfloat16 else "sdpa")
-    head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # thrown away
+    head = nn.Linear(model.config.text_config.hidden_size, 2 * PLACE_SIDE).to(device)  # not exported
     optimizer = build_optimizer(model, head, args.peak, args.eyes_peak)
     start = begin(model, head, optimizer, state, args)
     data = Conversations(tokenizer.to_str(), args.seed * 100_003 + start, easy_vqa_train(), start, args.early_steps)

@@ -1,4 +1,4 @@
-"""The bundled checkpoint's shape and its start. Knows the architecture; does not know scenes or questions."""
+"""The bundled checkpoint's architecture and initialization. Does not know scenes or questions."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def build_model(config: SmolVLMConfig) -> SmolVLMForConditionalGeneration:
 
 @torch.no_grad()
 def start_vision_like_a_convolution(model: SmolVLMForConditionalGeneration) -> None:
-    """Each head starts by looking at one neighbour patch, found from sine-cosine positions.
+    """Each head starts by attending to one neighbouring patch, found from sine-cosine positions.
 
-    A vision transformer from a default start learns shapes an order of magnitude slower than a convolutional net
-    on the same pictures; from this start it does not.
+    With a default initialization, a vision transformer learns shapes an order of magnitude slower than a convolutional network on the
+    same pictures. With this one it does not.
     """
     vision = model.model.vision_model
     width = vision.config.hidden_size

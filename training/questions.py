@@ -1,7 +1,6 @@
 """Questions about drawn scenes, with known answers.
 
-Knows what can be asked of a scene, of several and of a clip, in which words, and the right answer. Does not know
-pixels, tokens or models.
+Knows which questions can be asked about scenes and clips, their wordings, and the right answers. Does not know pixels, tokens or models.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ def plural(shape: str) -> str:
     return {"cross": "crosses"}.get(shape, shape + "s")
 
 
-# --- one scene -------------------------------------------------------------------------------------------------------
+# One scene
 
 
 def referring(
     rng: random.Random, scene: Scene, thing: Thing, *, no_color: bool = False, no_shape: bool = False
 ) -> str | None:
-    """Words that fit this thing and no other of the scene, or None."""
+    """Words that fit this shape and no other in the scene, or None."""
     options = []
     same = [t for t in scene.things if t is not thing]
     if not no_shape and not any(t.shape == thing.shape for t in same):
@@ -134,7 +133,7 @@ def ask_count(rng: random.Random, scene: Scene) -> Question | None:
 
 
 def ask_count_some(rng: random.Random, scene: Scene) -> Question | None:
-    """How many of a colour, of a shape, or of both: the colour and shape of each thing must be kept together."""
+    """How many of a colour, of a shape, or of both: requires binding the colour and shape of each."""
     return rng.choice((_count_color, _count_shape, _count_both))(rng, scene)
 
 
@@ -200,7 +199,7 @@ def ask_place(rng: random.Random, scene: Scene) -> Question | None:
 
 
 def absent_or_present(rng: random.Random, scene: Scene, kinds: Sequence[str]) -> tuple[str, bool] | None:
-    """A noun phrase and whether the scene has it, about as often yes as no; hard negatives are preferred."""
+    """A noun phrase and whether the scene has it, yes about as often as no. Prefers hard negatives."""
     wanted = rng.random() < 0.5
     kind = rng.choice(kinds)
     pairs = {(t.color, t.shape) for t in scene.things}
@@ -384,7 +383,7 @@ def ask_describe(rng: random.Random, scene: Scene) -> Question | None:
 
 
 def ask_missing(rng: random.Random, scene: Scene) -> Question | None:
-    """About something that is not there: the honest answer says so."""
+    """About something that is not in the scene: the right answer says so."""
     shapes = {t.shape for t in scene.things}
     shape = rng.choice([s for s in SHAPES if s not in shapes and not (s == "rectangle" and "square" in shapes)])
     who = f"{rng.choice(tuple(COLORS))} {shape}" if rng.random() < 0.4 else shape
@@ -410,7 +409,7 @@ IMAGE_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_missing, 0.5),
 )
 
-# What several things of one picture make hard: which colour belongs to which shape.
+# What is hard with several shapes in one picture: which colour belongs to which shape.
 BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_count_some, 3),
     (ask_count, 1),
@@ -422,7 +421,7 @@ BINDING_MAKERS: tuple[tuple[Maker, float], ...] = (
 )
 
 
-# Finding a thing by its name and reading what stands there: what every other question needs first.
+# Finding a shape by its name and reading what is there: every other question needs this first.
 DRILL_MAKERS: tuple[tuple[Maker, float], ...] = (
     (ask_color, 4),
     (ask_shape, 4),
@@ -435,7 +434,7 @@ DRILL_MAKERS: tuple[tuple[Maker, float], ...] = (
 def about_scene(
     rng: random.Random, scene: Scene, count: int, makers_and_weights: Sequence[tuple[Maker, float]] = IMAGE_MAKERS
 ) -> list[Question]:
-    """`count` different questions about one scene, fewer where it has not so many."""
+    """`count` different questions about one scene, fewer where there are not as many."""
     makers, weights = zip(*makers_and_weights)
     out: dict[str, Question] = {}
     for _ in range(count * 20):
@@ -448,7 +447,7 @@ def about_scene(
     return list(out.values())
 
 
-# --- several images --------------------------------------------------------------------------------------------------
+# Several images
 
 
 def about_several(rng: random.Random, scenes: Sequence[Scene], count: int) -> list[Question]:
@@ -508,7 +507,7 @@ def _about_several(rng: random.Random, scenes: Sequence[Scene]) -> Question | No
     return Question("several", text, inner.answer)
 
 
-# --- clips -----------------------------------------------------------------------------------------------------------
+# Clips
 
 
 @dataclass(frozen=True)
@@ -618,7 +617,7 @@ def _about_clip(rng: random.Random, event: Event, frames: int) -> Question | Non
     )
 
 
-# --- no image --------------------------------------------------------------------------------------------------------
+# No image
 
 NO_IMAGE = "I see no image. Please add a picture or a clip of shapes."
 WHO = "I am a small model that answers questions about pictures of coloured shapes."
@@ -719,7 +718,7 @@ def without_image(rng: random.Random, scene: Scene) -> Question:
 
 
 def loosely_typed(rng: random.Random, text: str) -> str:
-    """As people type: sometimes without a capital, a question mark, or with a word of courtesy."""
+    """As people type: sometimes without a capital letter or a question mark, or with a polite word."""
     style = rng.random()
     if style < 0.2:
         text = text[0].lower() + text[1:]
@@ -741,7 +740,7 @@ OPTION_FORMS = (
 
 
 def with_options(rng: random.Random, text: str, answer: str) -> str:
-    """The question with words to choose from, the right one among them; as it is where its answer is no such word."""
+    """The question with options, the right one among them. Unchanged where its answer is not such a word."""
     word = answer.lower().removesuffix(".").removeprefix("to the ")
     pool = next((pool for pool in (tuple(COLORS), SHAPES, WAYS) if word in pool), None)
     if pool is None:

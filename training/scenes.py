@@ -21,7 +21,7 @@ Points = NDArray[np.float64]  # (n, 2)
 
 SHAPES = ("circle", "square", "rectangle", "triangle", "star", "diamond", "cross", "heart", "ring", "moon")
 
-# Several anchors a name: what people, CSS and easy-VQA call by that name.
+# Several anchors for each name: what people, CSS and easy-VQA call by that name.
 COLORS: dict[str, tuple[Rgb, ...]] = {
     "red": ((255, 0, 0), (220, 20, 40), (215, 45, 40)),
     "orange": ((255, 140, 0), (255, 165, 0), (245, 125, 20)),
@@ -38,8 +38,8 @@ COLORS: dict[str, tuple[Rgb, ...]] = {
     "white": ((255, 255, 255), (246, 246, 246)),
 }
 
-# A picture of another format than its tiles is squashed onto them. Beyond this factor between its sides a square may look
-# like a rectangle of a picture that was not squashed, and nothing in the tiles tells which it was.
+# A picture with another aspect ratio than its tiles is squashed onto them. Beyond this ratio of its sides, a square looks like a rectangle
+# in a picture that was not squashed, and nothing in the tiles shows which it was.
 MOST_SQUASH = 1.15
 
 PLACES = (
@@ -67,7 +67,7 @@ class Thing:
 
     @property
     def size_word(self) -> str | None:
-        """'small' or 'large', or None for a size nobody should be asked about."""
+        """'small' or 'large'; None for a size in between, which no question is about."""
         if SMALL[0] <= self.size <= SMALL[1]:
             return "small"
         return "large" if self.size >= LARGE[0] else None
@@ -148,7 +148,7 @@ def mask_of(
     """Anti-aliased coverage of a thing in a `width` × `height` px picture: (8-bit mask, left, top).
 
     Its size is a fraction of the shorter side. `squash` scales it across and down, as a wide picture looks once
-    it has been made square.
+    it is made square.
     """
     over = 4
     radius = thing.size * min(width, height) / 2 + grow_px
@@ -192,7 +192,7 @@ def _background(scene: Scene, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def shapes_for(squash: float) -> tuple[str, ...]:
-    """Shapes that can be told apart in a picture whose sides are scaled apart by that factor (1.0: not at all)."""
+    """Shapes that can be distinguished in a picture whose sides are scaled by different factors, with this ratio (1.0: equal)."""
     if max(squash, 1 / squash) <= MOST_SQUASH:
         return SHAPES
     return tuple(shape for shape in SHAPES if shape not in ("square", "rectangle"))
@@ -205,8 +205,8 @@ def random_scene(
     shapes: Sequence[str] = SHAPES,
     alike: bool = False,
 ) -> Scene:
-    """One to five things that do not overlap. `alike`: they share two or three shapes and colours, so that only shape and
-    colour together tell which is which, and there is more than one to count."""
+    """One to five shapes that do not overlap. `alike`: they share two or three shapes and colours, so that only shape and colour together
+    identify each, and there is more than one to count."""
     count = count or rng.choice((1, 1, 2, 2, 3, 3, 4, 5))
     background, angle = random_background(rng)
     colors: Sequence[str] = tuple(COLORS)
@@ -249,9 +249,9 @@ def random_thing(
     shapes: Sequence[str] = SHAPES,
     colors: Sequence[str] = tuple(COLORS),
 ) -> Thing:
-    """A thing of that size that stands out from the background and lies clearly in one of the 3 × 3 places.
+    """A shape of that size that stands out from the background and is clearly in one of the 3 × 3 places.
 
-    At least one of `colors` must stand out from it.
+    At least one of `colors` must stand out from the background.
     """
     color, rgb = random_color(rng, background, colors)
     shape = rng.choice(shapes)
@@ -288,7 +288,7 @@ def _random_pose(rng: random.Random, shape: str) -> tuple[float, float]:
 
 
 def _coordinate(rng: random.Random, size: float) -> float:
-    """A centre that keeps the thing inside and at least 0.04 from the lines between places."""
+    """A centre that keeps the shape inside the picture and at least 0.04 from the lines between places."""
     low = size * 0.52
     for _ in range(100):
         value = rng.uniform(low, 1 - low)
@@ -302,7 +302,7 @@ def _too_close(a: Thing, b: Thing) -> bool:
 
 
 def moved(scene: Scene, index: int, **changes: object) -> Scene:
-    """The scene with one thing changed."""
+    """The scene with one shape changed."""
     things = list(scene.things)
     things[index] = replace(things[index], **changes)  # type: ignore[arg-type]
     return replace(scene, things=tuple(things))
