@@ -116,6 +116,7 @@ class ModelLoader:
         loaded.model = None
         gc.unfreeze()  # or the weights' cycles would stay for good
         gc.collect()
+        gc.freeze()  # what stays loaded
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
