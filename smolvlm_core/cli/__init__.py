@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from smolvlm_core.cli import ask, check, convert, frames, lint, models, serve
 from smolvlm_core.cli.terminal import Parser, clear_line
@@ -37,8 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         workspace.close()
 
 
+def _program() -> str:
+    """The command as the user typed it."""
+    return "smolvlm-lens" if Path(sys.argv[0]).stem == "smolvlm-lens" else "python -m smolvlm_core"
+
+
 def _parser() -> Parser:
-    parser = Parser(prog="python -m smolvlm_core", description="Ask SmolVLM2 about images and clips.")
+    parser = Parser(prog=_program(), description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (ask, frames, models, convert, serve, check, lint):
         command.add(commands)
