@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from smolvlm_core.backends.registry import Registry
@@ -43,18 +43,28 @@ class Workspace:
         self.folder = folder or data_folder()
         self.process = process or Process.new()
         self.pool, self.jobs, self.devices = self.process.pool, self.process.jobs, self.process.devices
+        self._store: Store | None = None
+        self._answers: Answers | None = None
+        self._opening = threading.Lock()
         self.registry = Registry(self.folder, self.pool)
         self.verdicts = Verdicts(self.folder)
         self.checks = Checks(self.jobs, self.devices, self.verdicts)
         self.comparisons = Comparisons(self.devices, Votes(self.folder))
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        return Store(self.folder)
+        with self._opening:
+            if self._store is None:
+                self._store = Store(self.folder)
+            return self._store
 
-    @cached_property
+    @property
     def answers(self) -> Answers:
-        return Answers(self.store)
+        store = self.store
+        with self._opening:
+            if self._answers is None:
+                self._answers = Answers(store)
+            return self._answers
 
     def close(self) -> None:
         """Release what is loaded."""

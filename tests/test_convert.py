@@ -206,7 +206,7 @@ def test_damaged_files_have_distinct_errors(made: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     for data in (b"", b"GGUF", whole[:1000], b"\0" * 4096, whole[:-100_000]):
         broken.write_bytes(data)
-        with pytest.raises(ModelError, match="not a whole GGUF"):
+        with pytest.raises(ModelError, match="not a complete GGUF"):
             read_gguf(broken)
     with pytest.raises(ModelError, match="no file"):
         read_gguf(tmp_path / "nothing.gguf")

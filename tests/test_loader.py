@@ -175,3 +175,19 @@ def test_a_checkpoint_of_real_size(real_size: Path, pool: Pool) -> None:
     assert isinstance(stats, Stats) and stats.image_tokens == 832 and stats.new_tokens >= 1
     assert any(isinstance(e, Progress) and "tile 13 of 13" in e.text for e in events)
     backend.close()
+
+
+def test_a_model_released_during_an_answer_is_counted_until_it_is_gone() -> None:
+    pool = Pool()
+    backend = TransformersBackend(catalog.bundled(), pool=pool)
+    handle = backend.handle
+    assert handle.worker.submit(handle.ensure).finished.wait(60)
+    assert backend.revision.startswith("sha256")
+    gate, started = threading.Event(), threading.Event()
+    handle.worker.submit(lambda: (started.set(), gate.wait(30)))
+    assert started.wait(5)
+    backend.close()
+    assert pool.loaded() == [handle] and backend.revision.startswith("sha256"), "it still answers"
+    gate.set()
+    pool.close()
+    assert pool.loaded() == [] and handle.loaded is None

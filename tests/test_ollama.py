@@ -207,7 +207,7 @@ def test_the_context_holds_every_picture_as_ollama_counts() -> None:
         PICTURES.get,
     )
     assert context_for(many, settings, 0, cut) == 12288 >= 8 * 17 * 81 + 100  # 16 tiles and an overview each
-    with pytest.raises(ContextTooSmall, match="leave out pictures"):
+    with pytest.raises(ContextTooSmall, match="drop pictures silently"):
         context_for(many, settings, 8192, cut)
 
 
@@ -290,7 +290,7 @@ def test_a_wrong_template_is_reported(server: FakeOllama) -> None:
     backend = OllamaBackend("smolvlm2", server.url)
     server.chatml = True
     found = check(backend, seed=1, subjects=("shapes",))
-    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Mended" in found.fix
+    assert found.verdict != "sees" and "ChatML" in found.cause and "ollama create smolvlm2 -f Modelfile" in found.fix
 
 
 def test_a_cancel_hangs_up(server: FakeOllama) -> None:

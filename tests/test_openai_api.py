@@ -161,7 +161,7 @@ def test_an_answer_with_its_figures(server: Server) -> None:
         ((404, "{}"), "is not there"),
         ((500, '{"error":{"message":"image input is not supported - hint: … mmproj"}}'), "--mmproj"),
         ((400, '{"error":{"type":"exceed_context_size_error","message":"the request exceeds the available context size"}}'), "fewer pictures"),
-        ((400, '{"error":"Failed: Invalid token"}'), "convert the checkpoint again"),
+        ((400, '{"error":"Failed: Invalid token"}'), "Convert the checkpoint again"),
         ((400, '{"object":"error","message":"The model `x` was not found"}'), "/v1/models"),
         ((502, "<html>Bad gateway</html>"), "Bad gateway"),
     ],

@@ -10,10 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
+from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.messages import active_turns
 from smolvlm_core.work.job import Jobs
+from smolvlm_core.workspace import Workspace
 from tests.conftest import Ggufs, Writer, drawn, encoded
 from tests.llama import needs_llama_cpp
 from ui import state
@@ -342,3 +344,38 @@ def test_a_pair_of_gguf_files_can_be_added_and_answers(ggufs: Ggufs) -> None:
     assert "Red." in texts(chat) and not chat.error
     stored = state.workspace().store.messages(state.workspace().store.conversations("image")[0].id)[-1]
     assert "llama.cpp" in stored.model and "Q4_K_M" in stored.revision and stored.stats.image_tokens == 180
+
+
+def test_a_question_sent_while_the_model_is_not_loaded_is_not_lost(workspace: Workspace) -> None:
+    """The status of the model must not run the page again before the question was read."""
+    app = page("image_chat")
+    for handle in workspace.pool.loaded():
+        workspace.pool.release(handle)
+    app.session_state["session"].preloaded = frozenset()
+    app.session_state["session"].painted = True
+    asked(app, "hello")
+    assert [info.title for info in workspace.store.conversations()] == ["hello"]
+    assert "Hello!" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["backends", "compare", "image_chat"])
+def test_a_checkpoint_folder_that_was_deleted_breaks_no_page(name: str, workspace: Workspace, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(str(catalog.bundled().folder), tmp_path / "mine"))
+    entry = workspace.registry.add(CheckpointEntry.of(catalog.from_folder(folder), added=True))
+    shutil.rmtree(folder)
+    app = page(name)
+    if name == "backends":
+        assert "There is no model called" in texts(app)
+        next(b for b in app.button if b.key == f"remove_{entry.key}").click().run()
+        assert workspace.registry.added() == ()
+    if name == "image_chat":
+        app.selectbox(key="model").set_value(entry.key).run()
+        assert not app.exception and "The default model is used instead" in texts(app)
+
+
+def test_a_model_that_is_not_available_now_stays_chosen(workspace: Workspace) -> None:
+    app = page("image_chat")
+    app.session_state["session"].model = "ollama:gone http://127.0.0.1:11434"
+    app.run()
+    assert "is not available now. The default model is used instead" in texts(app)
+    assert app.session_state["session"].model == "ollama:gone http://127.0.0.1:11434"

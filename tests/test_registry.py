@@ -57,7 +57,8 @@ def test_a_checkpoint_in_the_hugging_face_cache_is_offered(workspace: Workspace,
     workspace.registry.scan()
     (entry,) = [e for e in workspace.registry.entries() if e.title == "SmolVLM-tuned"]
     assert not entry.added and entry.is_on_this_machine
-    assert entry.make(Pool()).spec.context_tokens == 2048
+    backend = entry.make(Pool())
+    assert backend.spec.context_tokens == 2048 and backend.name == "SmolVLM-tuned · transformers bf16"
 
 
 @pytest.mark.parametrize("folder", [".lmstudio/models/someone/repo", "llama"])
@@ -88,3 +89,29 @@ def test_the_models_of_a_running_ollama_are_offered(
     workspace.registry.scan()
     (entry,) = [e for e in workspace.registry.entries() if isinstance(e, OllamaEntry)]
     assert "smolvlm2" in entry.key and entry.make(Pool()).kind == "Ollama"
+
+
+def test_removing_a_checkpoint_releases_every_precision_even_if_its_folder_is_gone(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(catalog.BUNDLED_CHECKPOINT, tmp_path / "mine"))
+    registry = Registry(workspace.folder, Pool())
+    entry = registry.add(CheckpointEntry.of(catalog.from_folder(folder), added=True))
+    for precision in entry.precisions:
+        handle = entry.make(registry.pool, precision).handle  # type: ignore[attr-defined]
+        assert handle.worker.submit(handle.ensure).finished.wait(60)
+    assert len(registry.pool.loaded()) == 2
+    shutil.rmtree(folder)
+    registry.remove(entry.key)
+    assert registry.pool.loaded() == []
+
+
+def test_one_kind_that_cannot_be_searched_does_not_stop_the_others(
+    workspace: Workspace, no_other_models: Path, ggufs: Ggufs
+) -> None:
+    (no_other_models / "hub").write_text("not a folder")
+    (no_other_models / "llama").mkdir()
+    for path in (ggufs.text, ggufs.projector):
+        shutil.copy(path, no_other_models / "llama" / path.name)
+    workspace.registry.scan()
+    assert any(isinstance(entry, GgufEntry) for entry in workspace.registry.entries())

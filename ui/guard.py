@@ -46,11 +46,17 @@ class Guard:
 def refusal(host: str, origin: str | None) -> str:
     """Why a request is refused; "" where it is allowed."""
     allowed = {name.strip().lower() for name in st.get_option("server.allowedHosts")}
-    if allowed and "*" not in allowed and _hostname(host) not in allowed:
+    if allowed and not any(_matches(_hostname(host), pattern) for pattern in allowed):
         return f"This app answers only to {', '.join(sorted(allowed))}. To add a name, set server.allowedHosts in .streamlit/config.toml."
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    trusted = {address.rstrip("/").lower() for address in st.get_option("server.corsAllowedOrigins")}
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower() and origin.lower() not in trusted:
         return "This request comes from another website."
     return ""
+
+
+def _matches(hostname: str, pattern: str) -> bool:
+    """As Streamlit matches them: `*` is any host, `*.example.com` any subdomain."""
+    return pattern == "*" or hostname == pattern or (pattern.startswith("*.") and hostname.endswith(pattern[1:]))
 
 
 def _hostname(host: str) -> str:

@@ -52,7 +52,7 @@ class Session:
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
-        painted: whether a page was drawn before.
+        painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
         notices: messages to show once.
     """
 
@@ -72,6 +72,7 @@ class Session:
     deleting: str | None = None
     preloaded: frozenset[str] = frozenset()
     painted: bool = False
+    status_in_page: bool = False
     notices: tuple[str, ...] = ()
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)

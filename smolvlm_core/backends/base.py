@@ -198,6 +198,14 @@ class Entry(ABC):
     def make(self, pool: Pool, precision: str = "") -> Backend:
         """Raises LensError where its files are gone or damaged."""
 
+    def release(self, pool: Pool) -> None:
+        """Release from memory what its backends loaded."""
+        for precision in self.precisions or ("",):
+            try:
+                self.make(pool, precision).close()
+            except LensError:
+                return  # its files are gone
+
     def replaces(self, other: Entry) -> bool:
         """Whether adding this entry removes the other."""
         return self.key == other.key

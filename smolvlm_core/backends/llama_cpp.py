@@ -45,6 +45,7 @@ class LlamaCppBackend(Backend):
     def __init__(self, spec: ModelSpec, options: ServerOptions, *, pool: Pool) -> None:
         self.spec, self.options, self._pool = spec, options, pool
         self.name = f"{spec.title} · llama.cpp{'' if options.projector else ', no projector'}"
+        self._revision = options.text.name
         if options.projector is None:
             self.note = NO_PROJECTOR
             self.warning = (
@@ -68,10 +69,9 @@ class LlamaCppBackend(Backend):
 
     @property
     def revision(self) -> str:
-        server = self.handle.loaded
-        return (
-            f"{self.options.text.name}, llama.cpp {server.program.short_version}" if server else self.options.text.name
-        )
+        if (handle := self._pool.peek(self.options)) is not None and handle.loaded is not None:
+            self._revision = f"{self.options.text.name}, llama.cpp {handle.loaded.program.short_version}"
+        return self._revision  # also after the server was stopped
 
     def files(self) -> tuple[Path, ...]:
         return (self.options.text, *([self.options.projector] if self.options.projector else []))
@@ -103,7 +103,8 @@ class LlamaCppBackend(Backend):
 
     @property
     def load_seconds(self) -> float | None:
-        return self.handle.load_seconds
+        handle = self._pool.peek(self.options)
+        return handle.load_seconds if handle is not None else None
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
@@ -142,7 +143,6 @@ class _Run:
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.asked = self.started = time.perf_counter()
-        self.load_seconds = 0.0
 
     def work(self) -> None:
         self.started = time.perf_counter()
@@ -166,7 +166,6 @@ class _Run:
             tally.stats(
                 reason,
                 queued_seconds=self.started - self.asked,
-                load_seconds=self.load_seconds,
                 peak_memory_bytes=server.memory_bytes if server is not None else 0,
                 memory_of="llama-server's RAM",
             )
@@ -178,7 +177,7 @@ class _Run:
         if self.cancel.is_set():
             raise Cancelled
         server = self.handle.ensure(cancel=self.cancel, variant=cut_for(self.prompt))
-        self.load_seconds = time.perf_counter() - self.started
+        tally.load_seconds = time.perf_counter() - self.started
         geometry = self.spec.geometry
         tally.image_tokens = geometry.image_tokens(self.prompt.slots)
         for event in complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally):

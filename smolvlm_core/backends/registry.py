@@ -94,7 +94,7 @@ class Registry:
             self._write({other.key for other in replaced}, entry)
         for old in replaced:
             if old != entry:
-                self._close(old)
+                old.release(self.pool)
         return entry
 
     def remove(self, key: str) -> None:
@@ -103,7 +103,7 @@ class Registry:
             removed = [entry for entry in self.added() if entry.key == key]
             self._write({key})
         for entry in removed:
-            self._close(entry)
+            entry.release(self.pool)
 
     def find(self, name: str) -> Entry:
         """The entry of a key, a title, a hub id, a checkpoint folder, a .gguf file, an address or `ollama:MODEL`.
@@ -136,7 +136,7 @@ class Registry:
         for kind in KINDS.values():
             try:
                 found += kind.discover()
-            except (LensError, OSError) as error:
+            except (LensError, OSError, ValueError) as error:
                 logger.warning("searching for %s failed: %s", kind.kind, error)
         self._discovered = tuple(found)
 
@@ -144,12 +144,6 @@ class Registry:
         if time.monotonic() - self._scanned > SCAN_SECONDS or not self._scanned:
             self._scanned = time.monotonic()
             threading.Thread(target=self.scan, name="discover-backends", daemon=True).start()
-
-    def _close(self, entry: Entry) -> None:
-        try:
-            entry.make(self.pool).close()
-        except LensError:
-            pass  # its files are gone, so nothing of it is loaded
 
     def _write(self, without: set[str], *entries: Entry) -> None:
         """The list without some keys and with more entries. Rows of unknown kinds stay as they are. It may hold API keys."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, get_args
 
@@ -15,7 +15,7 @@ from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Stat
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.engine.run import Run
-from smolvlm_core.errors import ContextTooSmall
+from smolvlm_core.errors import ContextTooSmall, ModelError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.download import local_folder
@@ -37,6 +37,7 @@ class TransformersBackend(Backend):
     def __init__(self, spec: ModelSpec, dtype: Dtype = "bfloat16", *, pool: Pool) -> None:
         self.spec, self.dtype, self.note, self._pool = spec, dtype, spec.note, pool
         self.name = f"{spec.title} · transformers {DTYPE_LABELS[dtype]}"
+        self._revision = ""
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -55,8 +56,9 @@ class TransformersBackend(Backend):
     @property
     def revision(self) -> str:
         """The weights' commit on the hub, or their hash; "" before they are loaded."""
-        loaded = self.handle.loaded
-        return loaded.revision if loaded else ""
+        if (handle := self._pool.peek(self._key)) is not None and handle.loaded is not None:
+            self._revision = handle.loaded.revision
+        return self._revision  # also after the model was released
 
     def files(self) -> tuple[Path, ...]:
         if not catalog.is_cached(self.spec):
@@ -94,8 +96,8 @@ class TransformersBackend(Backend):
 
     @property
     def load_seconds(self) -> float | None:
-        loaded = self.handle.loaded
-        return loaded.load_seconds if loaded else None
+        handle = self._pool.peek(self._key)
+        return handle.loaded.load_seconds if handle is not None and handle.loaded is not None else None
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. A consumer that stops listening cancels the run."""
@@ -151,11 +153,19 @@ class CheckpointEntry(Entry):
 
     @property
     def is_on_this_machine(self) -> bool:
-        return catalog.is_cached(catalog.find(self.key))
+        try:
+            return catalog.is_cached(catalog.find(self.key))
+        except ModelError:
+            return True  # a folder that is gone: `make` says so
 
     def make(self, pool: Pool, precision: str = "") -> TransformersBackend:
         dtype: Dtype = "float32" if precision == "float32" else "bfloat16"
-        return TransformersBackend(catalog.find(self.key), dtype, pool=pool)
+        return TransformersBackend(replace(catalog.find(self.key), title=self.title), dtype, pool=pool)
+
+    def release(self, pool: Pool) -> None:
+        for dtype in self.precisions:  # by key: its folder may be gone
+            if (handle := pool.peek((self.key, dtype))) is not None:
+                pool.release(handle)
 
     @classmethod
     def of(cls, spec: ModelSpec, *, added: bool = False) -> CheckpointEntry:

@@ -19,7 +19,7 @@ from smolvlm_core.compare.columns import Column, ColumnAnswer, differences
 from smolvlm_core.compare.run import Comparison
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
-from smolvlm_core.text import without_images
+from smolvlm_core.text import without_images_and_html
 
 HEAD = ("backend", "first token", "tokens/s", "image tokens", "memory", "load: cold, warm")
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -81,7 +81,12 @@ def to_markdown(comparison: Comparison, last_verdict: LastVerdict) -> str:
 def _question_lines(comparison: Comparison, n: int) -> list[str]:
     prompt = comparison.prompts[n]
     fence = "`" * max(4, 1 + max(map(len, re.findall("`+", prompt.text)), default=0))
-    lines = [f"## {without_images(comparison.questions[n])}", "", f"Prompt and pictures: `{prompt.fingerprint}`", ""]
+    lines = [
+        f"## {without_images_and_html(comparison.questions[n])}",
+        "",
+        f"Prompt and pictures: `{prompt.fingerprint}`",
+        "",
+    ]
     lines += [fence, prompt.text, fence, ""]
     lines += [f"| {' | '.join((HEAD[0], 'answer', *HEAD[1:]))} |", "|---" * (len(HEAD) + 1) + "|"]
     for column in comparison.columns:
@@ -171,12 +176,12 @@ def _notes(answer: ColumnAnswer) -> list[str]:
 
 def _markdown_cell(answer: ColumnAnswer) -> str:
     text = " ".join(filter(None, (answer.text, *(f"*{note}*" for note in _notes(answer))))) or "*no answer*"
-    return without_images(text).replace("|", "\\|").replace("\n", "<br>")
+    return without_images_and_html(text).replace("|", "\\|").replace("\n", "<br>")
 
 
 def _alt(label: str) -> str:
     """A label as the text of an image, which a bracket would end."""
-    return without_images(label.replace("[", "(").replace("]", ")"))
+    return without_images_and_html(label.replace("[", "(").replace("]", ")"))
 
 
 def _slots(comparison: Comparison) -> tuple[Slot, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,21 +13,29 @@ from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.errors import StoreError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from smolvlm_core.prompt.template import clock
-from smolvlm_core.text import without_images
+from smolvlm_core.text import without_images_and_html
 
 
 def to_markdown(store: Store, info: ConversationInfo) -> str:
     """The visible conversation in order, with images and frames as data URIs."""
-    lines = [f"# {without_images(info.title)}", "", f"{info.kind.capitalize()} chat of {_day(info.created)}.", ""]
+    lines = [
+        f"# {without_images_and_html(info.title)}",
+        "",
+        f"{info.kind.capitalize()} chat of {_day(info.created)}.",
+        "",
+    ]
     for question, answer in active_turns(store.messages(info.id)):
-        lines += [f"## {without_images(question.text)}", ""]
+        lines += [f"## {without_images_and_html(question.text)}", ""]
         for attachment in question.attachments:
             lines += [*_attachment_lines(store, attachment), ""]
         if answer is not None:
-            lines += [without_images(answer.text) or "*No answer.*", ""]
+            lines += [without_images_and_html(answer.text) or "*No answer.*", ""]
             if answer.status != "complete":
-                lines += [f"*{answer.status}* {without_images(answer.error)}".rstrip(), ""]
-            lines += [f"<sub>{answer.model} {f'· {answer.stats.summary()}' if answer.stats else ''}</sub>", ""]
+                lines += [f"*{answer.status}* {without_images_and_html(answer.error)}".rstrip(), ""]
+            lines += [
+                f"<sub>{html.escape(answer.model)} {f'· {answer.stats.summary()}' if answer.stats else ''}</sub>",
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -49,7 +58,7 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
         return [f"![{_alt(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){hidden}"]
     seconds = f"{attachment.duration_seconds:.1f} s"
     lines = [
-        f"Clip {without_images(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{hidden}:",
+        f"Clip {without_images_and_html(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{hidden}:",
         "",
     ]
     return lines + [
@@ -59,7 +68,7 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
 
 def _alt(name: str) -> str:
     """A file name as the alt text of an image. A square bracket would end the alt text."""
-    return without_images(name.replace("[", "(").replace("]", ")"))
+    return without_images_and_html(name.replace("[", "(").replace("]", ")"))
 
 
 def _data_uri(store: Store, sha256: str, mime: str) -> str:

@@ -7,8 +7,9 @@ import logging
 import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, fields
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
@@ -84,18 +85,23 @@ def _from_fields(kind: type[T], values: Mapping[str, Any]) -> T:
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{values!r:.80} is not an object")
-    fitting = {f.name: values[f.name] for f in fields(kind) if f.name in values and _fits(values[f.name], f.default)}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    fitting = {name: values[name] for name in names if name in values and _fits(values[name], hints[name])}
     return kind(**fitting)
 
 
-def _fits(value: object, default: object) -> bool:
-    if default is MISSING:
-        return value is not None
-    if default is None:
-        return value is None or not isinstance(value, str | bool)
-    if isinstance(default, float):
-        return isinstance(value, float | int)
-    return isinstance(value, type(default))
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of an annotated type. Containers are not looked into."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)
 
 
 def hashes_in(text: str) -> set[str]:

@@ -146,6 +146,7 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._handles: dict[Hashable, Handle[Any]] = {}
+        self._closing: list[Handle[Any]] = []  # released, but still answering
 
     def get(self, key: Hashable, make_loader: Callable[[], Loader[L]]) -> Handle[L]:
         """The handle of `key`, new where there is none. Counts as a use."""
@@ -163,7 +164,7 @@ class Pool:
 
     def loaded(self) -> list[Handle[Any]]:
         with self._lock:
-            return [handle for handle in self._handles.values() if handle.loaded is not None]
+            return [handle for handle in (*self._handles.values(), *self._closing) if handle.loaded is not None]
 
     def release(self, handle: Handle[Any], *, only_if_idle: bool = False) -> bool:
         """Take a handle out of the pool and unload it: at once, or after the last answer asked of it. True where it is gone.
@@ -175,27 +176,30 @@ class Pool:
             return False
         with self._lock:
             self._handles = {k: h for k, h in self._handles.items() if h is not handle}
+            if not idle and handle not in self._closing:
+                self._closing.append(handle)
+                threading.Thread(target=self._close_when_idle, args=(handle,), daemon=True).start()
         if idle:
             handle.unload()
-        else:
-            threading.Thread(target=_close_when_idle, args=(handle,), daemon=True).start()
         return idle
+
+    def _close_when_idle(self, handle: Handle[Any]) -> None:
+        while not handle.worker.close_if_idle():
+            time.sleep(0.2)
+        handle.close()
+        with self._lock:
+            self._closing = [other for other in self._closing if other is not handle]
 
     def close(self) -> None:
         with self._lock:
-            handles, self._handles = list(self._handles.values()), {}
+            handles, self._handles = [*self._handles.values(), *self._closing], {}
         for handle in handles:
             handle.close()
 
     def _make_room(self, wanted: Handle[Any]) -> None:
-        """Release idle resources, the least recently used first, until the wanted one fits or none is left."""
+        """Release idle resources of the same kind, the least recently used first, until the wanted one fits or none is left."""
         while wanted.loader.shortage_bytes() > 0:
-            others = sorted((h for h in self.loaded() if h is not wanted), key=lambda h: h.last_used)
+            same_kind = (h for h in self.loaded() if h is not wanted and type(h.loader) is type(wanted.loader))
+            others = sorted(same_kind, key=lambda h: h.last_used)
             if not any(self.release(handle, only_if_idle=True) for handle in others):
                 return  # the load itself finds out whether it fits: the estimate is on the safe side
-
-
-def _close_when_idle(handle: Handle[Any]) -> None:
-    while not handle.worker.close_if_idle():
-        time.sleep(0.2)
-    handle.close()

@@ -37,20 +37,23 @@ def _rows(polled: bool) -> None:
         if not entry.is_on_this_machine:
             continue
         for precision in entry.precisions or ("",):
-            _row_of(entry, precision)
+            if not _row_of(entry, precision):
+                break
     if polled and not _is_changing():
         st.rerun()
 
 
-def _row_of(entry: Entry, precision: str) -> None:
+def _row_of(entry: Entry, precision: str) -> bool:
+    """Draw the row of one precision. False where the entry cannot be used: it then has one row."""
     try:
         backend = entry.make(workspace().pool, precision)
     except LensError as error:
         _broken(entry, error)
-        return
-    if precision not in ("", *entry.precisions[:1]) and backend.status().state == "not loaded":
-        return  # the other precisions of a model have a row once they are loaded
-    _row(f"{entry.key} {precision}".strip(), entry, backend)
+        return False
+    is_main = precision in ("", *entry.precisions[:1])
+    if is_main or backend.status().state != "not loaded":  # other precisions have a row once they are loaded
+        _row(f"{entry.key} {precision}".strip(), entry, backend)
+    return True
 
 
 def _row(key: str, entry: Entry, backend: Backend) -> None:
@@ -86,6 +89,7 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
             "Unload",
             key=f"unload_{key}",
             icon=":material/eject:",
+            disabled=running or backend.status().busy,
             on_click=backend.close,
             help="Releases its memory. A llama-server is stopped.",
         )

@@ -20,9 +20,12 @@ def choose() -> Entry:
     default, why = catalog.default_model(this_machine())
     known = {entry.key: entry for entry in registry.entries()}
     draw_problem()
-    if current.model not in known:
+    if current.model is None:
         current.model = default.key
-    st.session_state["model"] = current.model  # it may have been set elsewhere, by adding a folder
+    shown = current.model if current.model in known else default.key
+    if shown != current.model:
+        st.warning(message(f"{current.model} is not available now. The default model is used instead."))
+    st.session_state["model"] = shown  # it may have been set elsewhere, by adding a folder
     st.selectbox(
         "Model",
         list(known),
@@ -31,7 +34,7 @@ def choose() -> Entry:
         format_func=lambda key: known[key].label if key in known else key,
         help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
     )
-    entry = known[current.model]
+    entry = known[shown]
     try:
         backend = entry.make(workspace().pool)
     except LensError as error:
@@ -53,21 +56,30 @@ def _chosen() -> None:
 
 def draw_status(backend: Backend) -> None:
     """Updates itself only while something changes: an idle tab asks the server for nothing."""
+    if session().painted:
+        _preload_once(backend)
     polled = not session().painted or backend.status().busy
+    session().status_in_page = True
     st.fragment(_status, run_every=1.0 if polled else None)(backend, polled)
+    session().painted = True
 
 
 def _status(backend: Backend, polled: bool) -> None:
-    """Once the page has been drawn, starts loading what is on this machine."""
-    first = not session().painted
+    """Once the page has been drawn, starts loading what is on this machine.
+
+    Reruns the page only from a run of its own: in a run of the whole page, the question that was just sent would be lost.
+    """
+    in_page, session().status_in_page = session().status_in_page, False
     _draw_state(backend)
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
     loaded = len(workspace().pool.loaded())
     st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
     _draw_others()
-    session().painted = True
-    if not first and polled != backend.status().busy:
-        st.rerun()  # starts polling, or draws the status once more and ends it
+    if in_page:
+        return
+    _preload_once(backend)
+    if polled and not backend.status().busy:
+        st.rerun()  # draws the status once more and ends the polling
 
 
 def _draw_others() -> None:
@@ -93,12 +105,11 @@ def _draw_state(backend: Backend) -> None:
         st.caption(f":material/cloud: {status.text}")
     else:
         st.caption(f":material/hourglass_empty: {status.text}")
-        _preload_once(backend)
 
 
 def _preload_once(backend: Backend) -> None:
     """Once a session for each model, and not in the first drawing, which torch would slow down. Two tabs with two models
     that do not fit together must not unload each other's again and again."""
-    if session().painted and backend.name not in session().preloaded:
+    if backend.status().state == "not loaded" and backend.name not in session().preloaded:
         session().preloaded |= {backend.name}
         backend.preload()

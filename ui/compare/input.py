@@ -60,9 +60,7 @@ def _draw_shown() -> None:
 
 def _clear() -> None:
     shown = session().compare
-    clips = {shown.clip[0]} if shown.clip is not None else set()
-    shown.attachments, shown.pictures, shown.clip = (), {}, None
-    workspace().store.discard(clips - state.unsent_media())
+    shown.attachments, shown.pictures, shown.clip = (), {}, None  # a clip that nobody sends is deleted after a day
 
 
 def _add_pictures(files: list[tuple[bytes, str]]) -> None:

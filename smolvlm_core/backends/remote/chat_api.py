@@ -121,6 +121,7 @@ class Tally:
         self.ended = False
         self.usage: dict[str, Any] = {}
         self.timings: dict[str, Any] = {}
+        self.load_seconds = 0.0  # as the server reports it, or of starting it
 
     def start(self) -> None:
         """The model begins on the question now: what came before was waiting or loading."""
@@ -172,6 +173,7 @@ class Tally:
             tokens_per_second=self.timings.get("predicted_per_second") if new > 1 and self.timings else measured,
             total_seconds=now - self.created + queued_seconds,
             queued_seconds=queued_seconds,
+            load_seconds=self.load_seconds,
             prompt_fingerprint=self.fingerprint,
             **more,
         )

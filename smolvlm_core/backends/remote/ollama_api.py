@@ -87,6 +87,9 @@ def count(part: Any, tally: Tally) -> None:
     """Take the figures of the last part. Durations are in nanoseconds."""
     tally.reason = "length" if part.done_reason == "length" else "end"
     tally.usage = {"prompt_tokens": part.prompt_eval_count, "completion_tokens": part.eval_count}
+    if part.load_duration:
+        tally.load_seconds = part.load_duration / 1e9
+        tally.began += tally.load_seconds  # loading is not part of the time to first token
     if part.eval_duration and part.eval_count:
         tally.timings = {"predicted_per_second": part.eval_count / (part.eval_duration / 1e9)}
 
