@@ -1,4 +1,4 @@
-"""Clips whose every frame carries its number, as black and white blocks, so that a wrong frame is seen."""
+"""Clips whose frames show their numbers as black and white blocks, so that a wrong frame is noticed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TICK = Fraction(1, 1000)
 
 
 def numbered(number: int, width: int = 160, height: int = 96) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """White blocks are ones: the lowest bit at the left. Two rows, the second inverted, tell a readable frame from noise."""
+    """White blocks are ones, with the lowest bit at the left. Two rows, the second inverted, distinguish a readable frame from noise."""
     pixels = np.full((height, width, 3), 128, dtype=np.uint8)
     block, half = width // BITS, height // 2
     for bit in range(BITS):

@@ -34,7 +34,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return made.texts[0].path, made.projector.path
 
 
-def told(findings: list[Finding]) -> str:
+def lines_of(findings: list[Finding]) -> str:
     return "\n".join(f"{f.level} {f.line} {f.what} {f.fix}" for f in findings)
 
 
@@ -60,7 +60,7 @@ def test_the_right_files_have_nothing(pair: tuple[Path, Path], tmp_path: Path) -
 )
 def test_wrong_templates(template: str, match: str) -> None:
     findings = list(template_findings(template))
-    assert match in told(findings) and any(f.level == "error" for f in findings)
+    assert match in lines_of(findings) and any(f.level == "error" for f in findings)
 
 
 def test_where_two_prompts_part() -> None:
@@ -72,13 +72,13 @@ def test_where_two_prompts_part() -> None:
 def test_a_text_model_alone_and_a_wrong_projector(pair: tuple[Path, Path], tmp_path: Path) -> None:
     alone = tmp_path / "model.gguf"
     shutil.copy(pair[0], alone)
-    assert "never saw" in told(lint(alone))
+    assert "never saw" in lines_of(lint(alone))
     data = bytearray(pair[1].read_bytes())
     at = data.index(b"clip.vision.projection_dim") + len(b"clip.vision.projection_dim") + 4
     data[at : at + 4] = (576).to_bytes(4, "little")
     (tmp_path / "mmproj-other.gguf").write_bytes(data)
-    assert "projector of another model" in told(lint(alone))
-    assert "is a projector" in told(lint(pair[1]))
+    assert "projector of another model" in lines_of(lint(alone))
+    assert "is a projector" in lines_of(lint(pair[1]))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_text_model_alone_and_a_wrong_projector(pair: tuple[Path, Path], tmp_p
 def test_wrong_modelfiles(pair: tuple[Path, Path], tmp_path: Path, lines: str, line: int | None, match: str) -> None:
     path = tmp_path / "Modelfile"
     path.write_text(lines.replace("{text}", str(pair[0])).replace("{projector}", str(pair[1])))
-    assert any(match in f.what and f.line == line for f in lint(path)), told(lint(path))
+    assert any(match in f.what and f.line == line for f in lint(path)), lines_of(lint(path))
 
 
 def test_a_modelfile_is_checked_against_its_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_modelfile_is_checked_against_its_files(pair: tuple[Path, Path], tmp_p
     path.write_text(
         f"FROM {pair[0]}\nFROM {tmp_path / 'mmproj.gguf'}\nPARAMETER stop <end_of_utterance>\nPARAMETER stop User:"
     )
-    said = told(lint(path))
+    said = lines_of(lint(path))
     assert "warning 2 mmproj.gguf names another model" in said and "stop" not in said
 
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_stops_elsewhere_or_is_damaged(tmp_path: Path) -> None
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "eos_token": "<|im_end|>"}))
-    assert "The stop token in tokenizer_config.json is <|im_end|>" in told(lint(folder))
+    assert "The stop token in tokenizer_config.json is <|im_end|>" in lines_of(lint(folder))
     path.write_text("{")
     with pytest.raises(ModelError, match="tokenizer_config.json cannot be read"):
         lint(folder)
@@ -137,7 +137,7 @@ def test_a_checkpoint_that_was_saved_again_is_reported(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["text_config"]["architectures"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert "names no text architecture" in told(lint(folder))
+    assert "names no text architecture" in lines_of(lint(folder))
 
 
 def test_the_command(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Clips with every trap: each frame carries its number, so a wrong one is seen."""
+"""Difficult clips. Each frame shows its number, so a wrong frame is noticed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def numbers(sampled: SampledClip) -> list[int | None]:
 
 
 def seven(path: Path | bytes) -> SampledClip:
-    """Seven frames, each told to be the one it is, without a note."""
+    """Seven frames, each with the right index and time, and no note."""
     sampled = sample_clip(path, 7)
     assert [f.frame_index for f in sampled.frames] == numbers(sampled)
     assert sampled.notes == () and sampled.facts.decoder == "PyAV"
@@ -106,7 +106,7 @@ def test_the_other_decoders_agree(decoder: str, name: str, tmp_path: Path, monke
 
 @needs_decord
 def test_where_decord_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why it is the last choice: after a seek in H.265 some frames come out in place of others. If this fails, it was mended."""
+    """Why it is the last choice: after a seek in H.265 some frames come out in place of others. If this fails, decord was fixed."""
     write_numbered(tmp_path / "a.mov", codec="libx265", options={"x265-params": "log-level=0"})
     monkeypatch.setattr(choice, "DECODERS", {"decord": choice.DECODERS["decord"]})
     off = [abs((number_in(f.image) or 0) - f.frame_index) for f in sample_clip(tmp_path / "a.mov", 7).frames]
@@ -202,7 +202,7 @@ def test_light_of_hdr_codes(curve: str, code: float, nits: float) -> None:
 
 
 def test_hdr_is_brought_to_the_ordinary_range(tmp_path: Path) -> None:
-    """The grey beside the number, 128 of 255 as PQ, must come out as light as it is meant, not as it is stored."""
+    """The grey beside the number, 128 of 255 as PQ, must have its intended brightness, not the stored value."""
 
     def pq(stream: Any) -> None:
         stream.codec_context.color_trc, stream.codec_context.color_primaries = 16, 9
@@ -217,10 +217,10 @@ def test_hdr_is_brought_to_the_ordinary_range(tmp_path: Path) -> None:
     write_numbered(tmp_path / "plain.mp4", 3, "libx265", **ten_bit)
     bright, plain = (sample_clip(tmp_path / name, 1) for name in ("hdr.mp4", "plain.mp4"))
     assert "HDR" in bright.notes[0] and plain.notes == () and numbers(bright) == [1]
-    beside = (slice(40, 56), slice(183, 186))
+    patch = (slice(40, 56), slice(183, 186))
     meant = 255 * (float(hdr.nits_of_pq(np.array(128 / 255))) / 203) ** (1 / 2.3)
-    assert abs(np.asarray(plain.frames[0].image)[beside].mean() - 128) < 4
-    assert abs(np.asarray(bright.frames[0].image)[beside].mean() - meant) < 8 and meant > 160
+    assert abs(np.asarray(plain.frames[0].image)[patch].mean() - 128) < 4
+    assert abs(np.asarray(bright.frames[0].image)[patch].mean() - meant) < 8 and meant > 160
 
 
 def test_what_is_transparent_stands_on_white(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_file_cut_off_gives_what_there_is_spread_over_what_there_is(tmp_path: 
 
 
 def test_a_hole_loses_what_lay_in_it_and_says_so(tmp_path: Path) -> None:
-    """Never another frame in its place: what is given is the frame it says, or told as damaged, or left out and told."""
+    """Never another frame in its place: each frame is the one it claims to be, or marked as damaged, or left out with a note."""
     for name, codec in (("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")):
         path = tmp_path / name
         write_numbered(path, 300, codec)
@@ -271,7 +271,7 @@ def test_a_hole_loses_what_lay_in_it_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_lost_frame_is_not_replaced_by_its_neighbour(tmp_path: Path) -> None:
-    """One packet overwritten: that frame is lost, those built on it are told as damaged, up to the next keyframe."""
+    """One packet overwritten: that frame is lost, and frames that depend on it are marked as damaged, up to the next keyframe."""
     import av
 
     path = tmp_path / "a.mp4"
@@ -290,7 +290,7 @@ def test_a_lost_frame_is_not_replaced_by_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_a_missing_part_is_reported(tmp_path: Path) -> None:
-    """MKV packets that are gone leave no trace but the time between the others."""
+    """Missing MKV packets leave no trace except the time between the others."""
     path = tmp_path / "a.mkv"
     write_numbered(path, 300)
     whole = path.read_bytes()
@@ -300,7 +300,7 @@ def test_a_missing_part_is_reported(tmp_path: Path) -> None:
 
 
 def test_keyframes_that_do_not_stand_alone(tmp_path: Path) -> None:
-    """H.264 with intra refresh: what begins at a recovery point is whole only some frames later."""
+    """H.264 with intra refresh: decoding from a recovery point is complete only some frames later."""
     write_numbered(tmp_path / "a.mkv", 60, options={"x264-params": "intra-refresh=1"})
     assert numbers(seven(tmp_path / "a.mkv")) == [0, 9, 19, 29, 39, 49, 59]
 
@@ -345,7 +345,7 @@ def no_clips(tmp_path: Path) -> dict[str, bytes]:
         "cannot be read": b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 200,
         "cannot be read as a clip": header_only,
         "contains only audio": (tmp_path / "sound.mp4").read_bytes(),
-        "cut off": (tmp_path / "cut.mp4").read_bytes()[:-900],
+        "incomplete": (tmp_path / "cut.mp4").read_bytes()[:-900],
         "not a clip": b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n",
     }
 
@@ -394,7 +394,7 @@ def open_files() -> int:
 
 @pytest.mark.timeout(600)
 def test_no_mutated_file_crashes_hangs_or_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2,100 of them through the decoder that runs in this process; each gives frames or an error in words."""
+    """2,100 of them through the decoder that runs in this process; each gives frames or a MediaError."""
     monkeypatch.setattr(choice, "DECODERS", {"PyAV": choice.DECODERS["PyAV"]})
     rng, read = random.Random(7), 0
     before = open_files()
@@ -488,7 +488,7 @@ ALL_BUT_PYAV = {name: opened for name, opened in choice.DECODERS.items() if name
 
 
 def test_a_short_event_in_a_long_clip_is_not_missed(tmp_path: Path) -> None:
-    """Five minutes of nothing, a small red square for 0.8 s. Even steps of 20 s miss it; scene changes must not."""
+    """Five minutes without change, except a small red square for 0.8 s. Evenly spaced frames miss it; scene changes must not."""
     import av
 
     path = tmp_path / "a.mp4"

@@ -518,7 +518,7 @@ class Event:
     thing: Thing
     detail: str = ""  # the direction, or the last colour
 
-    def told(self) -> str:
+    def describe(self) -> str:
         name = article(self.thing.name())
         if self.kind == "move":
             return sentence(f"{name} moves {self.detail}")
@@ -553,7 +553,7 @@ def _about_clip(rng: random.Random, event: Event, frames: int) -> Question | Non
             "Tell me what happens in the clip.",
             "What changes in the video?",
         )
-        return Question("motion", rng.choice(forms), event.told())
+        return Question("motion", rng.choice(forms), event.describe())
     if kind < 0.6:
         who = rng.choice((thing.shape, "shape", "object", thing.name() if event.kind != "recolor" else thing.shape))
         if event.kind == "move":
