@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core.backends.base import THIS_MACHINE
+from smolvlm_core.backends import registry as registry_module
+from smolvlm_core.backends.base import THIS_MACHINE, Entry
 from smolvlm_core.backends.llama_cpp import GgufEntry
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.backends.remote.ollama import OllamaEntry
@@ -47,6 +48,20 @@ def test_a_checkpoint_folder_lasts_over_a_restart(workspace: Workspace, tmp_path
 def test_nothing_is_discovered_where_there_is_nothing(workspace: Workspace, no_other_models: Path) -> None:
     workspace.registry.scan()
     assert [e.key for e in workspace.registry.entries()] == [spec.key for spec in catalog.models()]
+
+
+def test_a_kind_registered_during_a_search_does_not_break_it(
+    workspace: Workspace, no_other_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "KINDS", dict(registry_module.KINDS))
+    discover = CheckpointEntry.discover
+
+    def discover_and_register() -> list[Entry]:
+        registry_module.KINDS["late"] = CheckpointEntry
+        return list(discover())
+
+    monkeypatch.setattr(CheckpointEntry, "discover", discover_and_register)
+    workspace.registry.scan()
 
 
 def test_a_checkpoint_in_the_hugging_face_cache_is_offered(workspace: Workspace, no_other_models: Path) -> None:

@@ -117,7 +117,7 @@ class Registry:
         for entry in (*self.added(), *self._discovered):
             if name in (entry.key, entry.title):
                 return entry
-        for kind in KINDS.values():
+        for kind in tuple(KINDS.values()):
             if (parsed := kind.parse(name)) is not None:
                 return parsed
         known = ", ".join(entry.key for entry in self.entries())
@@ -133,7 +133,7 @@ class Registry:
     def scan(self) -> None:
         """Search this machine for backends that were not added. Takes up to some seconds."""
         found: list[Entry] = []
-        for kind in KINDS.values():
+        for kind in tuple(KINDS.values()):
             try:
                 found += kind.discover()
             except (LensError, OSError, ValueError) as error:
