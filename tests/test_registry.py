@@ -71,6 +71,7 @@ def test_a_checkpoint_in_the_hugging_face_cache_is_offered(workspace: Workspace,
     shutil.copytree(catalog.BUNDLED_CHECKPOINT, repo / "snapshots" / ("a" * 40))
     workspace.registry.scan()
     (entry,) = [e for e in workspace.registry.entries() if e.title == "SmolVLM-tuned"]
+    assert Registry(workspace.folder, Pool()).find("SmolVLM-tuned") == entry, "the command line has not searched before"
     assert not entry.added and entry.is_on_this_machine
     backend = entry.make(Pool())
     assert backend.spec.context_tokens == 2048 and backend.name == "SmolVLM-tuned · transformers bf16"

@@ -108,18 +108,24 @@ class Registry:
     def find(self, name: str) -> Entry:
         """The entry of a key, a title, a hub id, a checkpoint folder, a .gguf file, an address or `ollama:MODEL`.
 
+        A name that is none of these is searched for on this machine, which takes up to some seconds.
+
         Raises:
             LensError: there is none, or it cannot be used.
         """
         for spec in catalog.models():
             if name.lower() in (spec.key.lower(), spec.repo_id.lower()):
                 return CheckpointEntry.of(spec)  # does not need the stored list, which may be unreadable
-        for entry in (*self.added(), *self._discovered):
+        for entry in self.added():
             if name in (entry.key, entry.title):
                 return entry
         for kind in tuple(KINDS.values()):
             if (parsed := kind.parse(name)) is not None:
                 return parsed
+        self.scan()
+        for entry in self._discovered:
+            if name in (entry.key, entry.title):
+                return entry
         known = ", ".join(entry.key for entry in self.entries())
         raise LensError(
             f"There is no model or backend called {name!r}.",
@@ -132,6 +138,7 @@ class Registry:
 
     def scan(self) -> None:
         """Search this machine for backends that were not added. Takes up to some seconds."""
+        self._scanned = time.monotonic()
         found: list[Entry] = []
         for kind in tuple(KINDS.values()):
             try:
