@@ -49,7 +49,11 @@ page.chosen = st.multiselect(
 )
 compare_input.draw()
 page.questions = st.text_area(
-    "Questions, one a line", page.questions, key="compare_questions", placeholder="What color is the circle?", height=90
+    "Questions, one per line",
+    page.questions,
+    key="compare_questions",
+    placeholder="What color is the circle?",
+    height=90,
 )
 page.blind = st.toggle("Hide the names until I have voted", page.blind, key="compare_blind")
 comparison = shown_comparison()

@@ -41,7 +41,7 @@ def video_page(page: Page, out: Path, name: str) -> None:
 def compare_page(page: Page, out: Path, name: str) -> None:
     page.get_by_role("button", name="Use", exact=True).nth(3).click()
     page.get_by_text("4-four-corners.png").wait_for()
-    page.get_by_label("Questions, one a line").fill("Describe the image.")
+    page.get_by_label("Questions, one per line").fill("Describe the image.")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("button", name="Prefer")).to_have_count(2, timeout=120_000)
     page.wait_for_timeout(1500)  # after the last update

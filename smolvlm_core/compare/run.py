@@ -54,7 +54,7 @@ class Comparison:
         if len({name for name, _ in backends}) < len(backends):
             raise LensError("Two backends have the same name.", "Choose different ones.")
         if not asked:
-            raise LensError("There is no question.", "Write a question, or several, one a line.")
+            raise LensError("There is no question.", "Write a question, or several, one per line.")
         self.questions = [question for question, _ in asked]
         self.prompts = [prompt for _, prompt in asked]
         self.settings, self.blind = settings, blind
