@@ -21,14 +21,25 @@ class ByteCache(Generic[V]):
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of `key`, made where it is not there. Two threads may make the same value at once."""
-        with self._lock:
-            if (value := self._values.get(key)) is not None:
-                return value
+        if (value := self.peek(key)) is not None:
+            return value
         value = make()
+        self.put(key, value)
+        return value
+
+    def peek(self, key: Hashable) -> V | None:
+        """The value of `key`, which counts as a use; None where it is not there."""
+        with self._lock:
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: V) -> None:
         with self._lock:
             if self._size_of(value) <= self.max_bytes:
                 self._values[key] = value
-        return value
+
+    def clear(self) -> None:
+        with self._lock:
+            self._values.clear()
 
     @property
     def held_bytes(self) -> int:

@@ -13,6 +13,8 @@ from smolvlm_core.compare.run import Comparisons
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations.answering import Answers
 from smolvlm_core.conversations.store import Store
+from smolvlm_core.engine.state import features_of
+from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.paths import data_folder
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs
@@ -65,6 +67,11 @@ class Workspace:
             if self._answers is None:
                 self._answers = Answers(store)
             return self._answers
+
+    @property
+    def features(self) -> FeatureCache:
+        """Features of pictures that were encoded before, in memory and in the data folder."""
+        return features_of(self.pool)
 
     def close(self) -> None:
         """Release what is loaded."""

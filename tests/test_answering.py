@@ -118,7 +118,7 @@ def test_a_failed_answer_stores_its_error_message(
     workspace: Workspace, store: Store, backend: TransformersBackend
 ) -> None:
     conversation = store.create("image")
-    attachment = attach_image(store, encoded(drawn()), "a.png")
+    attachment = attach_image(store, encoded(drawn("purple")), "a.png")
     question = store.add_question(conversation, "What?", (attachment,))
     store.media.path(attachment.sha256).unlink()
     workspace.answers.start(backend, conversation, question, GenerationSettings()).wait()

@@ -15,6 +15,7 @@ from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Stat
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.engine.run import Run
+from smolvlm_core.engine.state import describe_encoder, features_of
 from smolvlm_core.errors import ContextTooSmall, ModelError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
@@ -79,7 +80,10 @@ class TransformersBackend(Backend):
         return self.spec.parameters >= READS_FROM_PARAMETERS
 
     def status(self) -> Status:
-        status = status_of(self._pool.peek(self._key))
+        handle = self._pool.peek(self._key)
+        status = status_of(handle)
+        if handle is not None and status.state == "ready" and (line := describe_encoder(handle)):
+            status = replace(status, text=f"{status.text}. {line}")
         if status.state == "not loaded" and not catalog.is_cached(self.spec):
             return Status(state="not loaded", text="Downloads with your first question", busy=status.busy)
         return status
@@ -102,7 +106,10 @@ class TransformersBackend(Backend):
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. A consumer that stops listening cancels the run."""
         self._refuse_if_too_long(prompt)
-        return follow(lambda: self.handle, lambda handle: Run(handle, self.spec, prompt, settings, cancel), cancel)
+        features = features_of(self._pool)
+        return follow(
+            lambda: self.handle, lambda handle: Run(handle, self.spec, prompt, settings, cancel, features), cancel
+        )
 
     def close(self) -> None:
         if (handle := self._pool.peek(self._key)) is not None:

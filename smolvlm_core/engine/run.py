@@ -9,17 +9,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
-from smolvlm_core.engine.prefix_cache import PrefixCache, cache_of, common_prefix
+from smolvlm_core.engine.prefix_cache import PrefixCache
 from smolvlm_core.engine.sampling import sampling, stop_when, streamer
-from smolvlm_core.engine.vision import encode_tiles
+from smolvlm_core.engine.state import EngineState, state_of
+from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason
 from smolvlm_core.work.pool import Handle
+
+if TYPE_CHECKING:
+    import torch
 
 PREFILL_TOKENS = 512  # a cancel takes effect at least this often during the prefill
 
@@ -38,13 +43,17 @@ class Run:
         prompt: Prompt,
         settings: GenerationSettings,
         cancel: threading.Event,
+        features: FeatureCache,
     ) -> None:
+        self.features = features
+        self.state: EngineState | None = None
+        self.cache: PrefixCache | None = None
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.asked = self.started = self.ready = time.perf_counter()
         self.first_token: float | None = None
         self.encoded: EncodedPrompt | None = None
-        self.reused = self.new_tokens = self.peak_memory = self.weights_bytes = 0
+        self.reused = self.known_tiles = self.new_tokens = self.peak_memory = self.weights_bytes = 0
         self.memory_of = ""
 
     def work(self) -> None:
@@ -63,8 +72,10 @@ class Run:
             failure = error
         except BaseException as error:
             failure = _memory_error(error) or error
-        if failure is not None or (reason == "cancelled" and self.new_tokens == 0):
-            self.handle.cache = None  # it may hold half of a prompt
+        if self.state is not None and self.cache is not None:
+            if failure is not None or (reason == "cancelled" and self.new_tokens == 0):
+                self.state.prefixes.drop(self.cache)  # it may hold half of a prompt
+            self.state.prefixes.trim()
         self.events.put(self._stats(reason))
         if failure is not None:
             self.events.put(failure)
@@ -97,13 +108,11 @@ class Run:
         import torch
 
         last = len(encoded.ids) - 1
-        cache = cache_of(self.handle)
-        self.reused = min(common_prefix(cache.identity, encoded.identity), last)
-        cache.cut_to(self.reused, loaded.model.config.get_text_config())
-        cache.identity = encoded.identity[: self.reused]
+        self.state = state_of(self.handle, loaded)
+        cache = self.cache = self.state.prefixes.open(encoded.identity, last)
+        self.reused = len(cache.identity)
         size = self.spec.geometry.tokens_per_tile
-        wanted = [i for i, start in enumerate(encoded.tile_starts) if start + size > self.reused]
-        features = encode_tiles(loaded, encoded, wanted, size, self._report_tile)
+        features = self._encode_tiles(loaded, self.state, encoded, self.reused - size)
         core = loaded.model.model
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
         embedded = core.get_input_embeddings()(ids)  # (1, L, hidden)
@@ -117,6 +126,19 @@ class Run:
             cache.identity = encoded.identity[:end]
         self._note_memory(loaded)
         return cache
+
+    def _encode_tiles(
+        self, loaded: LoadedModel, state: EngineState, encoded: EncodedPrompt, after: int
+    ) -> list[tuple[int, torch.Tensor]]:
+        """Features of the tiles that begin after a place of the prompt: see `TileEncoder.encode`."""
+        wanted = [located for located in encoded.located_tiles() if located[0] > after]
+        if not wanted:
+            return []
+        encoder = state.encoder(loaded, self.features, lambda text, _: self.events.put(Progress(text)))
+        found = encoder.found
+        features = encoder.encode(wanted, self._report_tile)
+        self.known_tiles = encoder.found - found
+        return features
 
     def _report_tile(self, done: int, of: int) -> None:
         self._check_cancel()
@@ -172,6 +194,7 @@ class Run:
             image_tokens=self.encoded.image_tokens if self.encoded else 0,
             prompt_tokens=len(self.encoded.ids) if self.encoded else 0,
             reused_tokens=self.reused,
+            known_tiles=self.known_tiles,
             new_tokens=self.new_tokens,
             time_to_first_token_seconds=self.first_token - self.ready if self.first_token is not None else None,
             tokens_per_second=(self.new_tokens - 1) / decoding if self.new_tokens > 1 and decoding > 0 else None,

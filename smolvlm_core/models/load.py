@@ -32,13 +32,14 @@ DEFAULT_DTYPE = threading.Lock()
 
 @dataclass(kw_only=True)
 class LoadedModel:
-    """A model ready to answer. Touched by its worker's thread only."""
+    """A model ready to answer. Touched by its worker's thread only. `weights_key`: changes with the weights' files."""
 
     model: Any
     tokenizer: Any
     image_processor: Any
     device: str
     revision: str
+    weights_key: str
     load_seconds: float
     memory_bytes: int
 
@@ -88,6 +89,7 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
         image_processor=image_processor,
         device=device,
         revision=_revision_of(spec, folder),
+        weights_key=_weights_key(folder),
         load_seconds=time.perf_counter() - began,
         memory_bytes=int(model.get_memory_footprint()),
     )
@@ -158,6 +160,12 @@ def _revision_of(spec: ModelSpec, folder: Path) -> str:
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.read_bytes())
     return f"sha256 {digest.hexdigest()[:12]}"
+
+
+def _weights_key(folder: Path) -> str:
+    """The resolved path, size and time of change of each weights file: in the hub's cache, the path holds the file's hash."""
+    files = [path.resolve() for path in sorted(folder.glob("*.safetensors"))]
+    return " ".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
 
 
 def _too_large(spec: ModelSpec) -> OutOfMemoryError:

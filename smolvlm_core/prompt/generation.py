@@ -45,7 +45,8 @@ class Stats:
 
     Attributes:
         image_tokens: image tokens in the prompt; 0 if unknown.
-        reused_tokens: prompt tokens reused from the key-value cache of the previous turn.
+        reused_tokens: prompt tokens reused from the key-value cache of an earlier turn.
+        known_tiles: tiles whose features were in the cache, since they were encoded before. Tiles of reused tokens are not counted.
         time_to_first_token_seconds: from the start of prefill to the first token. Excludes queueing and loading.
         queued_seconds: time spent waiting for other answers of the same model.
         load_seconds: time spent loading the weights or starting the server for this answer.
@@ -59,6 +60,7 @@ class Stats:
     image_tokens: int = 0
     prompt_tokens: int = 0
     reused_tokens: int = 0
+    known_tiles: int = 0
     new_tokens: int = 0
     time_to_first_token_seconds: float | None = None
     tokens_per_second: float | None = None

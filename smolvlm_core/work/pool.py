@@ -147,6 +147,7 @@ class Pool:
         self._lock = threading.Lock()
         self._handles: dict[Hashable, Handle[Any]] = {}
         self._closing: list[Handle[Any]] = []  # released, but still answering
+        self._shared: dict[str, Any] = {}
 
     def get(self, key: Hashable, make_loader: Callable[[], Loader[L]]) -> Handle[L]:
         """The handle of `key`, new where there is none. Counts as a use."""
@@ -161,6 +162,13 @@ class Pool:
         """As `get`, but neither makes one nor counts as a use."""
         with self._lock:
             return self._handles.get(key)
+
+    def shared(self, name: str, make: Callable[[], L]) -> L:
+        """An object that all resources of a process share, made on first use."""
+        with self._lock:
+            if name not in self._shared:
+                self._shared[name] = make()
+            return self._shared[name]  # type: ignore[no-any-return]
 
     def loaded(self) -> list[Handle[Any]]:
         with self._lock:

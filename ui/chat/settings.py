@@ -9,6 +9,7 @@ import streamlit as st
 from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
+from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.prompt.generation import GenerationSettings
 from ui import state
@@ -49,6 +50,7 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
             on_change=_add_folder,
             help="A folder with config.json, the tokenizer's files and .safetensors weights. It is added to the Model list.",
         )
+        _draw_features()
     current.settings = GenerationSettings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -70,6 +72,19 @@ def _precision(offered: tuple[str, ...], before: str) -> str:
         disabled=not offered,
         help="Of models run by transformers. float32 takes twice the memory.",
     )
+
+
+def _draw_features() -> None:
+    features = workspace().features
+    st.button(
+        "Clear cached pictures",
+        key="clear_features",
+        icon=":material/mop:",
+        on_click=features.clear,
+        help="Each picture is encoded once. The result stays on this machine, up to 1 GiB, so that a question about the same "
+        "picture is answered sooner. Clearing it does not delete conversations.",
+    )
+    st.caption(f"Encoded pictures: {describe_bytes(features.disk_bytes())} on disk")
 
 
 def _checked(system_prompt: str) -> str:

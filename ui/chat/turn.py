@@ -118,12 +118,12 @@ def _details(answer: Message, prompt: Prompt) -> list[str]:
     settings = asdict(answer.settings) if answer.settings else {}
     values = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "system_prompt")
     stats = answer.stats
-    reused = stats.reused_tokens if stats else 0
+    reused, known = (stats.reused_tokens, stats.known_tiles) if stats else (0, 0)
     memory = f"Peak of {stats.memory_of or 'memory'} {stats.peak_memory_bytes / 2**20:,.0f} MiB. " if stats else ""
     count = len(prompt.slots)
     pictures = f"{count} picture{'s' if count > 1 else ''}, each in place of one `<image>`, in order. " if count else ""
     return [
-        f"{pictures}{reused} prompt tokens came from the cache of the turn before.",
+        f"{pictures}{reused} prompt tokens and {known} picture tiles came from caches: they were computed for an earlier question.",
         f"Settings: {escape(values)}.",
         f"{memory}Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
     ]

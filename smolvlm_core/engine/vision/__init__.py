@@ -1,0 +1,1 @@
+"""Picture tiles → features: interchangeable encoders, the choice of the fastest one that agrees, and a cache of features."""

@@ -1,0 +1,74 @@
+"""Features of a prompt's tiles: from the cache where they were encoded before, else from the encoder. Does not know queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from smolvlm_core.engine.encoding import PictureTiles
+from smolvlm_core.engine.vision.encoder import TILES_AT_ONCE, VisionEncoder
+from smolvlm_core.engine.vision.features import FeatureCache, tile_key
+from smolvlm_core.models.load import LoadedModel
+
+if TYPE_CHECKING:
+    import torch
+
+# Gets (3, H, W) tiles to try encoders on.
+MakeEncoder = Callable[[Sequence["torch.Tensor"]], VisionEncoder]
+Located = tuple[int, PictureTiles, int]  # place of its first token, its picture, its number in the picture
+
+
+class TileEncoder:
+    """Encodes tiles, each once. The encoder is made when the first tile is not in the cache.
+
+    Attributes:
+        encoded: tiles that the encoder encoded so far.
+        found: tiles that were in the cache.
+    """
+
+    def __init__(self, name: str, make: MakeEncoder, cache: FeatureCache, loaded: LoadedModel) -> None:
+        self.name, self._make, self._cache = name, make, cache
+        self._weights_key, self._at_once = loaded.weights_key, TILES_AT_ONCE.get(loaded.device, 1)
+        self._encoder: VisionEncoder | None = None
+        self.encoded = self.found = 0
+
+    def encode(
+        self, tiles: Sequence[Located], before_group: Callable[[int, int], None]
+    ) -> list[tuple[int, torch.Tensor]]:
+        """(place of its first token, (tokens per tile, hidden) features) of each tile.
+
+        `before_group` gets the number of tiles done so far and of all; what it raises stops the work.
+        """
+        out: list[tuple[int, torch.Tensor]] = []
+        step = self._at_once
+        for at in range(0, len(tiles), step):
+            before_group(at, len(tiles))
+            group = tiles[at : at + step]
+            out += zip((start for start, _, _ in group), self._features(group))
+            for _, picture, number in group:
+                if number == len(picture) - 1:
+                    picture.release()  # all of a long clip's pixels at once would be hundreds of megabytes
+        return out
+
+    def _features(self, group: Sequence[Located]) -> list[torch.Tensor]:
+        import torch
+
+        pixels = [picture.pixels[number] for _, picture, number in group]
+        known = [self._cache.get(self._key(one)) for one in pixels]
+        missing = [i for i, features in enumerate(known) if features is None]
+        if missing and self._encoder is None:
+            self._encoder = self._make(pixels)
+            if self._encoder.name != self.name:  # the one that was remembered does not run any more
+                self.name = self._encoder.name
+                return self._features(group)
+        self.found += len(group) - len(missing)
+        self.encoded += len(missing)
+        if missing and self._encoder is not None:
+            made = self._encoder.encode(torch.stack([pixels[i] for i in missing]))
+            for i, features in zip(missing, made):
+                self._cache.put(self._key(pixels[i]), features)
+                known[i] = features
+        return [features for features in known if features is not None]
+
+    def _key(self, pixels: torch.Tensor) -> str:
+        return tile_key(pixels, f"{self._weights_key} {self.name}")
