@@ -216,6 +216,15 @@ class Entry(ABC):
         return ()
 
     @classmethod
+    def companion_of(cls, entry: Entry) -> Entry | None:
+        """An entry of this kind that comes with another one. None: this kind has none, or not on this machine."""
+        return None
+
+    def is_preferred_to(self, entry: Entry) -> bool:
+        """Whether this companion is the default instead of the entry that it comes with: it was tested here and is faster."""
+        return False
+
+    @classmethod
     def parse(cls, name: str) -> Entry | None:
         """The entry that a name on the command line means; None where it is not of this kind.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.hybrid.backend import HybridEntry
 from smolvlm_core.backends.llama_cpp import GgufEntry
 from smolvlm_core.backends.remote.ollama import OllamaEntry
 from smolvlm_core.backends.remote.server_entry import ServerEntry
@@ -34,8 +35,13 @@ def register(entry_type: E) -> E:
     return entry_type
 
 
-for _kind in (CheckpointEntry, GgufEntry, ServerEntry, OllamaEntry):
+for _kind in (CheckpointEntry, HybridEntry, GgufEntry, ServerEntry, OllamaEntry):
     register(_kind)
+
+
+def companions_of(entry: Entry) -> list[Entry]:
+    """The entries that come with one: those of other kinds that run the same model."""
+    return [one for kind in tuple(KINDS.values()) if (one := kind.companion_of(entry)) is not None]
 
 
 class Registry:
@@ -52,7 +58,7 @@ class Registry:
         self.problem: StoreError | None = None
 
     def entries(self) -> list[Entry]:
-        """Catalogue first, then added, then discovered; each key once."""
+        """Catalogue first, then added, then discovered, each followed by its companions; each key once."""
         try:
             added, self.problem = self.added(), None
         except StoreError as error:
@@ -61,8 +67,13 @@ class Registry:
         known: dict[str, Entry] = {}
         catalogued = [CheckpointEntry.of(spec) for spec in catalog.models()]
         for entry in (*catalogued, *added, *self._discovered):
-            known.setdefault(entry.key, entry)
+            for one in (entry, *companions_of(entry)):
+                known.setdefault(one.key, one)
         return list(known.values())
+
+    def preferred(self, entry: Entry) -> Entry:
+        """The entry itself, or the companion that is the default instead."""
+        return next((one for one in companions_of(entry) if one.is_preferred_to(entry)), entry)
 
     def added(self) -> tuple[Entry, ...]:
         """Those that a user added. Raises StoreError where the list cannot be read; the file is left as it is."""

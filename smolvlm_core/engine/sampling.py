@@ -12,28 +12,39 @@ if TYPE_CHECKING:
     import torch
 
 
+class TokenText:
+    """The text of an answer, token by token. Waits with the bytes of a character until it is complete."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self._stream, self._tokenizer, self._begun = DecodeStream(skip_special_tokens=True), tokenizer, False
+
+    def add(self, token: int) -> str:
+        """What can be shown now; "" where the token does not complete a character."""
+        text = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        text = text if self._begun else text.lstrip(" ")
+        self._begun = self._begun or bool(text)
+        return text
+
+
 def streamer(took: Callable[[str], None], tokenizer: Any) -> Any:
-    """Calls `took` with the text of each new token; '' where the token does not complete a character."""
-    from tokenizers.decoders import DecodeStream
+    """Calls `took` with the text of each new token: see `TokenText.add`."""
     from transformers.generation.streamers import BaseStreamer
 
     class Streamer(BaseStreamer):  # type: ignore[misc]
-        """Receives the prompt first, then each new token. Waits with the bytes of a character until it is complete."""
+        """Receives the prompt first, then each new token."""
 
         def __init__(self) -> None:
-            self._stream = DecodeStream(skip_special_tokens=True)
+            self._text = TokenText(tokenizer)
             self._prompt_seen = False
-            self._begun = False
 
         def put(self, value: torch.Tensor) -> None:
             if not self._prompt_seen:
                 self._prompt_seen = True
                 return
             for token in value.reshape(-1).tolist():
-                text = self._stream.step(tokenizer.backend_tokenizer, token) or ""
-                text = text if self._begun else text.lstrip(" ")
-                self._begun = self._begun or bool(text)
-                took(text)
+                took(self._text.add(token))
 
         def end(self) -> None:
             pass

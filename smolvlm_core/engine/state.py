@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.engine.prefix_cache import PrefixCaches
 from smolvlm_core.engine.vision.choice import Choice, choose, remembered
@@ -40,7 +40,7 @@ class EngineState:
         return self.tiles
 
 
-def state_of(handle: Handle[LoadedModel], loaded: LoadedModel) -> EngineState:
+def state_of(handle: Handle[Any], loaded: LoadedModel) -> EngineState:
     """The state that goes with what the handle has loaded. Call on the worker thread only."""
     if not isinstance(handle.cache, EngineState):
         handle.cache = EngineState(PrefixCaches(loaded.model.config.get_text_config()))
@@ -52,7 +52,7 @@ def features_of(pool: Pool) -> FeatureCache:
     return pool.shared("features", FeatureCache)
 
 
-def describe_encoder(handle: Handle[LoadedModel]) -> str:
+def describe_encoder(handle: Handle[Any]) -> str:
     """Which vision encoder runs and what was tried, in one line; "" before the first picture."""
     state = handle.cache
     return state.choice.describe() if isinstance(state, EngineState) and state.choice is not None else ""

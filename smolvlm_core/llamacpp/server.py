@@ -101,7 +101,7 @@ class LlamaServer:
         _refuse_taken(options.host, port)
         logs = data_folder() / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        _drop_old(logs)
+        drop_old(logs, "llama-server-")
         with tempfile.NamedTemporaryFile("wb", prefix="llama-server-", suffix=".log", dir=logs, delete=False) as log:
             template = Path(log.name).with_suffix(".jinja")
             template.write_text(TEMPLATE)
@@ -219,9 +219,9 @@ def _refuse_taken(host: str, port: int) -> None:
             ) from error
 
 
-def _drop_old(folder: Path) -> None:
+def drop_old(folder: Path, prefix: str) -> None:
     """Delete logs and templates that are more than a week old."""
-    for old in folder.glob("llama-server-*"):
+    for old in folder.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > LOG_LIFETIME_SECONDS:
                 old.unlink()

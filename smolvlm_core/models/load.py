@@ -5,11 +5,13 @@ Does not know prompts or pages. torch is imported inside functions, on the worke
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -44,8 +46,8 @@ class LoadedModel:
     memory_bytes: int
 
 
-def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedModel:
-    """Download a checkpoint where needed and load it.
+def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: bool = True) -> LoadedModel:
+    """Download a checkpoint where needed and load it. `layers`: with the text model's layers, which take most of the memory.
 
     `AutoProcessor` is not used: it needs torchvision, which the CPU build of torch cannot import everywhere. The
     image processor and the tokenizer by themselves give the same input.
@@ -59,16 +61,20 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
     began = time.perf_counter()
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # `report` shows the progress
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        with DEFAULT_DTYPE:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if not layers:
+            config.text_config.num_hidden_layers = 0
+        with DEFAULT_DTYPE, _quiet(not layers):
             model = AutoModelForImageTextToText.from_pretrained(
                 folder,
+                config=config,
                 dtype=getattr(torch, dtype),
                 attn_implementation="sdpa",
                 device_map=_device_map(device),
@@ -93,6 +99,20 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report) -> LoadedMo
         load_seconds=time.perf_counter() - began,
         memory_bytes=int(model.get_memory_footprint()),
     )
+
+
+@contextlib.contextmanager
+def _quiet(quiet: bool) -> Iterator[None]:
+    """Without the list of weights that are left out on purpose."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    if quiet:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 class ModelLoader:

@@ -30,6 +30,7 @@ class Worker:
         self._running: Task | None = None
         self._changed = threading.Condition()
         self._closed = False
+        self._held = 0
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Callable[[], None], cancel: threading.Event | None = None) -> Task:
@@ -68,12 +69,24 @@ class Worker:
     @property
     def busy(self) -> bool:
         with self._changed:
-            return self._running is not None or bool(self._waiting)
+            return self._is_busy()
+
+    def _is_busy(self) -> bool:
+        return self._running is not None or bool(self._waiting) or self._held > 0
+
+    def hold(self) -> None:
+        """Count as busy until `let_go`: an answer goes on after its task."""
+        with self._changed:
+            self._held += 1
+
+    def let_go(self) -> None:
+        with self._changed:
+            self._held -= 1
 
     def close_if_idle(self) -> bool:
-        """Close unless a task runs or waits, in one step: no task can be added in between."""
+        """Close unless it is busy, in one step: no task can be added in between."""
         with self._changed:
-            if self._running is not None or self._waiting:
+            if self._is_busy():
                 return False
             self._closed = True
             self._changed.notify_all()
