@@ -4,6 +4,7 @@ import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp import programs
+from smolvlm_core.llamacpp.text import client as text_model
 from ui import state
 from ui.backends import add, conversions, rows
 from ui.text import escape, message
@@ -23,6 +24,11 @@ with program:
             st.warning(server.warning, icon=":material/update:")
     except LensError as error:
         st.info(message(error), icon=":material/terminal:")
+    if not text_model.is_installed():
+        st.caption(
+            f":material/speed: Faster answers on a CPU: `{text_model.INSTALL}` adds the hybrid backend, which encodes pictures in "
+            "this app and writes text with llama.cpp. It needs a C++ compiler."
+        )
 with listed:
     rows.draw()
 with adding:

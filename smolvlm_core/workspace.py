@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smolvlm_core.backends.registry import Registry
+from smolvlm_core.backends.self_tests import SelfTests
 from smolvlm_core.check.schedule import Checks
 from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.run import Comparisons
@@ -50,6 +51,7 @@ class Workspace:
         self._opening = threading.Lock()
         self.registry = Registry(self.folder, self.pool)
         self.verdicts = Verdicts(self.folder)
+        self.self_tests = SelfTests(self.jobs, self.devices, self.pool)
         self.checks = Checks(self.jobs, self.devices, self.verdicts)
         self.comparisons = Comparisons(self.devices, Votes(self.folder))
 

@@ -17,6 +17,7 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, ProgressListener, Stats
 from smolvlm_core.work.pool import LoadState, Pool
+from smolvlm_core.work.report import Report
 
 THIS_MACHINE = "this machine"
 REMOTE = "Remote server: contacted when you send a question"
@@ -61,6 +62,14 @@ class Cause(NamedTuple):
 
     cause: str
     fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTestResult:
+    """`is_better`: it answers like the entry that it comes with, and sooner. `text`: what was measured, for people."""
+
+    is_better: bool
+    text: str
 
 
 class Backend(ABC):
@@ -220,9 +229,20 @@ class Entry(ABC):
         """An entry of this kind that comes with another one. None: this kind has none, or not on this machine."""
         return None
 
-    def is_preferred_to(self, entry: Entry) -> bool:
-        """Whether this companion is the default instead of the entry that it comes with: it was tested here and is faster."""
+    # A companion has to prove itself before it becomes the default
+
+    @property
+    def has_self_test(self) -> bool:
+        """Whether it can be tested against the entry that it comes with."""
         return False
+
+    def self_test_result(self) -> SelfTestResult | None:
+        """The result for these files and versions; None where it was not tested."""
+        return None
+
+    def run_self_test(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:
+        """Test it and remember the result. Raises LensError where it was stopped."""
+        raise NotImplementedError
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:

@@ -72,8 +72,11 @@ class Registry:
         return list(known.values())
 
     def preferred(self, entry: Entry) -> Entry:
-        """The entry itself, or the companion that is the default instead."""
-        return next((one for one in companions_of(entry) if one.is_preferred_to(entry)), entry)
+        """The entry itself, or the companion that is the default instead: its self-test found it better on this machine."""
+        for one in companions_of(entry):
+            if one.has_self_test and (result := one.self_test_result()) is not None and result.is_better:
+                return one
+        return entry
 
     def added(self) -> tuple[Entry, ...]:
         """Those that a user added. Raises StoreError where the list cannot be read; the file is left as it is."""

@@ -77,8 +77,9 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     key = args.model
     if key is None:
         default, reason = default_model(this_machine())
-        print(f"{default.title}: {reason}", file=sys.stderr)
-        key = default.key
+        entry = workspace.registry.preferred(workspace.registry.find(default.key))
+        print(f"{entry.label}: {reason}", file=sys.stderr)
+        key = entry.key
     backend = workspace.registry.make(key, args.dtype)
     spec = backend.spec
     shown: dict[str, Image.Image] = {}

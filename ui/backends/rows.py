@@ -7,6 +7,7 @@ import hashlib
 import streamlit as st
 
 from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.self_tests import PREFIX as SELF_TESTS
 from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.check.schedule import PREFIX as CHECKS
 from smolvlm_core.check.statistics import one_in
@@ -28,7 +29,7 @@ def draw() -> None:
 
 
 def _is_changing() -> bool:
-    return workspace().jobs.is_running(CHECKS, CONVERSIONS)
+    return workspace().jobs.is_running(CHECKS, CONVERSIONS, SELF_TESTS)
 
 
 def _rows(polled: bool) -> None:
@@ -65,6 +66,8 @@ def _row(key: str, entry: Entry, backend: Backend) -> None:
         job = workspace().checks.job_of(backend)
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
             _actions(key, entry, backend, job)
+        if line := workspace().self_tests.describe(entry):
+            st.caption(message(line))
         if job is not None:
             _verdict(key, backend, job)
         else:
@@ -82,6 +85,17 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
         on_click=_begin_check,
         args=(backend,),
     )
+    if entry.has_self_test:
+        testing = workspace().self_tests.job_of(entry)
+        st.button(
+            "Self-test",
+            key=f"self_test_{key}",
+            icon=":material/speed:",
+            disabled=testing is not None and not testing.done,
+            help="Does it answer like transformers, and sooner? If so, it becomes the default for this model.",
+            on_click=_begin_self_test,
+            args=(entry,),
+        )
     if running:
         st.button("Stop the check", key=f"halt_{key}", type="tertiary", on_click=checks.stop, args=(backend,))
     if backend.status().state == "ready":
@@ -106,6 +120,10 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
 
 def _begin_check(backend: Backend) -> None:
     workspace().checks.begin(backend)
+
+
+def _begin_self_test(entry: Entry) -> None:
+    workspace().self_tests.begin(entry)
 
 
 def _broken(entry: Entry, error: LensError) -> None:

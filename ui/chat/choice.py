@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.prompt.generation import GenerationSettings
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that answers, and its settings."""
+    """The entry that was chosen, its backend, and the settings."""
 
+    entry: Entry
     backend: Backend
     settings: GenerationSettings

@@ -6,6 +6,7 @@ import psutil
 import streamlit as st
 
 from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.machine import describe_bytes, this_machine
@@ -17,7 +18,10 @@ from ui.text import escape, message, show_error
 def choose() -> Entry:
     """The model list, and one line on the chosen model. Falls back to the default where the choice cannot be used."""
     registry, current = workspace().registry, session()
-    default, why = catalog.default_model(this_machine())
+    spec, why = catalog.default_model(this_machine())
+    default = registry.preferred(CheckpointEntry.of(spec))
+    if (result := default.self_test_result()) is not None:
+        why = f"{why} {result.text}."
     known = {entry.key: entry for entry in registry.entries()}
     draw_problem()
     if current.model is None:

@@ -22,7 +22,7 @@ def draw(kind: ConversationKind) -> Choice:
             badges.draw_last(backend)
             model.draw_status(backend)
         conversations.draw(kind)
-    return Choice(backend, generation)
+    return Choice(entry, backend, generation)
 
 
 def warn_if_blind(choice: Choice) -> None:

@@ -71,6 +71,7 @@ def ask(
 def _start(conversation: str, question: int, choice: Choice) -> None:
     answer = workspace().answers.start(choice.backend, conversation, question, choice.settings)
     workspace().checks.begin_on_first_use(choice.backend, answer.wait_until_complete)
+    workspace().self_tests.begin_on_first_use(choice.entry, answer.wait_until_complete)
 
 
 def _question_text(question: Message, kind: ConversationKind, choice: Choice, *, editable: bool) -> None:

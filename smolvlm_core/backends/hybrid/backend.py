@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
+from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, SelfTestResult, Status
 from smolvlm_core.backends.hybrid.loader import HybridLoader, HybridModel
 from smolvlm_core.backends.hybrid.run import HybridRun
-from smolvlm_core.backends.hybrid.self_test import last_result
+from smolvlm_core.backends.hybrid.self_test import last_result, run_self_test
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, CheckpointEntry, TransformersBackend, file_state
@@ -27,6 +27,7 @@ from smolvlm_core.models.download import local_folder
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats
 from smolvlm_core.work.pool import Handle, Pool
+from smolvlm_core.work.report import Report
 
 TEXT_TYPES = ("F16", "Q8_0")
 PREFIX = "hybrid:"
@@ -164,12 +165,22 @@ class HybridEntry(Entry):
             return cls(key=f"{PREFIX}{entry.key}", title=entry.title, checkpoint=entry.key)
         return None
 
-    def is_preferred_to(self, entry: Entry) -> bool:
+    @property
+    def has_self_test(self) -> bool:
+        return True
+
+    def self_test_result(self) -> SelfTestResult | None:
         try:
             result = last_result(catalog.find(self.checkpoint))
         except ModelError:
-            return False
-        return result is not None and result.is_better
+            return None  # its folder is gone
+        return SelfTestResult(is_better=result.is_better, text=result.describe()) if result is not None else None
+
+    def run_self_test(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:
+        spec = catalog.find(self.checkpoint)
+        hybrid, transformers = self.make(pool), TransformersBackend(spec, pool=pool)
+        result = run_self_test(spec, hybrid, transformers, report, cancel)
+        return SelfTestResult(is_better=result.is_better, text=result.describe())
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:

@@ -5,6 +5,7 @@ Knows processes and tokens; not pictures, prompts or words. Several threads may 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -110,7 +111,9 @@ class TextModel:
             self._process.wait()
 
     def why_it_ended(self) -> str:
-        """The line of its log that says most."""
+        """The signal that ended it, or the line of its log that says most. Its pipes close a moment before it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(3)
         try:
             said = telling_line(self.log.read_text(errors="replace").splitlines())
         except OSError as error:
@@ -203,6 +206,7 @@ class Conversation:
         if not self._ended:
             self.cancel()
         self._model.forget(self._number)
+        self._answers.put(Ended(request=self._number, reason="cancelled"))  # for a thread that still waits
 
     def events(self, cancel: threading.Event, every_seconds: float = 0.05) -> Iterator[Answer]:
         """What the other process says, until `Ended`. A set `cancel` ends the request.

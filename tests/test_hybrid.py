@@ -1,0 +1,244 @@
+"""The hybrid backend: the bundled model's pictures by torch, its words by llama.cpp, for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
+
+from smolvlm_core.backends.base import Reply, collect
+from smolvlm_core.backends.hybrid import self_test
+from smolvlm_core.backends.hybrid.backend import HybridBackend, HybridEntry
+from smolvlm_core.backends.hybrid.loader import HybridLoader, HybridModel, text_options
+from smolvlm_core.backends.registry import companions_of
+from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
+from smolvlm_core.errors import BackendError, ContextTooSmall
+from smolvlm_core.llamacpp.text import client
+from smolvlm_core.llamacpp.text.sampling import Sampler
+from smolvlm_core.models import catalog
+from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.generation import Delta, GenerationSettings, Stats
+from smolvlm_core.work.pool import Handle, Pool
+from smolvlm_core.workspace import Workspace
+from tests.test_backend import PICTURES, prompt_of
+
+pytestmark = pytest.mark.skipif(not client.is_installed(), reason="llama-cpp-python is not on this machine")
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HybridBackend]:
+    pool = Pool()
+    data = tmp_path_factory.mktemp("hybrid")
+    before = os.environ.get("SMOLVLM_LENS_DATA")
+    os.environ["SMOLVLM_LENS_DATA"] = str(data)
+    backend = HybridBackend(catalog.bundled(), pool=pool)
+    ask(backend, prompt_of(("hello", ())))
+    if before is not None:
+        os.environ["SMOLVLM_LENS_DATA"] = before
+    yield backend
+    pool.close()
+
+
+def ask(
+    backend: HybridBackend | TransformersBackend, prompt: Prompt, settings: GenerationSettings | None = None
+) -> Reply:
+    return collect(backend.generate(prompt, settings or GenerationSettings(max_new_tokens=32), threading.Event()))
+
+
+def model_of(backend: HybridBackend) -> HybridModel:
+    loaded = backend.handle.loaded
+    assert loaded is not None
+    return loaded
+
+
+def test_it_answers_like_transformers(hybrid: HybridBackend, backend: TransformersBackend) -> None:
+    questions = ("What color is the shape?", "What shape is in the image?", "Describe the image.")
+    prompts = [prompt_of((question, [key])) for key in PICTURES for question in questions]
+    prompts += [prompt_of(("Describe each image.", ["blue", "green"])), prompt_of(("hello", ()))]
+    pairs = [(ask(hybrid, prompt), ask(backend, prompt)) for prompt in prompts]
+    assert sum(one.text == other.text for one, other in pairs) >= len(pairs) - 1  # a near tie may turn
+    assert [one.stats.prompt_tokens for one, _ in pairs] == [other.stats.prompt_tokens for _, other in pairs]
+    assert all(one.stats.prompt_fingerprint == other.stats.prompt_fingerprint for one, other in pairs)
+
+
+def test_statistics_and_ends(hybrid: HybridBackend) -> None:
+    reply = ask(hybrid, prompt_of(("What color is the circle?", ["red"])))
+    stats = reply.stats
+    assert (reply.text, stats.stop_reason, stats.image_tokens, stats.new_tokens) == ("Red.", "end", 180, 3)
+    assert stats.time_to_first_token_seconds and stats.peak_memory_bytes > 10**6
+    short = ask(hybrid, prompt_of(("Describe each image.", ["red", "blue"])), GenerationSettings(max_new_tokens=2))
+    assert (short.stats.stop_reason, short.stats.new_tokens) == ("length", 2)
+    full = ask(hybrid, prompt_of(("What? " * 1010, ())), GenerationSettings(max_new_tokens=256))
+    assert full.stats.prompt_tokens + full.stats.new_tokens <= 2048
+    for too_long in (prompt_of(("What?", ["red"] * 12)), prompt_of(("word " * 3000, ()))):
+        with pytest.raises(ContextTooSmall, match="has room for 2048"):
+            ask(hybrid, too_long)
+
+
+def test_conversations_are_kept_and_prefixes_shared(hybrid: HybridBackend) -> None:
+    first = ask(hybrid, prompt_of(("What color is the circle?", ["green"])))
+    for key in ("red", "blue", "yellow"):
+        ask(hybrid, prompt_of(("What shape is it?", [key])))
+    back = prompt_of(("What color is the circle?", ["green"]), first.text, ("What shape is it?", ()))
+    again = ask(hybrid, back)
+    assert again.stats.reused_tokens >= first.stats.prompt_tokens and again.text == "Circle."
+    other = ask(hybrid, prompt_of(("What shape is green?", ["green"])))
+    assert other.stats.reused_tokens > 180 and other.text == "Circle."
+    assert ask(hybrid, back).stats.reused_tokens == again.stats.prompt_tokens - 1
+
+
+def test_sessions_are_answered_together(hybrid: HybridBackend, backend: TransformersBackend) -> None:
+    """More askers than places; all get their own answers, and some of them at the same time."""
+    keys = [list(PICTURES)[i % 4] for i in range(12)]
+    wanted = [ask(backend, prompt_of((f"Describe the image. {i}", [key]))).text for i, key in enumerate(keys)]
+    got: dict[int, str] = {}
+    spans: dict[int, list[int]] = {}
+    order = iter(range(10**6))
+
+    def one(number: int) -> None:
+        prompt = prompt_of((f"Describe the image. {number}", [keys[number]]))
+        for event in hybrid.generate(prompt, GenerationSettings(max_new_tokens=32), threading.Event()):
+            if isinstance(event, Delta):
+                got[number] = got.get(number, "") + event.text
+                spans.setdefault(number, []).append(next(order))
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sum(got[i] == wanted[i] for i in range(12)) >= 11
+    overlaps = sum(a[0] < b[-1] and b[0] < a[-1] for i, a in spans.items() for j, b in spans.items() if i < j)
+    assert overlaps > 0
+
+
+def test_a_cancel_frees_its_place_and_harms_no_other(hybrid: HybridBackend) -> None:
+    cancel, got = threading.Event(), []
+    for event in hybrid.generate(prompt_of(("Describe each image.", ["red", "blue"])), GenerationSettings(), cancel):
+        got.append(event)
+        if isinstance(event, Delta):
+            cancel.set()
+    assert isinstance(got[-1], Stats) and got[-1].stop_reason == "cancelled"
+    events = hybrid.generate(
+        prompt_of(("Describe each image.", ["red", "green"])), GenerationSettings(), cancel := threading.Event()
+    )
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert cancel.is_set()
+    assert ask(hybrid, prompt_of(("What color is the circle?", ["red"]))).text == "Red."
+    assert not hybrid.handle.worker.busy
+
+
+def test_a_crash_of_the_text_model_is_survived(hybrid: HybridBackend) -> None:
+    process = model_of(hybrid).text._process
+    events = hybrid.generate(
+        prompt_of(("Describe each image.", ["red", "blue"])), GenerationSettings(), threading.Event()
+    )
+    with pytest.raises(BackendError, match="ended in the middle of the answer: it was ended by signal 9") as raised:
+        for event in events:
+            if isinstance(event, Delta) and process.poll() is None:
+                os.kill(process.pid, signal.SIGSTOP)  # so that it cannot finish first
+                os.kill(process.pid, signal.SIGKILL)
+    assert "Ask again" in raised.value.hint
+    assert ask(hybrid, prompt_of(("What color is the circle?", ["red"]))).text == "Red."
+    assert model_of(hybrid).text._process.pid != process.pid
+
+
+def test_more_conversations_than_fit_take_turns_in_the_cache(hybrid: HybridBackend) -> None:
+    """Room for little more than one: the others are kept outside, and come back whole."""
+
+    class Small(HybridLoader):
+        def load(self, *arguments: object) -> HybridModel:  # type: ignore[override]
+            whole = model_of(hybrid)
+            options = replace(whole.text.options, cells=512, parallel=2)
+            text = client.TextModel.launch(options)
+            text.wait_until_ready(lambda *_: None, threading.Event())
+            return HybridModel(eyes=whole.eyes, text=text)
+
+        def unload(self, loaded: HybridModel) -> None:
+            loaded.text.stop()
+
+    pool = Pool()
+    small = HybridBackend(catalog.bundled(), pool=pool)
+    handle: Handle[HybridModel] = pool.get(small._key, lambda: Small(small.spec, "F16"))
+    first = ask(small, prompt_of(("What color is the circle?", ["red"])))
+    for key in ("blue", "green", "yellow"):
+        ask(small, prompt_of(("What color is the shape?", [key])))
+    back = ask(small, prompt_of(("What color is the circle?", ["red"]), first.text, ("What shape is it?", ())))
+    assert back.stats.reused_tokens >= first.stats.prompt_tokens and back.text == "Circle."
+    threads = [
+        threading.Thread(target=ask, args=(small, prompt_of(("Describe the image.", [key])))) for key in PICTURES
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert handle.loaded is not None and handle.loaded.text.alive
+    pool.close()
+
+
+# Sampling
+
+
+def test_sampling_follows_transformers_processors() -> None:
+    rng = np.random.default_rng(0)
+    logits, seen = rng.normal(size=50).astype(np.float32) * 3, [3, 7, 7, 9]
+    sampler = Sampler(seen, temperature=0.0, top_p=1.0, repetition_penalty=1.7, seed=0)
+    penalized = RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([seen]), torch.tensor(logits)[None])
+    assert np.allclose(sampler._penalized(logits), penalized[0].numpy())
+    draw = Sampler([], temperature=0.7, top_p=0.6, repetition_penalty=1.0, seed=1)
+    counts = np.bincount([draw.pick(logits) for _ in range(4000)], minlength=50) / 4000
+    warped = TopPLogitsWarper(0.6)(None, TemperatureLogitsWarper(0.7)(None, torch.tensor(logits)[None]))
+    assert np.allclose(counts, torch.softmax(warped, -1)[0].numpy(), atol=0.03)
+
+
+def test_sampling_is_repeatable_by_its_seed(hybrid: HybridBackend) -> None:
+    prompt = prompt_of(("Describe the image.", ["blue"]))
+    warm = GenerationSettings(temperature=3.0, seed=3, max_new_tokens=40)
+    one, two = ask(hybrid, prompt, warm).text, ask(hybrid, prompt, warm).text
+    others = {ask(hybrid, prompt, replace(warm, seed=s)).text for s in range(4, 10)}
+    assert one == two and len(others) > 1
+
+
+# The list of backends
+
+
+def test_it_comes_with_a_checkpoint_where_it_is_installed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = CheckpointEntry.of(catalog.bundled())
+    assert [entry.key for entry in companions_of(bundled)] == ["hybrid:smolvlm-shapes"]
+    keys = [entry.key for entry in workspace.registry.entries()]
+    assert keys[keys.index("smolvlm-shapes") + 1] == "hybrid:smolvlm-shapes"
+    assert workspace.registry.make("hybrid:smolvlm-shapes", "Q8_0").name.endswith("hybrid Q8_0")
+    assert "hybrid:SmolVLM2-2.2B-Instruct" not in keys, "its weights are not on this machine"
+    monkeypatch.setattr(client, "is_installed", lambda: False)
+    assert companions_of(bundled) == []
+
+
+def test_it_becomes_the_default_where_its_self_test_agrees(
+    workspace: Workspace, hybrid: HybridBackend, backend: TransformersBackend
+) -> None:
+    bundled = CheckpointEntry.of(catalog.bundled())
+    assert workspace.registry.preferred(bundled) == bundled, "not tested yet"
+    result = self_test.run_self_test(catalog.bundled(), hybrid, backend, lambda *_: None, threading.Event())
+    assert result.asked == 8 and result.same >= 7 and result.speedup > 0 and not result.problem
+    for better in (replace(result, speedup=1.5), replace(result, speedup=0.9), replace(result, same=5, speedup=2.0)):
+        self_test._save(catalog.bundled(), better)
+        chosen = workspace.registry.preferred(bundled)
+        assert isinstance(chosen, HybridEntry) == (better.speedup == 1.5)
+
+
+def test_memory_for_conversations_is_bounded() -> None:
+    large = text_options(catalog.PUBLISHED[0], Path("x"))
+    small = text_options(catalog.PUBLISHED[2], Path("x"))
+    assert large.cells == 8192 and 8192 < small.cells <= 4 * 8192
