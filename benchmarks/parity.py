@@ -28,6 +28,7 @@ from PIL import Image
 
 from smolvlm_core.backends.base import Backend, Delta, collect
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.remote.http import authorization
 from smolvlm_core.backends.remote.llama_completion import completion_request, server_properties
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.encoding import encode_prompt
@@ -125,12 +126,13 @@ def first_token_of_server(backend: LlamaCppBackend, prompt: Prompt, count: int =
     collect(backend.prepare(prompt, SETTINGS, threading.Event()))
     server = backend.handle.loaded
     assert server is not None
-    mark = server_properties(server.url)["media_marker"] if prompt.slots else IMAGE
+    mark = server_properties(server.url, server.api_key)["media_marker"] if prompt.slots else IMAGE
     body = completion_request(prompt, replace(SETTINGS, max_new_tokens=1), mark, backend.spec.geometry)
     # n_probs reports the model's own distribution. The bias forces the sampled token to be a full character: the server
     # reports no probabilities for half a character.
     body |= {"stream": False, "n_probs": count, "return_progress": False, "logit_bias": [["a", 1000.0]]}
-    answer = httpx.post(f"{server.url}/completion", json=body, timeout=600).json()
+    headers = authorization(server.api_key)
+    answer = httpx.post(f"{server.url}/completion", json=body, headers=headers, timeout=600).json()
     return {p["id"]: p["logprob"] for p in answer["completion_probabilities"][0]["top_logprobs"]}
 
 

@@ -19,7 +19,9 @@ program, listed, adding = st.container(), st.container(), st.container()
 with program:
     try:
         server = programs.find_server()
-        st.caption(f":material/terminal: llama-server {escape(server.short_version)}")
+        st.caption(f":material/terminal: llama.cpp {escape(server.short_version)}: {escape(server.why)}.")
+        if server.bundled:
+            st.caption(message(f"A native build can be faster, and quantizes to more types. {programs.NATIVE}."))
         if server.warning:
             st.warning(server.warning, icon=":material/update:")
     except LensError as error:

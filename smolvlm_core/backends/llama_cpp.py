@@ -180,7 +180,8 @@ class _Run:
         tally.load_seconds = time.perf_counter() - self.started
         geometry = self.spec.geometry
         tally.image_tokens = geometry.image_tokens(self.prompt.slots)
-        for event in complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally):
+        events = complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally, server.api_key)
+        for event in events:
             self.events.put(event)
         return tally.reason
 

@@ -29,7 +29,10 @@ def add(commands: Any) -> None:
     convert.add_argument("checkpoint", metavar="CHECKPOINT", help="its folder, or a model's key (see `models`)")
     convert.add_argument("--out", metavar="DIR", type=Path, required=True)
     convert.add_argument(
-        "--quantize", metavar="Q,Q…", default="", help="further text models: Q8_0, Q5_K_M, Q4_K_M and others"
+        "--quantize",
+        metavar="Q,Q…",
+        default="",
+        help="further text models: Q8_0, Q5_K_M, Q4_K_M and others (all but Q8_0 need llama-quantize)",
     )
     convert.add_argument("--projector", choices=("f16", "q8_0"), default="f16", help="how the projector is stored")
     convert.add_argument("--no-check", action="store_true", help="skip the vision check of the result")

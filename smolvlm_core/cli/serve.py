@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     serve.add_argument("--ctx-size", metavar="N", type=positive, help="context in tokens (default: the model's own)")
     serve.add_argument("--gpu-layers", metavar="N", type=int, help="layers on the GPU (default: llama-server decides)")
     serve.add_argument("--threads", metavar="N", type=positive)
-    serve.add_argument("--llama-server", metavar="F", default="", help="the program to use")
+    serve.add_argument("--llama-server", metavar="F", default="", help="the program to use: a path, or xllamacpp")
     serve.add_argument("--no-check", action="store_true", help="do not prove first that it sees")
     serve.set_defaults(run=_serve)
 
@@ -65,9 +65,10 @@ def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
     server = LlamaServer.start(options, lambda line, _: status(line))
     try:
         clear_line()
+        print(f"llama.cpp {server.program.short_version}: {server.program.why}", file=sys.stderr)
         if server.program.warning:
             print(f"warning: {server.program.warning}", file=sys.stderr)
-        if not args.no_check and not _sees(server.url, text.name):
+        if not args.no_check and not _sees(server.url, server.api_key, text.name):
             return 1
         print(f"{server.url}/v1", flush=True)
         print(f"OpenAI-compatible; log: {server.log}; Ctrl-C stops it.", file=sys.stderr)
@@ -78,11 +79,13 @@ def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
         server.stop()
 
 
-def _sees(url: str, name: str) -> bool:
+def _sees(url: str, api_key: str, name: str) -> bool:
     from smolvlm_core.backends.remote.openai import OpenAIBackend
     from smolvlm_core.check import check
 
-    verdict = check(OpenAIBackend(url), report=lambda done, text: status(text), cancel=threading.Event())
+    verdict = check(
+        OpenAIBackend(url, api_key=api_key), report=lambda done, text: status(text), cancel=threading.Event()
+    )
     clear_line()
     print_verdict(name, verdict)
     if verdict.verdict in ("blind", "unchecked"):

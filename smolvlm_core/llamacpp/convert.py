@@ -1,4 +1,4 @@
-"""Runs the converter twice (text model, projector) and quantizes.
+"""Runs the converter (text model, projector, Q8_0) and quantizes further with llama-quantize.
 
 A file gets its final name only when it is complete. A record beside the files says what each was converted from: they are
 reused for the same weights and converted again for others.
@@ -37,6 +37,7 @@ QUANTIZATIONS = {
     "Q3_K_M": 0.5,
     "Q2_K": 0.42,
 }
+BY_CONVERTER = ("Q8_0",)  # the same bytes as from llama-quantize, without needing it
 PROJECTOR_TYPES = {"f16": 2.0, "q8_0": 1.07}
 
 
@@ -72,7 +73,8 @@ def convert(
     checkpoint's folder, and files that were not created here are not overwritten.
 
     Raises:
-        ModelError: no SmolVLM2 checkpoint, an unknown type, too little disk space, or the converter failed.
+        ModelError: no SmolVLM2 checkpoint, an unknown type, too little disk space, no llama-quantize for a type that needs it,
+            or the converter failed.
     """
     wanted = [q.upper() for q in quantizations]
     for quantization in wanted:
@@ -82,8 +84,9 @@ def convert(
         raise ModelError(f"{projector} is not a projector type.", f"Use one of {', '.join(PROJECTOR_TYPES)}.")
     if not checkpoint.is_dir():
         raise ModelError(f"{checkpoint} is not a folder.", "Give the folder of a SmolVLM2 checkpoint.")
-    if wanted:
-        find_quantizer()  # fail now rather than after the conversion
+    for quantization in wanted:
+        if quantization not in BY_CONVERTER:
+            find_quantizer(quantization)  # fail now rather than after the conversion
     tell = report or (lambda text, share: None)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,11 @@ class _Run:
             work = partial(self._converted, staged, projector, ("--mmproj",))
             projector_file = self._make(eyes, f"projector {projector.upper()}", work)
             for name, path in smaller:
-                texts.append(self._make(path, f"text model {name}", partial(self._quantized, text, name)))
+                if name in BY_CONVERTER:
+                    work = partial(self._converted, staged, name.lower(), ())
+                else:
+                    work = partial(self._quantized, text, name)
+                texts.append(self._make(path, f"text model {name}", work))
         self.notes += [
             f"{name} was converted from other weights and left as it is. Ask for it to convert it again"
             for name, source in self.record.files.items()
@@ -180,17 +187,18 @@ class _Run:
         ]
         command += ["--outfile", str(to), "--outtype", kind, "--model-name", self.name, *flags]
         said = self._run(command, what, re.compile(r"Writing:\s+(\d+)%"))
-        if "PRE-TOKENIZER" in said:
-            self.notes.append(
-                "The converter does not know this tokenizer; its pre-tokenizer is SmolLM2's (single digits, then "
-                f"bytes), so it is named {staged.pre_tokenizer!r}"
-            )
+        note = (
+            "The converter does not know this tokenizer; its pre-tokenizer is SmolLM2's (single digits, then "
+            f"bytes), so it is named {staged.pre_tokenizer!r}"
+        )
+        if "PRE-TOKENIZER" in said and note not in self.notes:
+            self.notes.append(note)
         if not to.exists():
             raise ModelError(f"{what} created no file: {_last_line(said)}", "The checkpoint may be incomplete.")
 
     def _quantized(self, source: Path, name: str, to: Path) -> None:
         said = self._run(
-            [str(find_quantizer()), str(source), str(to), name],
+            [str(find_quantizer(name)), str(source), str(to), name],
             f"Quantizing to {name}",
             re.compile(r"\[\s*(\d+)/\s*(\d+)\]"),
         )

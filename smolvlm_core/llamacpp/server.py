@@ -46,7 +46,7 @@ TEMPLATE = """\
 class ServerOptions:
     """`image_max_tokens`: the most image tokens a picture is cut into, besides its overview. None: llama-server's default.
 
-    `program`: path of llama-server; "" finds it. `port`: None takes a free one.
+    `program`: see `programs.find_server`. `port`: None takes a free one.
     """
 
     text: Path
@@ -82,17 +82,30 @@ def arguments(options: ServerOptions, port: int, template: Path) -> list[str]:
 class LlamaServer:
     """A running server. Created by `start`. It ends with `stop`, or when this process ends, however that happens."""
 
-    def __init__(self, options: ServerOptions, program: Program, process: subprocess.Popen[bytes], url: str, log: Path):
-        self.options, self.program, self.url, self.log = options, program, url, log
+    def __init__(
+        self,
+        options: ServerOptions,
+        program: Program,
+        process: subprocess.Popen[bytes],
+        url: str,
+        log: Path,
+        api_key: str = "",
+    ):
+        self.options, self.program, self.url, self.log, self.api_key = options, program, url, log, api_key
         self._process = process
         self.start_seconds = 0.0  # until it answered
 
     @classmethod
-    def start(cls, options: ServerOptions, report: Report, cancel: threading.Event | None = None) -> LlamaServer:
+    def start(
+        cls, options: ServerOptions, report: Report, cancel: threading.Event | None = None, api_key: str = ""
+    ) -> LlamaServer:
         """Start a server and wait until it answers.
 
+        Args:
+            api_key: requests must send it. "": $LLAMA_API_KEY, as llama-server reads it, or no key.
+
         Raises:
-            ModelError: no llama-server on this machine, or a file is missing or incomplete.
+            ModelError: no llama.cpp on this machine, or a file is missing or incomplete.
             BackendError: the files do not fit together, or the server ended instead of answering.
         """
         check_files(options.text, options.projector)
@@ -105,15 +118,18 @@ class LlamaServer:
         with tempfile.NamedTemporaryFile("wb", prefix="llama-server-", suffix=".log", dir=logs, delete=False) as log:
             template = Path(log.name).with_suffix(".jinja")
             template.write_text(TEMPLATE)
-            command = [sys.executable, str(KEEPER), str(program.path), *arguments(options, port, template)]
-            # By default, llama-server lets any web page that the user has open read its answers.
+            command = [sys.executable, str(KEEPER), *program.command(arguments(options, port, template))]
+            # By default, llama-server lets any web page that the user has open read its answers. The key is not an argument:
+            # other users of this machine can read those.
             environment = {"LLAMA_ARG_CORS_ORIGINS": "localhost", **os.environ}
+            environment |= {"LLAMA_API_KEY": api_key} if api_key else {}
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
         reached = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
         reached = f"[{reached}]" if ":" in reached else reached
-        server = cls(options, program, process, f"http://{reached}:{port}", Path(log.name))
+        key = environment.get("LLAMA_API_KEY", "").split(",")[0]  # any of several is accepted
+        server = cls(options, program, process, f"http://{reached}:{port}", Path(log.name), key)
         try:
             began = time.perf_counter()
             server._wait_until_ready(report, cancel or threading.Event())
@@ -131,7 +147,7 @@ class LlamaServer:
     def memory_bytes(self) -> int:
         """RAM that the server uses; 0 once it has ended."""
         try:
-            children = psutil.Process(self._process.pid).children()
+            children = psutil.Process(self._process.pid).children(recursive=True)
             return sum(int(child.memory_info().rss) for child in children)
         except psutil.Error:
             return 0

@@ -36,7 +36,8 @@ def draw_form() -> None:
             "Also quantized to",
             QUANTIZATIONS,
             key="convert_quantize",
-            help="Smaller text models beside the F16 one. The check shows how well they still see.",
+            help="Smaller text models beside the F16 one. The check shows how well they still see. All but Q8_0 need "
+            "llama-quantize, which comes with a native build of llama.cpp.",
         )
         st.segmented_control("Projector", ["F16", "Q8_0"], default="F16", required=True, key="convert_projector")
         st.text_input("Save to", key="convert_out", placeholder=str(data_folder() / "gguf"))
