@@ -295,6 +295,7 @@ def test_frames_of_a_clip_are_two_tiles_each(llama: LlamaCppBackend) -> None:
     answer, stats = ask(llama, VIDEO)
     assert answer == "Red."
     assert stats.image_tokens == 3 * 2 * 36
+    assert stats.image_tokens < stats.prompt_tokens < stats.image_tokens + 120  # counted by the server
     assert llama.handle.loader._cut == "frames"
     running = [h.loader.options for h in state.shared_process().pool.loaded() if isinstance(h.loaded, LlamaServer)]
     assert running.count(llama.options) == 1
@@ -374,9 +375,9 @@ def kill_server(backend: LlamaCppBackend) -> None:
             child.kill()
 
 
-@needs_llama_cpp
-def test_a_full_context_is_refused_with_what_to_do(ggufs: Ggufs) -> None:
-    small = ServerOptions(ggufs.text, ggufs.projector, 256)
+@pytest.mark.parametrize("program", BOTH_KINDS)
+def test_a_full_context_is_refused_with_what_to_do(ggufs: Ggufs, program: str) -> None:
+    small = ServerOptions(ggufs.text, ggufs.projector, 256, program=program)
     backend = LlamaCppBackend(spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector)), small, pool=ggufs.pool)
     events: list[Event] = []
     with pytest.raises(BackendError, match="fewer pictures"):
@@ -439,8 +440,9 @@ def test_a_port_in_use_is_an_error(ggufs: Ggufs) -> None:
 
 @pytest.mark.parametrize("program", BOTH_KINDS)
 def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs, program: str) -> None:
-    server = LlamaServer.start(ggufs.options(program=program), lambda *_: None)
+    server = LlamaServer.start(ggufs.options(program=program, threads=1), lambda *_: None)
     try:
+        assert "n_threads = 1" in server.log.read_text()
         spec = spec_of(read_gguf(ggufs.text), read_gguf(ggufs.projector))
         elsewhere = LlamaServerBackend(spec, f"{server.url}/v1")
         assert elsewhere.capabilities().images and elsewhere.capabilities().context_tokens == 2048
@@ -448,6 +450,8 @@ def test_a_remote_llama_server_is_used_by_its_address(ggufs: Ggufs, program: str
         assert "smolvlm-shapes-F16.gguf" in elsewhere.revision
     finally:
         server.stop()
+    if os.name != "nt":
+        assert server._process.returncode == 0  # it ended when asked to, and was not killed
     with pytest.raises(BackendError, match="Nothing answers"):
         elsewhere.generate(PROMPTS["text"], GenerationSettings(), threading.Event())
 
