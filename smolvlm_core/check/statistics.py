@@ -1,9 +1,12 @@
 """When enough was asked, and what the answers show. Pure.
 
 A sequential test of three hypotheses on the rate of right answers: by chance (one in as many as there are options), DEGRADED,
-and SEES. One is accepted once the answers are 1 / ERROR times likelier under it than under each of the others. If a hypothesis
-is true, each other one is then accepted with a probability of at most ERROR (Wald's inequality, as in Armitage's sequential
-test of several hypotheses, J. R. Statist. Soc. B 12, 1950). A model between DEGRADED and SEES may get either verdict.
+and SEES. One is accepted once the answers are likelier under it than under each of the others: 1 / ERROR times likelier than by
+chance, MARGIN times likelier than the other two. If a hypothesis is true, each other one is then accepted with a probability of at
+most ERROR. For a model that answers by chance this is Wald's inequality, as in Armitage's sequential test of several hypotheses
+(J. R. Statist. Soc. B 12, 1950): its answers are independent. A model that sees in part may miss both questions about an image, so
+the other two need more: MARGIN keeps their error up to a correlation of CORRELATION between the two answers (computed exactly in
+tests/test_check.py). A model between DEGRADED and SEES may get either verdict.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from typing import Literal
 
 Standing = Literal["sees", "degraded", "blind"]
 ERROR = 0.001
+MARGIN = 5000
+CORRELATION = 0.25
 DEGRADED, SEES = 0.55, 0.95
 
 
@@ -21,8 +26,9 @@ def standing(outcomes: Sequence[tuple[bool, int]]) -> Standing | None:
     """The verdict on (right, number of options) of each question; None: ask more."""
     likelihoods = _log_likelihoods(outcomes)
     best = max(likelihoods, key=lambda name: likelihoods[name])
-    others = max(value for name, value in likelihoods.items() if name != best)
-    return best if likelihoods[best] - others >= math.log(1 / ERROR) else None
+    enough = {"blind": 1 / ERROR, "degraded": MARGIN, "sees": MARGIN}
+    ahead = (likelihoods[best] - likelihoods[name] >= math.log(enough[name]) for name in likelihoods if name != best)
+    return best if all(ahead) else None
 
 
 def likelier_of_the_worse(outcomes: Sequence[tuple[bool, int]]) -> Standing:
