@@ -1,10 +1,9 @@
-"""A table of the questions, images and answers of a vision check: one row per test image."""
+"""A table of the questions, images and answers of a vision check: one row per question."""
 
 from __future__ import annotations
 
 import io
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,25 @@ from smolvlm_core.check import CONDITIONS, Asked, Verdict
 from smolvlm_core.check.canaries import Canary
 from smolvlm_core.media import data_uri, png_bytes
 
-EDGE = 96  # px: twice the width on the page
+HEIGHT = 64  # px: twice the height on the page
 _FOLDER = Path(__file__).parent
 _css = (_FOLDER / "evidence.css").read_text(encoding="utf-8")
 _template = Environment(autoescape=True).from_string((_FOLDER / "evidence.html.j2").read_text(encoding="utf-8"))
 
 
 def draw(verdict: Verdict) -> None:
-    rows = [_row(canary, tuple(asked)) for canary, asked in groupby(verdict.asked, lambda a: a.canary)]
-    st.html(_template.render(css=_css, conditions=CONDITIONS, rows=rows))
+    st.html(_template.render(css=_css, conditions=CONDITIONS, rows=rows_of(verdict)))
 
 
-def _row(canary: Canary, asked: tuple[Asked, ...]) -> dict[str, Any]:
+def rows_of(verdict: Verdict) -> list[dict[str, Any]]:
+    """In the order in which the questions were first asked. Their answers are not always in a row."""
+    asked: dict[Canary, list[Asked]] = {}
+    for answer in verdict.asked:
+        asked.setdefault(answer.canary, []).append(answer)
+    return [_row(canary, answers) for canary, answers in asked.items()]
+
+
+def _row(canary: Canary, asked: list[Asked]) -> dict[str, Any]:
     answers = {a.condition: a for a in asked}
     return {
         "images": [_thumbnail(png) for png in canary.encoded],
@@ -39,4 +45,6 @@ def _row(canary: Canary, asked: tuple[Asked, ...]) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _thumbnail(png: bytes) -> str:
-    return data_uri(png_bytes(Image.open(io.BytesIO(png)).resize((EDGE, EDGE), Image.Resampling.LANCZOS)))
+    image = Image.open(io.BytesIO(png))
+    size = (round(HEIGHT * image.width / image.height), HEIGHT)
+    return data_uri(png_bytes(image.resize(size, Image.Resampling.LANCZOS)))
