@@ -153,23 +153,22 @@ class _Check:
         self.found.subjects[subject] = SubjectResult(verdict, confidence(outcomes, verdict), chance)
 
     def _canaries(self, subject: Subject) -> Iterator[Canary]:
-        """The questions to ask with their pictures. In between, the first few are asked without them.
+        """The questions to ask with their pictures. In between, one about each of the first few is asked without them.
 
-        The order spares encoding: a wrong picture is the one that was just shown, and all blank ones are the same.
+        The order lets caches help: a wrong picture is the one that was just shown, and the blank ones follow each other.
         """
         controlled: list[Canary] = []
         last: Canary | None = None
         for image in range(MOST_QUESTIONS // 2):
             first, second = draw_canaries(self.rng, subject)
-            if image < CONTROLLED[subject]:
-                controlled.append(first)
-                if last is not None:
-                    self._ask(first, "a wrong picture", last.pictures)
+            if last is not None and image < CONTROLLED[subject]:
+                self._ask(first, "a wrong picture", last.pictures)
             yield first
             yield second
-            if image < CONTROLLED[subject]:
-                self._ask(first, "no picture", ())
+            controlled.append(first)
             if image + 1 == CONTROLLED[subject]:
+                for canary in controlled:
+                    self._ask(canary, "no picture", ())
                 for canary in controlled:
                     self._ask(canary, "a blank picture", canary.blank())
             last = second
