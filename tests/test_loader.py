@@ -73,7 +73,7 @@ def test_the_least_recently_used_idle_model_goes_when_memory_is_short(
     gate, started = threading.Event(), threading.Event()
     busy.worker.submit(lambda: (started.set(), gate.wait(30)))
     assert started.wait(5)
-    monkeypatch.setattr(loader, "_free_memory", lambda device: 0)
+    monkeypatch.setattr(loader, "free_memory", lambda device: 0)
     assert new.worker.submit(lambda: new.ensure()).finished.wait(60)
     assert old.loaded is None and busy.loaded is not None, "never the one that is answering"
     assert new.state == "ready" and handle_of(pool, specs[0]) is not old

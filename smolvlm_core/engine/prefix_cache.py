@@ -69,6 +69,9 @@ class PrefixCaches:
     def drop(self, cache: PrefixCache) -> None:
         self._kept = [kept for kept in self._kept if kept is not cache]
 
+    def clear(self) -> None:
+        self._kept.clear()
+
     @property
     def nbytes(self) -> int:
         return sum(kept.nbytes for kept in self._kept)

@@ -12,11 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
+from smolvlm_core.engine.memory import PREFILL_TOKENS, drop_caches, memory_error, refuse_if_too_large, return_unused_ram
 from smolvlm_core.engine.prefix_cache import PrefixCache
 from smolvlm_core.engine.sampling import sampling, stop_when, streamer
 from smolvlm_core.engine.state import EngineState, state_of
 from smolvlm_core.engine.vision.features import FeatureCache
-from smolvlm_core.errors import ContextTooSmall, LensError, OutOfMemoryError
+from smolvlm_core.errors import ContextTooSmall, LensError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt
@@ -25,8 +26,6 @@ from smolvlm_core.work.pool import Handle
 
 if TYPE_CHECKING:
     import torch
-
-PREFILL_TOKENS = 512  # a cancel takes effect at least this often during the prefill
 
 
 class _Cancelled(Exception):
@@ -71,7 +70,10 @@ class Run:
         except LensError as error:
             failure = error
         except BaseException as error:
-            failure = _memory_error(error) or error
+            out_of_memory = memory_error(error)
+            failure = out_of_memory or error
+            if out_of_memory is not None:
+                drop_caches(self.handle)
         if self.state is not None and self.cache is not None:
             if failure is not None or (reason == "cancelled" and self.new_tokens == 0):
                 self.state.prefixes.drop(self.cache)  # it may hold half of a prompt
@@ -85,6 +87,7 @@ class Run:
 
         if loaded.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        refuse_if_too_large(self.handle, self.spec, loaded, self.prompt, self.settings)
         self.events.put(Progress("Preparing pictures" if self.prompt.slots else "Reading the question"))
         encoded = self.encoded = encode_prompt(self.prompt, self.spec, loaded.tokenizer, loaded.image_processor)
         room = self.spec.context_tokens - len(encoded.ids)
@@ -113,6 +116,7 @@ class Run:
         self.reused = len(cache.identity)
         size = self.spec.geometry.tokens_per_tile
         features = self._encode_tiles(loaded, self.state, encoded, self.reused - size)
+        return_unused_ram()
         core = loaded.model.model
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
         embedded = core.get_input_embeddings()(ids)  # (1, L, hidden)
@@ -206,16 +210,3 @@ class Run:
             weights_bytes=self.weights_bytes,
             prompt_fingerprint=self.prompt.fingerprint,
         )
-
-
-def _memory_error(error: BaseException) -> OutOfMemoryError | None:
-    """Out of memory is an error that a user can act on; None for any other."""
-    import torch
-
-    if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()):
-        return None
-    worded = OutOfMemoryError(
-        "The model ran out of memory while answering.", "Show fewer pictures or frames, or choose a smaller model."
-    )
-    worded.__cause__ = error
-    return worded

@@ -10,6 +10,7 @@ from typing import Any
 
 from smolvlm_core.errors import ModelError
 from smolvlm_core.models.machine import GIB, Machine
+from smolvlm_core.models.memory import ModelShape, shape_of
 from smolvlm_core.paths import BUNDLED_CHECKPOINT
 from smolvlm_core.prompt.geometry import VisionGeometry
 
@@ -18,7 +19,10 @@ BUNDLED = "smolvlm-shapes"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One model. Sizes in bytes and px. `kv_bytes_per_token` is for bf16. `folder` is None for a model of the hub."""
+    """One model. Sizes in bytes and px. `kv_bytes_per_token` is for bf16. `folder` is None for a model of the hub.
+
+    `shape` is None where only its costs in tokens are known.
+    """
 
     key: str
     title: str
@@ -34,6 +38,7 @@ class ModelSpec:
     video_max_frames: int
     licence: str
     note: str = ""
+    shape: ModelShape | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -56,7 +61,12 @@ class ModelSpec:
         return f"{self.repo_id}@{self.revision}" if self.folder is None else str(self.folder)
 
 
-def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, context: int) -> ModelSpec:
+def _hub(
+    size: str, title: str, parameters: int, text: tuple[int, int, int, int, int], kv_kib: float, context: int
+) -> ModelSpec:
+    """`text`: layers, hidden size, heads, key-value heads, feed-forward size. All have a head size of 64."""
+    large = size.startswith("2.2B")
+    layers, hidden, heads, kv_heads, feed_forward = text
     repo = f"HuggingFaceTB/SmolVLM2-{size}"
     geometry = VisionGeometry(384, 1536, 81) if large else VisionGeometry(512, 2048, 64)
     return ModelSpec(
@@ -73,14 +83,28 @@ def _hub(size: str, title: str, parameters: int, large: bool, kv_kib: float, con
         video_fps=1.0,
         video_max_frames=64,
         licence="Apache-2.0",
+        shape=ModelShape(
+            layers=layers,
+            hidden=hidden,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=64,
+            feed_forward=feed_forward,
+            vocabulary=49280,
+            vision_hidden=1152 if large else 768,
+            vision_feed_forward=4304 if large else 3072,
+            patches=27**2 if large else 32**2,
+            tile=geometry.tile,
+            tokens_per_tile=geometry.tokens_per_tile,
+        ),
     )
 
 
 # Sizes: the published configurations; key-value bytes: 2 × layers × kv heads × head dim × 2 bytes.
 PUBLISHED = (
-    _hub("2.2B-Instruct", "SmolVLM2 2.2B", 2_246_784_880, True, 192, 8192),
-    _hub("500M-Video-Instruct", "SmolVLM2 500M Video", 507_482_304, False, 40, 8192),
-    _hub("256M-Video-Instruct", "SmolVLM2 256M Video", 256_484_928, False, 22.5, 8192),
+    _hub("2.2B-Instruct", "SmolVLM2 2.2B", 2_246_784_880, (24, 2048, 32, 32, 8192), 192, 8192),
+    _hub("500M-Video-Instruct", "SmolVLM2 500M Video", 507_482_304, (32, 960, 15, 5, 2560), 40, 8192),
+    _hub("256M-Video-Instruct", "SmolVLM2 256M Video", 256_484_928, (30, 576, 9, 3, 1536), 22.5, 8192),
 )
 
 
@@ -161,6 +185,7 @@ def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any],
         video_fps=float(sampling.get("fps", 1)),
         video_max_frames=int(sampling.get("max_frames", 64)),
         licence="see the checkpoint's own card",
+        shape=shape_of(config, tile),
     )
 
 

@@ -143,7 +143,7 @@ class ModelLoader:
             torch.cuda.empty_cache()
 
     def shortage_bytes(self) -> int:
-        return self.spec.memory_bytes * (2 if self.dtype == "float32" else 1) - _free_memory(best_device())
+        return self.spec.memory_bytes * (2 if self.dtype == "float32" else 1) - free_memory(best_device())
 
     def used_bytes(self, loaded: LoadedModel) -> int:
         return loaded.memory_bytes
@@ -196,9 +196,11 @@ def _too_large(spec: ModelSpec) -> OutOfMemoryError:
     )
 
 
-def _free_memory(device: str) -> int:
+def free_memory(device: str) -> int:
+    """Bytes that this process can still take. On a GPU that includes what torch keeps for later."""
     if device == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0] + kept)
     return int(psutil.virtual_memory().available)
