@@ -17,6 +17,7 @@ def cost(choice: Choice) -> context.Cost:
         conversation,
         session().pending,
         choice.settings.system_prompt,
+        memory_of=choice.memory_of,
     )
 
 

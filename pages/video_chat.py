@@ -65,7 +65,13 @@ if clip is not None and frames is not None:
     attachments = () if is_shown_already(frames.attachment) else (frames.attachment,)
     controls.draw_frames(clip, frames, replaces_earlier=bool(attachments) and conversation is not None)
     spent = context.of_next_question(
-        store, spec, conversation, attachments, system_prompt, drop_clips=bool(attachments)
+        store,
+        spec,
+        conversation,
+        attachments,
+        system_prompt,
+        drop_clips=bool(attachments),
+        memory_of=choice.memory_of,
     )
     draw_cost(clip, frames.attachment, spent)
 

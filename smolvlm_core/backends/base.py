@@ -146,6 +146,10 @@ class Backend(ABC):
         """What the last load took; None where that is unknown."""
         return None
 
+    def memory_bytes(self, prompt: Prompt, settings: GenerationSettings) -> int:
+        """The predicted peak memory of the model with one answer; 0 where that is unknown. Loads nothing."""
+        return 0
+
     @abstractmethod
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """Progress before the first Delta; Stats last, always: after a cancelled or failed run too.

@@ -14,6 +14,8 @@ from typing import ClassVar, get_args
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
+from smolvlm_core.engine import decode_choice
+from smolvlm_core.engine.memory import predict
 from smolvlm_core.engine.run import Run
 from smolvlm_core.engine.state import describe_encoder, features_of
 from smolvlm_core.errors import ContextTooSmall, ModelError
@@ -21,7 +23,7 @@ from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.download import local_folder
 from smolvlm_core.models.load import Dtype, LoadedModel, ModelLoader
-from smolvlm_core.models.machine import GIB
+from smolvlm_core.models.machine import GIB, likely_device
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
 from smolvlm_core.work.pool import Handle, Pool
@@ -46,7 +48,7 @@ class TransformersBackend(Backend):
 
     @property
     def handle(self) -> Handle[LoadedModel]:
-        return self._pool.get(self._key, lambda: ModelLoader(self.spec, self.dtype))
+        return self._pool.get(self._key, lambda: ModelLoader(self.spec, self.dtype, decode_choice.prepare))
 
     def identity(self) -> str:
         return " ".join([self.spec.weights_id, self.dtype, *map(file_state, self._local_weights())])
@@ -102,6 +104,15 @@ class TransformersBackend(Backend):
     def load_seconds(self) -> float | None:
         handle = self._pool.peek(self._key)
         return handle.loaded.load_seconds if handle is not None and handle.loaded is not None else None
+
+    def memory_bytes(self, prompt: Prompt, settings: GenerationSettings) -> int:
+        number_bytes = 4 if self.dtype == "float32" else 2
+        handle = self._pool.peek(self._key)
+        loaded = handle.loaded if handle is not None else None
+        device = loaded.device if loaded is not None else likely_device()
+        weights = loaded.memory_bytes if loaded is not None else self.spec.weights_bytes * number_bytes // 2
+        answer = predict(self.spec, prompt, settings, device, number_bytes)
+        return weights + answer if answer else 0
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. A consumer that stops listening cancels the run."""

@@ -1,15 +1,17 @@
-"""The token cost of the next question, and whether it fits the model's context window.
+"""The cost of the next question in tokens and memory, and whether it fits the model's context window.
 
 Knows prompts and token costs. Does not tokenize or run a model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.prompt.build import build_prompt
+from smolvlm_core.models.machine import describe_bytes
+from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.geometry import estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns, history_before
 from smolvlm_core.video import count_that_fits
@@ -19,11 +21,12 @@ ANSWER_RESERVE = 64  # tokens that must stay free for the answer
 
 @dataclass(frozen=True)
 class Cost:
-    """Image tokens are exact. Text tokens are an estimate."""
+    """Image tokens are exact. Text tokens are an estimate. `memory_bytes` is a prediction, 0 where there is none."""
 
     image_tokens: int
     text_tokens: int
     context_tokens: int
+    memory_bytes: int = 0
 
     @property
     def fits(self) -> bool:
@@ -34,6 +37,7 @@ class Cost:
         return (
             f"This question: about {total:,} of {self.context_tokens:,} tokens "
             f"({self.image_tokens} image tokens, {self.text_tokens} text)"
+            + (f" and {describe_bytes(self.memory_bytes)} of memory" if self.memory_bytes else "")
         )
 
 
@@ -45,8 +49,12 @@ def of_next_question(
     system_prompt: str,
     *,
     drop_clips: bool = False,
+    memory_of: Callable[[Prompt], int] = lambda prompt: 0,
 ) -> Cost:
-    """The cost of a short question with these attachments. `drop_clips`: ignore earlier frames, which will be hidden."""
+    """The cost of a short question with these attachments. `drop_clips`: ignore earlier frames, which will be hidden.
+
+    `memory_of`: the predicted memory of a prompt's answer in bytes.
+    """
     messages = store.messages(conversation) if conversation else []
     if drop_clips:
         messages = [replace(m, attachments=tuple(a for a in m.attachments if a.kind != "video")) for m in messages]
@@ -55,7 +63,7 @@ def of_next_question(
     question = Message("user", "What do you see in this picture?", attachments)
     prompt = build_prompt([*history, *answers, question], store.media.picture, system_prompt)
     images, text = estimate_tokens(prompt, spec.geometry)
-    return Cost(images, text, spec.context_tokens)
+    return Cost(images, text, spec.context_tokens, memory_of(prompt))
 
 
 def most_frames(

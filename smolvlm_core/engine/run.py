@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from smolvlm_core.engine.decode import generate
 from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
 from smolvlm_core.engine.memory import PREFILL_TOKENS, drop_caches, memory_error, refuse_if_too_large, return_unused_ram
 from smolvlm_core.engine.prefix_cache import PrefixCache
@@ -154,17 +155,16 @@ class Run:
 
         self._check_cancel()
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
-        sequence = loaded.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=cache.cache,
+        sequence = generate(
+            loaded,
+            cache.cache,
+            ids,
             max_new_tokens=max_new_tokens,
-            do_sample=False,
             repetition_penalty=self.settings.repetition_penalty,
             logits_processor=sampling(self.settings, loaded.model.device),
             stopping_criteria=[stop_when(self.cancel)],
             streamer=streamer(self.took, loaded.tokenizer),
-        )[0].tolist()
+        )
         cache.identity = [*encoded.identity, *sequence[len(encoded.ids) :]][: cache.cache.get_seq_length()]
         ends = loaded.model.generation_config.eos_token_id
         return sequence[-1] in (ends if isinstance(ends, list) else [ends])

@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,14 @@ DEFAULT_DTYPE = threading.Lock()
 
 @dataclass(kw_only=True)
 class LoadedModel:
-    """A model ready to answer. Touched by its worker's thread only. `weights_key`: changes with the weights' files."""
+    """A model ready to answer. Touched by its worker's thread only.
+
+    Attributes:
+        weights_key: changes with the weights' files.
+        static_decode: the engine's compiled decode, where it is used; `extra_bytes` is what it keeps beside the weights.
+        decode_note: how it decodes, in words; "" where there is nothing to say.
+        on_decode_failure: called with the error where compiled decode failed in an answer.
+    """
 
     model: Any
     tokenizer: Any
@@ -44,6 +51,10 @@ class LoadedModel:
     weights_key: str
     load_seconds: float
     memory_bytes: int
+    static_decode: Any = None
+    decode_note: str = ""
+    on_decode_failure: Callable[[Exception], None] | None = None
+    extra_bytes: int = 0
 
 
 def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: bool = True) -> LoadedModel:
@@ -115,16 +126,21 @@ def _quiet(quiet: bool) -> Iterator[None]:
         logging.set_verbosity(before)
 
 
+Prepare = Callable[[LoadedModel, ModelSpec, Report], None]
+
+
 class ModelLoader:
     """Loads one checkpoint for the pool: see `smolvlm_core.work.pool.Loader`."""
 
-    def __init__(self, spec: ModelSpec, dtype: Dtype) -> None:
-        self.spec, self.dtype = spec, dtype
+    def __init__(self, spec: ModelSpec, dtype: Dtype, prepare: Prepare = lambda loaded, spec, report: None) -> None:
+        """`prepare` is called on the worker thread once the model is loaded."""
+        self.spec, self.dtype, self._prepare = spec, dtype, prepare
         self.title = spec.title
 
     def load(self, variant: str | None, report: Report, cancel: threading.Event) -> LoadedModel:
         report("Starting torch", None)
         loaded = load(self.spec, self.dtype, best_device(), report)
+        self._prepare(loaded, self.spec, report)
         gc.collect()
         gc.freeze()  # torch and the model stay: later collections need not walk through them (0.2 s each)
         return loaded
@@ -135,7 +151,7 @@ class ModelLoader:
     def unload(self, loaded: LoadedModel) -> None:
         import torch
 
-        loaded.model = None
+        loaded.model = loaded.static_decode = None
         gc.unfreeze()  # or the weights' cycles would stay for good
         gc.collect()
         gc.freeze()  # what stays loaded
@@ -146,11 +162,13 @@ class ModelLoader:
         return self.spec.memory_bytes * (2 if self.dtype == "float32" else 1) - free_memory(best_device())
 
     def used_bytes(self, loaded: LoadedModel) -> int:
-        return loaded.memory_bytes
+        return loaded.memory_bytes + loaded.extra_bytes
 
     def describe(self, loaded: LoadedModel) -> str:
         weights = describe_bytes(loaded.memory_bytes)
-        return f"on {DEVICE_NAMES[loaded.device]}, {weights} of weights, loaded in {loaded.load_seconds:.1f}\u00a0s"
+        return f"on {DEVICE_NAMES[loaded.device]}, {weights} of weights, loaded in {loaded.load_seconds:.1f}\u00a0s" + (
+            f", {loaded.decode_note}" if loaded.decode_note else ""
+        )
 
 
 def best_device() -> str:

@@ -45,6 +45,14 @@ def this_machine() -> Machine:
     return Machine(psutil.virtual_memory().total, name, memory, hub_reachable())
 
 
+def likely_device() -> str:
+    """ "cuda", "mps" or "cpu": what a model will run on. `models.load.best_device` knows for sure, but imports torch."""
+    machine = this_machine()
+    if not machine.gpu_memory_bytes:
+        return "cpu"
+    return "mps" if platform.system() == "Darwin" else "cuda"
+
+
 def _gpu() -> tuple[str, int]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return "Apple silicon", int(
