@@ -224,7 +224,9 @@ class Blinded(Wrapper):
             turns = tuple(Turn(t.role, t.content.replace(IMAGE, "")) for t in prompt.turns)
             return self.inner.generate(Prompt(turns, ()), settings, cancel)
         shown = self.show
-        slots = tuple(replace(s, sha256="same", open=lambda: shown) for s in prompt.slots)
+        slots = tuple(
+            replace(s, sha256="same", width=shown.width, height=shown.height, open=lambda: shown) for s in prompt.slots
+        )
         return self.inner.generate(Prompt(prompt.turns, slots), settings, cancel)
 
 

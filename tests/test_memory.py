@@ -16,7 +16,8 @@ from PIL import Image
 
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine import memory
-from smolvlm_core.engine.prefix_cache import PrefixCache
+from smolvlm_core.engine.prefix_cache import PrefixCaches
+from smolvlm_core.engine.state import EngineState, features_of
 from smolvlm_core.errors import OutOfMemoryError
 from smolvlm_core.models import catalog
 from smolvlm_core.models import load as loader
@@ -156,6 +157,12 @@ def test_refusing_comes_before_the_pictures_are_opened(
     assert opened == []
 
 
+def prefixes_of(backend: TransformersBackend) -> PrefixCaches:
+    state = backend.handle.cache
+    assert isinstance(state, EngineState)
+    return state.prefixes
+
+
 def test_caches_are_dropped_before_a_question_is_refused(
     backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,8 +170,8 @@ def test_caches_are_dropped_before_a_question_is_refused(
     seen: list[bool] = []
 
     def free(device: str) -> int:
-        seen.append(backend.handle.cache is None)
-        return 10**12 if backend.handle.cache is None else 0
+        seen.append(len(prefixes_of(backend)) == 0)
+        return 10**12 if seen[-1] else 0
 
     monkeypatch.setattr(loader, "free_memory", free)
     assert ask(backend, clip_prompt(3)) != "" and seen == [False, True]
@@ -191,19 +198,18 @@ def test_out_of_memory_in_an_answer_leaves_the_model_usable(
     core = backend.handle.loaded.model.model  # type: ignore[union-attr]
     layer = (core.vision_model.encoder if part == "vision" else core.text_model).layers[-1]
     left: list[weakref.ref[Any]] = []
+    features_of(backend._pool).clear()  # or no tile would be encoded again
 
     def fail(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> None:
         monkeypatch.undo()
-        cache = backend.handle.cache
-        assert isinstance(cache, PrefixCache)
-        left.extend([weakref.ref(hidden), weakref.ref(cache.cache)])
+        left.extend([weakref.ref(hidden), weakref.ref(prefixes_of(backend)._kept[-1].cache)])
         raise error
 
     monkeypatch.setattr(layer, "forward", fail)
     with pytest.raises(OutOfMemoryError, match="ran out of memory") as caught:
         ask(backend, picture_prompt("blue", "green"))
     assert "fewer pictures" in caught.value.hint
-    assert backend.handle.cache is None
+    assert len(prefixes_of(backend)) == 0
     gc.collect()
     assert [ref() for ref in left] == [None, None], "the error keeps tensors in memory"
     assert ask(backend, clip_prompt(1)) == wanted

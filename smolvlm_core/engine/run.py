@@ -79,6 +79,7 @@ class Run:
             if failure is not None or (reason == "cancelled" and self.new_tokens == 0):
                 self.state.prefixes.drop(self.cache)  # it may hold half of a prompt
             self.state.prefixes.trim()
+        self.cache = None  # an error that is kept would keep it in memory
         self.events.put(self._stats(reason))
         if failure is not None:
             self.events.put(failure)
