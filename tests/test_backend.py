@@ -26,7 +26,8 @@ PICTURES = {"red": drawn("red"), "blue": drawn("blue", "rectangle"), "green": dr
 
 
 def image(key: str) -> Attachment:
-    return Attachment(kind="image", sha256=key, name=key, mime="image/png", width=300, height=300)
+    """The model keeps conversations by these names: other tests must not give them to other pictures."""
+    return Attachment(kind="image", sha256=f"backend {key}", name=key, mime="image/png", width=300, height=300)
 
 
 def prompt_of(*said: tuple[str, Sequence[str]] | str) -> Prompt:
@@ -35,7 +36,7 @@ def prompt_of(*said: tuple[str, Sequence[str]] | str) -> Prompt:
         Message("assistant", s) if isinstance(s, str) else Message("user", s[0], tuple(image(k) for k in s[1]))
         for s in said
     ]
-    return build_prompt(messages, PICTURES.__getitem__)
+    return build_prompt(messages, lambda name: PICTURES[name.removeprefix("backend ")])
 
 
 def run(

@@ -54,7 +54,7 @@ GEOMETRY = VisionGeometry(96, 192, 36, always_overview=True)
 
 def picture(key: str) -> Attachment:
     width, height = PICTURES[key].size
-    return Attachment(kind="image", sha256=key, name=key, mime="image/png", width=width, height=height)
+    return Attachment(kind="image", sha256=f"llama {key}", name=key, mime="image/png", width=width, height=height)
 
 
 def clip(frames: int = 3) -> Attachment:
@@ -72,7 +72,7 @@ def clip(frames: int = 3) -> Attachment:
 
 
 def prompt_of(*messages: Message, system: str = "") -> Prompt:
-    return build_prompt(messages, PICTURES.__getitem__, system)
+    return build_prompt(messages, lambda name: PICTURES[name.removeprefix("llama ")], system)
 
 
 def user(text: str, *attachments: Attachment) -> Message:
