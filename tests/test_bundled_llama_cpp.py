@@ -99,6 +99,28 @@ def test_the_runner_takes_every_argument_that_a_server_is_started_with() -> None
 
 
 @needs_bundled
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only its Linux wheels need libgomp")
+def test_a_system_without_libgomp_uses_torchs() -> None:
+    """Debian's "slim" images have none: xllamacpp could then not be imported."""
+    code = """
+import ctypes, pathlib, sys
+load = ctypes.CDLL
+def lacking(name, *args, **options):
+    if name == "libgomp.so.1":
+        raise OSError("libgomp.so.1: cannot open shared object file")
+    return load(name, *args, **options)
+ctypes.CDLL = lacking
+from smolvlm_core.llamacpp.server_runner import load_openmp
+load_openmp()
+import xllamacpp
+maps = pathlib.Path("/proc/self/maps").read_text().splitlines()
+print({line.split()[-1] for line in maps if "libgomp" in line}, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.count("libgomp") == 1 and "torch/lib/libgomp.so.1" in done.stdout and "False" in done.stdout
+
+
+@needs_bundled
 def test_convert_answer_compare_and_check_work_as_installed(
     no_native_llama_cpp: None,
     tmp_path: Path,

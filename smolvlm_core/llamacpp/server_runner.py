@@ -8,6 +8,8 @@ The only module that imports xllamacpp. Knows the arguments that `server.argumen
 from __future__ import annotations
 
 import argparse
+import ctypes
+import importlib.util
 import os
 import signal
 import sys
@@ -59,7 +61,22 @@ def parameters(args: argparse.Namespace) -> Any:
     return made
 
 
+def load_openmp() -> None:
+    """xllamacpp's Linux wheels need libgomp, which small systems lack (Debian's "slim" images). torch brings a copy."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        torch = importlib.util.find_spec("torch")  # not imported: that takes a second and much memory
+        for folder in (torch.submodule_search_locations or ()) if torch is not None else ():
+            copy = Path(folder) / "lib" / "libgomp.so.1"
+            if copy.is_file():
+                ctypes.CDLL(str(copy), mode=ctypes.RTLD_GLOBAL)  # found by its name when xllamacpp is loaded
+
+
 def main() -> None:
+    load_openmp()
     from xllamacpp import Server
 
     try:
