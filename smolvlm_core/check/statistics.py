@@ -17,8 +17,8 @@ from typing import Literal
 
 Standing = Literal["sees", "degraded", "blind"]
 ERROR = 0.001
-MARGIN = 5000
-CORRELATION = 0.25
+MARGIN = 17_000
+CORRELATION = 0.4
 DEGRADED, SEES = 0.55, 0.95
 
 
