@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -21,12 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.remote.stream import error_of
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
-from smolvlm_core.check.canaries import COLORS, COLUMNS, SHAPES, STRIP, WAYS, Subject, chosen, draw_canaries
+from smolvlm_core.check.canaries import COLORS, COLUMNS, SHAPES, STRIP, WAYS, Canary, Subject, chosen, draw_canaries
 from smolvlm_core.check.diagnose import likely_cause
 from smolvlm_core.check.run import MOST_QUESTIONS
 from smolvlm_core.check.statistics import (
@@ -38,6 +38,7 @@ from smolvlm_core.check.statistics import (
     standing,
 )
 from smolvlm_core.cli import main
+from smolvlm_core.engine.prefix_cache import common_prefix
 from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
@@ -45,7 +46,8 @@ from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt, Turn
-from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs, Wrapper
 from tests.llama import needs_llama_cpp
@@ -240,20 +242,63 @@ def test_the_healthy_model_sees(backend: TransformersBackend) -> None:
         assert asked == 4 and right <= 2
 
 
-def test_a_server_that_keeps_its_last_prompt_encodes_each_image_once(backend: TransformersBackend) -> None:
-    """Encoding takes nearly all of the time."""
-    sent: list[tuple[str, ...]] = []
+class Flawless(Backend):
+    """A server that keeps its last prompt, counts the tiles it encodes, and is always right."""
 
-    class Counting(Blinded):
-        def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-            sent.append(tuple(slot.sha256 for slot in prompt.slots))
-            return self.inner.generate(prompt, settings, cancel)
+    kind = "test"
+    name = "flawless"
+    spec = catalog.PUBLISHED[-1]
 
-    found = check(Counting(backend), seed=1)
-    assert found.verdict == "sees" and found.accuracy("a wrong picture")[1] == 4
-    images = {asked.canary.encoded for asked in found.asked}
-    encoded = sum(now not in ((), before) for before, now in pairwise([(), *sent]))
-    assert encoded == len(images) + len(found.subjects), "each image once, and the blank ones of each subject"
+    def __init__(self, geometry: VisionGeometry, monkeypatch: pytest.MonkeyPatch, *, cuts_frames: bool) -> None:
+        self.geometry, self.cuts_frames = geometry, cuts_frames
+        self.right: dict[str, str] = {}
+        self.last: tuple[str, ...] = ()
+        self.tiles = 0
+        monkeypatch.setattr("smolvlm_core.check.run.draw_canaries", self.draw)
+
+    def draw(self, rng: random.Random, subject: Subject) -> tuple[Canary, Canary]:
+        pair = draw_canaries(rng, subject)
+        self.right |= {canary.question: canary.right for canary in pair}
+        return pair
+
+    def identity(self) -> str:
+        return self.name
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=True, video=True, streaming=True, context_tokens=8192)
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        shown = tuple(slot.sha256 for slot in prompt.slots)
+        new = list(prompt.slots)[common_prefix(shown, self.last) :]
+        tokens = self.geometry.image_tokens([replace(s, tiled=s.tiled or self.cuts_frames) for s in new])
+        self.tiles += tokens // self.geometry.tokens_per_tile
+        self.last = shown
+        yield Delta(next(right for text, right in self.right.items() if prompt.turns[-1].content.endswith(text)))
+        yield Stats("end", prompt_tokens=20 + tokens)
+
+
+@pytest.mark.parametrize(
+    ("always_overview", "cuts_frames", "subjects", "questions", "tiles"),
+    [
+        (False, False, ("shapes",), 29, 50),
+        (False, False, None, 75, 140),  # transformers
+        (True, False, None, 75, 180),  # llama.cpp
+        (True, True, None, 75, 460),  # through the OpenAI API
+    ],
+)
+def test_a_check_encodes_few_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+    always_overview: bool,
+    cuts_frames: bool,
+    subjects: tuple[Subject, ...] | None,
+    questions: int,
+    tiles: int,
+) -> None:
+    """The figures of docs/vision-check.md. Each image is encoded once, and one blank one per subject."""
+    server = Flawless(VisionGeometry(512, 2048, 64, always_overview), monkeypatch, cuts_frames=cuts_frames)
+    found = check(server, seed=1, subjects=subjects)
+    assert found.verdict == "sees"
+    assert (len(found.asked), server.tiles) == (questions, tiles)
 
 
 def test_a_model_that_cannot_read_is_degraded_if_text_is_checked(backend: TransformersBackend) -> None:
