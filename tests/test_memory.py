@@ -15,17 +15,21 @@ import torch
 from PIL import Image
 
 from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.conversations.context import Cost
 from smolvlm_core.engine import memory
 from smolvlm_core.engine.prefix_cache import PrefixCaches
 from smolvlm_core.engine.state import EngineState, features_of
 from smolvlm_core.errors import OutOfMemoryError
 from smolvlm_core.models import catalog
 from smolvlm_core.models import load as loader
+from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.models.memory import MIB, Engine, Workload, answer_bytes
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import Delta, GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.work.pool import Pool
 from tests.conftest import drawn
+from ui.chat.choice import Choice
 
 CPU = Engine(device="cpu", number_bytes=2, piece_tokens=512, tiles_at_once=1)
 SETTINGS = GenerationSettings(max_new_tokens=8)
@@ -99,8 +103,34 @@ def test_more_of_anything_needs_more_memory() -> None:
     assert kept > dropped
 
 
+def test_large_pictures_and_not_large_clips_need_more() -> None:
+    """A picture is decoded at its own size; measured with 4000 × 3000 px: 134 MiB for an answer of the bundled model."""
+
+    def need(prompt: Prompt, width: int, height: int) -> float:
+        slots = tuple(replace(slot, width=width, height=height) for slot in prompt.slots)
+        return memory.predict(catalog.bundled(), replace(prompt, slots=slots), SETTINGS, "cpu", 2) / MIB
+
+    picture, clip = picture_prompt("red"), clip_prompt(1)
+    assert 134 < need(picture, 4000, 3000) < 134 + 35 + 45, (
+        "the picture itself, and what the load added, were not measured"
+    )
+    assert need(picture, 4000, 3000) > need(picture, 400, 300) + 100
+    assert need(clip, 4000, 3000) == pytest.approx(need(clip, 1024, 768), rel=0.01)
+
+
 def test_a_model_of_unknown_sizes_has_no_prediction() -> None:
     assert memory.predict(replace(catalog.bundled(), shape=None), clip_prompt(8), SETTINGS, "cpu", 2) == 0
+
+
+def test_the_cost_of_the_next_question_shows_the_memory() -> None:
+    pool = Pool()
+    small, large = (TransformersBackend(catalog.PUBLISHED[2], dtype, pool=pool) for dtype in ("bfloat16", "float32"))
+    choices = [Choice(backend, SETTINGS) for backend in (small, large)]
+    low, high = (choice.memory_of(clip_prompt(8)) for choice in choices)
+    assert small.spec.weights_bytes < low < high and pool.peek(small._key) is None, "nothing is loaded for it"
+    cost = Cost(512, 60, 8192, low)
+    assert cost.describe().endswith(f"(512 image tokens, 60 text) and {describe_bytes(low)} of memory")
+    assert "memory" not in Cost(512, 60, 8192).describe()
 
 
 # Refused before it starts

@@ -67,6 +67,7 @@ def test_a_new_page_shows_what_to_do_and_the_default_model() -> None:
 def test_upload_a_question_and_a_follow_up() -> None:
     app = upload(page("image_chat"), RED)
     assert "180 image tokens" in texts(app), "the cost is shown before sending"
+    assert re.search(r"and \d+ MiB of memory\.", texts(app))
     asked(app, "What color is the circle?")
     assert "Red." in texts(app) and "tokens/s" in texts(app) and "180 image" in texts(app)
     asked(app, "What shape is in the image?")
@@ -154,6 +155,7 @@ def test_a_clip_shows_its_frames_and_cost_and_answers(write_clip: Writer) -> Non
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
     assert not app.exception
     assert "60 frames" in texts(app) and "288 image tokens" in texts(app) and "these 8 frames" in texts(app)
+    assert re.search(r"and \d+ MiB of memory\.", texts(app))
     assert [f.frame_index for f in app.session_state["session"].sampled.sampled.frames] == [
         0,
         8,

@@ -24,6 +24,7 @@ from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.geometry import estimate_tokens
 from smolvlm_core.video import count_that_fits
+from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE
 from smolvlm_core.work.pool import Handle
 
 PREFILL_TOKENS = 512  # prompt tokens read at once; a cancel takes effect at least this often
@@ -40,6 +41,7 @@ def predict(spec: ModelSpec, prompt: Prompt, settings: GenerationSettings, devic
     work = Workload(
         tiles=images // spec.geometry.tokens_per_tile,
         largest_tiles=max((_tiles(spec, slot) for slot in prompt.slots), default=0),
+        largest_picture_bytes=max(map(_decoded_bytes, prompt.slots), default=0),
         prompt_tokens=tokens,
         new_tokens=min(settings.max_new_tokens, spec.context_tokens - tokens),
     )
@@ -135,6 +137,12 @@ def _free_beside(loaded: LoadedModel, spec: ModelSpec) -> int:
 
 def _tiles(spec: ModelSpec, slot: Slot) -> int:
     return spec.geometry.image_tokens([slot]) // spec.geometry.tokens_per_tile
+
+
+def _decoded_bytes(slot: Slot) -> int:
+    """A picture as RGB. Frames of a clip are stored scaled down."""
+    scale = 1.0 if slot.tiled else min(1.0, MAX_FRAME_EDGE / max(slot.width, slot.height, 1))
+    return int(3 * slot.width * slot.height * scale**2)
 
 
 def _hint(slots: Sequence[Slot], most: int) -> str:

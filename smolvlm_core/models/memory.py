@@ -4,7 +4,7 @@ The peak is the largest of four phases. With b bytes a number, T tiles, L prompt
 
 | phase    | what is in memory                                                                              |
 |----------|------------------------------------------------------------------------------------------------|
-| pictures | all tiles in float32, and either their copy as one tensor or the largest picture being resized |
+| pictures | all tiles in float32, and either their copy as one tensor or the largest picture being decoded, resized and cut |
 | vision   | all tiles, the features of those encoded so far, the activations of one group                  |
 | prefill  | all tiles, all features, L embeddings, L places of cache, the activations of one piece          |
 | decode   | all tiles, L + N places of cache, one layer's cache once more, the scores of one token          |
@@ -19,8 +19,10 @@ from typing import Any
 
 MIB = 2**20
 PIXEL_BYTES = 12  # three float32 channels
-# Pillow and numpy copies while the largest picture is resized, cut and normalized, as a multiple of its tiles. Measured.
-RESIZE_COPIES = 3.5
+# Pillow and numpy copies of the largest picture: of the decoded picture while it is converted; then of its tiles, while it is
+# resized, cut and normalized, beside two of the decoded picture. Measured with 640 × 360 and 4000 × 3000 px.
+CONVERSION_COPIES = 4.7
+TILE_COPIES = 3.5
 # Places of a key-value cache take more RAM than their size: it grows piece by piece and leaves gaps. Measured.
 CPU_CACHE_GAPS = 1.1
 # What the first answer loads and keeps beside its tensors: code, buffers of the matrix libraries, and the tokenizer. Measured
@@ -54,10 +56,11 @@ class ModelShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One answer. `largest_tiles`: tiles of the picture with most."""
+    """One answer. `largest_tiles`: tiles of the picture with most. `largest_picture_bytes`: of the largest one, decoded."""
 
     tiles: int
     largest_tiles: int
+    largest_picture_bytes: int = 0
     prompt_tokens: int
     new_tokens: int
 
@@ -109,7 +112,7 @@ def answer_bytes(shape: ModelShape, work: Workload, engine: Engine) -> int:
     b, in_ram = engine.number_bytes, engine.device != "cuda"
     tile_bytes = shape.tile**2 * PIXEL_BYTES
     pixels = work.tiles * tile_bytes if in_ram else 0
-    resizing = int(RESIZE_COPIES * work.largest_tiles * tile_bytes) if in_ram else 0
+    resizing = _resizing(work, tile_bytes) if in_ram else 0
     group = min(engine.tiles_at_once, work.tiles)
     feature_tiles = work.tiles if engine.keeps_features else group
     features = feature_tiles * shape.tokens_per_tile * shape.hidden * b
@@ -131,6 +134,11 @@ def _overhead(shape: ModelShape, work: Workload, device: str) -> int:
     if device == "cuda":
         return fixed
     return fixed + TOKENIZER_BYTES_PER_WORD * shape.vocabulary + (VISION_OVERHEAD_BYTES if work.tiles else 0)
+
+
+def _resizing(work: Workload, tile_bytes: int) -> int:
+    cutting = TILE_COPIES * work.largest_tiles * tile_bytes + 2 * work.largest_picture_bytes
+    return int(max(CONVERSION_COPIES * work.largest_picture_bytes, cutting))
 
 
 def _tile_activations(shape: ModelShape, b: int) -> int:
