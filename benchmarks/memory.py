@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from PIL import Image
 
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.engine.run import Run
+from smolvlm_core.engine.vision import choice
+from smolvlm_core.engine.vision.encoder import torch_name
+from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.models import catalog
 from smolvlm_core.models.load import Dtype, LoadedModel
 from smolvlm_core.models.memory import MIB
@@ -74,6 +79,7 @@ def measure(checkpoint: str, dtype: Dtype, pictures: int, frames: int, tokens: i
     from transformers.models.llama import modeling_llama  # noqa: F401
     from transformers.models.smolvlm import modeling_smolvlm  # noqa: F401
 
+    os.environ["SMOLVLM_LENS_DATA"] = tempfile.mkdtemp()
     prompt, settings = prompt_of(pictures, frames), GenerationSettings(max_new_tokens=tokens)
     pool = Pool()
     backend = TransformersBackend(catalog.find(checkpoint), dtype, pool=pool)
@@ -85,7 +91,8 @@ def measure(checkpoint: str, dtype: Dtype, pictures: int, frames: int, tokens: i
     handle.loaded.model.generation_config.eos_token_id = None
     handle.worker.submit(lambda: _read_weights(handle.loaded)).finished.wait()
     predicted = backend.memory_bytes(prompt, settings)
-    run = Run(handle, backend.spec, prompt, settings, threading.Event())
+    choice.want(handle.loaded, torch_name(handle.loaded))  # the formula is about torch's encoder
+    run = Run(handle, backend.spec, prompt, settings, threading.Event(), FeatureCache())
     handle.worker.submit(run.work).finished.wait()
     measured = peak.stop() - before
     stats = None

@@ -2,13 +2,15 @@
 
 The peak is the largest of four phases. With b bytes a number, T tiles, L prompt tokens, N new tokens:
 
-| phase    | what is in memory                                                                              |
-|----------|------------------------------------------------------------------------------------------------|
-| pictures | all tiles in float32, and either their copy as one tensor or the largest picture being decoded, resized and cut |
-| vision   | all tiles, the features of those encoded so far, the activations of one group                  |
-| prefill  | all tiles, all features, L embeddings, L places of cache, the activations of one piece          |
-| decode   | all tiles, L + N places of cache, one layer's cache once more, the scores of one token          |
+| phase    | what is in memory                                                                                 |
+|----------|---------------------------------------------------------------------------------------------------|
+| pictures | the tiles of the largest picture in float32 while it is decoded, resized and cut; features so far |
+| vision   | these tiles, all features, the activations of one group                                           |
+| prefill  | all features, L embeddings, L places of cache, the activations of one piece                       |
+| decode   | features that are kept, L + N places of cache, one layer's cache once more, one token's scores    |
 
+Pictures are cut one after another and released once they are encoded. Features stay in a cache in RAM, so on a CPU they are there
+twice until the prefill ends.
 Tiles stay in RAM. On a GPU they count only where they are in its memory: one group at a time.
 """
 
@@ -111,20 +113,21 @@ def answer_bytes(shape: ModelShape, work: Workload, engine: Engine) -> int:
     """The predicted peak in bytes, on top of the weights. See the table above."""
     b, in_ram = engine.number_bytes, engine.device != "cuda"
     tile_bytes = shape.tile**2 * PIXEL_BYTES
-    pixels = work.tiles * tile_bytes if in_ram else 0
+    pixels = work.largest_tiles * tile_bytes if in_ram else 0
     resizing = _resizing(work, tile_bytes) if in_ram else 0
     group = min(engine.tiles_at_once, work.tiles)
     feature_tiles = work.tiles if engine.keeps_features else group
     features = feature_tiles * shape.tokens_per_tile * shape.hidden * b
+    kept = features if in_ram else 0
     gaps = CPU_CACHE_GAPS if engine.device == "cpu" else 1.0
     embedded = work.prompt_tokens * shape.hidden * b
     read = int(gaps * shape.cache_bytes(work.prompt_tokens, b))
     written = int(gaps * shape.cache_bytes(work.prompt_tokens + work.new_tokens, b))
     phases = (
-        pixels + max(pixels, resizing),
-        pixels + features + group * _tile_activations(shape, b),
-        pixels + features + embedded + read + _piece_activations(shape, work.prompt_tokens, engine),
-        pixels + written + written // shape.layers + 8 * 4 * shape.vocabulary,
+        pixels + resizing + kept,
+        pixels + kept + features + group * _tile_activations(shape, b),
+        kept + features + embedded + read + _piece_activations(shape, work.prompt_tokens, engine),
+        kept + written + written // shape.layers + 8 * 4 * shape.vocabulary,
     )
     return _overhead(shape, work, engine.device) + max(phases)
 
