@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from smolvlm_core.backends.base import collect
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend, cut_for
 from smolvlm_core.backends.remote.chat_api import Tally, data_uri
 from smolvlm_core.backends.remote.http import authorization
@@ -530,3 +531,43 @@ def test_a_web_page_cannot_read_answers(ggufs: Ggufs, program: str) -> None:
         assert httpx.get(server.url).status_code == 404  # no web page of its own
     finally:
         server.stop()
+
+
+# Several at once
+
+
+def test_answers_run_together_in_slots_and_a_restart_waits_for_them(ggufs: Ggufs) -> None:
+    """More askers than slots: all get their own answers, two at a time. A clip, which restarts the server, ends none of them."""
+    shared = ggufs.backend(slots=2)
+    prompts = {
+        key: prompt_of(Message("user", f"Describe the image, {key}.", (picture(key),))) for key in ("red", "wide")
+    }
+    alone = {
+        key: collect(shared.generate(p, GenerationSettings(), threading.Event())).text for key, p in prompts.items()
+    }
+    frames = prompt_of(Message("user", "What happens?", (clip(),)))
+    got: list[tuple[str, str]] = []
+    most = [0]
+
+    def ask(key: str, prompt: Prompt) -> None:
+        for event in shared.generate(prompt, GenerationSettings(), threading.Event()):
+            server = shared.handle.loaded
+            most[0] = max(most[0], server.slots._taken if server is not None else 0)
+            text = event.text if isinstance(event, Delta) else ""
+            got.append((key, text))
+
+    asked = [("red", prompts["red"]), ("wide", prompts["wide"]), ("red 2", prompts["red"]), ("clip", frames)]
+    threads = [threading.Thread(target=ask, args=one) for one in [*asked, ("wide 2", prompts["wide"])]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    texts = {key: "".join(text for name, text in got if name == key) for key, _ in got}
+    assert {key: text for key, text in texts.items() if key != "clip"} == {
+        "red": alone["red"],
+        "red 2": alone["red"],
+        "wide": alone["wide"],
+        "wide 2": alone["wide"],
+    }
+    assert texts["clip"] and most[0] == 2
+    shared.close()

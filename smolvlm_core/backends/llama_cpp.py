@@ -5,11 +5,8 @@ Knows pairs of GGUF files and the pool. The request itself is `remote.llama_comp
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,23 +14,23 @@ from typing import ClassVar
 
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
 from smolvlm_core.backends.gguf_causes import causes_in_files, clips_have_overviews
+from smolvlm_core.backends.llama_run import LlamaRun, cut_for
 from smolvlm_core.backends.queue import Start, follow
-from smolvlm_core.backends.remote.chat_api import Tally
-from smolvlm_core.backends.remote.llama_completion import complete
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, file_state
-from smolvlm_core.errors import BackendError, LensError, ModelError, NoVision
+from smolvlm_core.errors import ModelError, NoVision
 from smolvlm_core.llamacpp.gguf import find_pairs, find_projector, read_gguf, spec_of
-from smolvlm_core.llamacpp.pool import Cut, ServerLoader
+from smolvlm_core.llamacpp.pool import ServerLoader
 from smolvlm_core.llamacpp.programs import find_server
 from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions, check_files
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.generation import Event, GenerationSettings, StopReason
+from smolvlm_core.prompt.generation import Event, GenerationSettings
 from smolvlm_core.work.pool import Handle, Pool
 
 logger = logging.getLogger(__name__)
+SLOT_BYTES = 512 * 2**20  # of key-value cache; llama-server allocates all of it when it starts
+MOST_SLOTS = 4
 NO_PROJECTOR = "No projector: this is the text model alone. It sees nothing."
 
 
@@ -114,7 +111,7 @@ class LlamaCppBackend(Backend):
                 "silently, and it would answer about nothing it has seen.",
                 "Add it again with its mmproj file; `python -m smolvlm_core convert` creates both.",
             )
-        return follow(lambda: self.handle, lambda handle: _Run(handle, self.spec, prompt, settings, cancel), cancel)
+        return follow(lambda: self.handle, lambda handle: LlamaRun(handle, self.spec, prompt, settings, cancel), cancel)
 
     def close(self) -> None:
         """Stop the server, after the answer it may be making."""
@@ -129,87 +126,9 @@ class LlamaCppBackend(Backend):
             yield from causes_in_files(self.options.text, self.options.projector, server.program if server else None)
 
 
-class _Run:
-    """One answer, computed on the worker thread: see `queue.Run`."""
-
-    def __init__(
-        self,
-        handle: Handle[LlamaServer],
-        spec: ModelSpec,
-        prompt: Prompt,
-        settings: GenerationSettings,
-        cancel: threading.Event,
-    ) -> None:
-        self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
-        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        self.asked = self.started = time.perf_counter()
-
-    def work(self) -> None:
-        self.started = time.perf_counter()
-        tally = Tally(self.prompt.fingerprint)
-        reason: StopReason = "failed"
-        failure: BaseException | None = None
-        try:
-            reason = self._answer(tally)
-        except Cancelled:
-            reason = "cancelled"
-        except LensError as error:
-            failure = error
-            if self.cancel.is_set():  # while the server was starting
-                reason, failure = "cancelled", None
-        except BaseException as error:
-            failure = error
-        server = self.handle.loaded
-        if isinstance(failure, ServerGone) and server is not None and server.ends_within(3):
-            failure = self._died(server, failure)
-        self.events.put(
-            tally.stats(
-                reason,
-                queued_seconds=self.started - self.asked,
-                peak_memory_bytes=server.memory_bytes if server is not None else 0,
-                memory_of="llama-server's RAM",
-            )
-        )
-        if failure is not None:
-            self.events.put(failure)
-
-    def _answer(self, tally: Tally) -> StopReason:
-        if self.cancel.is_set():
-            raise Cancelled
-        server = self.handle.ensure(cancel=self.cancel, variant=cut_for(self.prompt))
-        tally.load_seconds = time.perf_counter() - self.started
-        geometry = self.spec.geometry
-        tally.image_tokens = geometry.image_tokens(self.prompt.slots)
-        events = complete(server.url, self.prompt, self.settings, geometry, self.cancel, tally, server.api_key)
-        for event in events:
-            self.events.put(event)
-        return tally.reason
-
-    def _died(self, server: LlamaServer, error: ServerGone) -> BackendError:
-        """Restart a server that died in the middle of an answer, and say so."""
-        why = server.why_it_ended()
-        self.handle.unload()
-        with contextlib.suppress(RuntimeError):  # released meanwhile: not started again
-            self.handle.worker.submit(self._start_again)
-        worded = BackendError(
-            f"llama-server ended in the middle of the answer: {why}",
-            f"It is being started again; ask again. The text so far is saved. Its log is {server.log}.",
-        )
-        worded.__cause__ = error
-        return worded
-
-    def _start_again(self) -> None:
-        try:
-            self.handle.ensure()
-        except LensError as error:
-            logger.warning("%s", error)
-
-
-def cut_for(prompt: Prompt) -> Cut | None:
-    """Video frames are one tile each for SmolVLM2: as few as the server can do. Pictures among them need their tiles."""
-    if not prompt.slots:
-        return None
-    return "tiles" if any(slot.tiled for slot in prompt.slots) else "frames"
+def slots_for(context_bytes: int) -> int:
+    """How many answers run at once: as many full contexts as `SLOT_BYTES` holds, at least one."""
+    return min(max(SLOT_BYTES // max(context_bytes, 1), 1), MOST_SLOTS)
 
 
 def _build(program: str) -> str:
@@ -244,6 +163,7 @@ class GgufEntry(Entry):
             text.path,
             projector.path if projector else None,
             context,
+            slots=slots_for(spec.kv_bytes_per_token * context),
             gpu_layers=self.gpu_layers,
             threads=self.threads,
         )

@@ -20,9 +20,10 @@ from smolvlm_core.work.worker import Task
 
 class Run(Protocol):
     """One answer. `work` runs on the worker thread and puts events into `events`: Stats last, always, with the stop reason
-    "failed" before an exception."""
+    "failed" before an exception. `goes_on`: events still come after `work` has returned."""
 
     asked: float
+    goes_on: bool
     events: queue.SimpleQueue[Event | BaseException]
 
     def work(self) -> None: ...
@@ -32,7 +33,7 @@ class Start:
     """Like a Run, but it only loads a model or starts a server. `start` is called on the worker thread."""
 
     def __init__(self, start: Callable[[Report], object], cancel: threading.Event) -> None:
-        self._start, self._cancel = start, cancel
+        self._start, self._cancel, self.goes_on = start, cancel, False
         self.asked = time.perf_counter()
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
 
@@ -68,7 +69,9 @@ def follow(
                 elif ahead and ahead != place:
                     place = ahead
                     yield Progress(f"Waiting: {ahead} before you")
-                if task.finished.is_set() and run.events.empty():  # a bug, which the worker has logged
+                if (
+                    task.finished.is_set() and not run.goes_on and run.events.empty()
+                ):  # a bug, which the worker has logged
                     done = True
                     yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
                     raise BackendError(

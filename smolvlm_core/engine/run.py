@@ -50,6 +50,7 @@ class Run:
         self.cache: PrefixCache | None = None
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self.goes_on = False
         self.asked = self.started = self.ready = time.perf_counter()
         self.first_token: float | None = None
         self.encoded: EncodedPrompt | None = None

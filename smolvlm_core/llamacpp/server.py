@@ -23,6 +23,7 @@ from smolvlm_core.llamacpp.gguf import read_gguf, why_not_a_pair
 from smolvlm_core.llamacpp.programs import Program, find_server
 from smolvlm_core.paths import data_folder
 from smolvlm_core.work.report import Report
+from smolvlm_core.work.slots import Slots
 
 START_SECONDS = 600  # a large model from a slow disk
 LOG_LIFETIME_SECONDS = 7 * 24 * 3600
@@ -46,13 +47,14 @@ TEMPLATE = """\
 class ServerOptions:
     """`image_max_tokens`: the most image tokens a picture is cut into, besides its overview. None: llama-server's default.
 
-    `program`: see `programs.find_server`. `port`: None takes a free one.
+    `context_tokens`: of each slot. `slots`: answers at once. `program`: see `programs.find_server`. `port`: None takes a free one.
     """
 
     text: Path
     projector: Path | None
     context_tokens: int
     _: KW_ONLY
+    slots: int = 1
     gpu_layers: int | None = None
     threads: int | None = None
     image_max_tokens: int | None = None
@@ -64,10 +66,17 @@ class ServerOptions:
 def arguments(options: ServerOptions, port: int, template: Path) -> list[str]:
     """llama-server's arguments, without the program. Pure.
 
-    One slot: a conversation's cache then always serves its next question, and requests take turns.
+    Each slot has a context of its own. llama-server divides `--ctx-size` among them.
     """
     out = ["--model", str(options.text), "--alias", options.text.stem, "--host", options.host, "--port", str(port)]
-    out += ["--ctx-size", str(options.context_tokens), "--parallel", "1", "--slots", "--no-webui"]
+    out += [
+        "--ctx-size",
+        str(options.context_tokens * options.slots),
+        "--parallel",
+        str(options.slots),
+        "--slots",
+        "--no-webui",
+    ]
     if options.projector is not None:
         out += ["--mmproj", str(options.projector), "--jinja", "--chat-template-file", str(template)]
     if options.gpu_layers is not None:
@@ -93,6 +102,7 @@ class LlamaServer:
     ):
         self.options, self.program, self.url, self.log, self.api_key = options, program, url, log, api_key
         self._process = process
+        self.slots = Slots(options.slots)
         self.start_seconds = 0.0  # until it answered
 
     @classmethod
@@ -122,6 +132,8 @@ class LlamaServer:
             # By default, llama-server lets any web page that the user has open read its answers. The key is not an argument:
             # other users of this machine can read those.
             environment = {"LLAMA_ARG_CORS_ORIGINS": "localhost", **os.environ}
+            # Threads that spin while they wait for each other are up to 20 times slower beside another busy program.
+            environment["GOMP_SPINCOUNT"] = "100"
             environment |= {"LLAMA_API_KEY": api_key} if api_key else {}
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment

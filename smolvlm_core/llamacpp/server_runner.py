@@ -76,8 +76,6 @@ def load_openmp() -> None:
 
 
 def main() -> None:
-    # Its threads wait for each other by spinning, as torch's do (see models/load.py). Read when libgomp is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     load_openmp()
     from xllamacpp import Server
 

@@ -53,6 +53,7 @@ class HybridRun:
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.features = features
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self.goes_on = False
         self.asked = self.started = self.ready = time.perf_counter()
         self.seated_seconds = 0.0  # waiting for a place in the text model
         self.first_token: float | None = None
