@@ -200,10 +200,10 @@ def test_an_encoder_that_does_not_run_is_never_fatal(
 
 
 def test_answers_through_openvino_are_the_same(fresh: TransformersBackend, medium: None) -> None:
-    choice.want(loaded_of(fresh), "OpenVINO bf16")
-    state_of(fresh).tiles = None
+    assert fresh.vision_encoders()[:3] == ("automatic", "torch bf16", "OpenVINO bf16")
+    fresh.want_encoder("OpenVINO bf16")
+    assert fresh.wanted_encoder == "OpenVINO bf16"
     for key, answer in (("red", "Red."), ("blue", "Blue."), ("green", "Green.")):
         assert run(fresh, prompt_of(("What color is the shape?", [key])), GenerationSettings())[0] == answer
     assert "OpenVINO bf16" in fresh.status().text
-    choice.want(loaded_of(fresh), choice.AUTOMATIC)
-    state_of(fresh).tiles = None
+    fresh.want_encoder("automatic")

@@ -163,6 +163,21 @@ class Backend(ABC):
         """Release what it loaded, after the answer it may be making."""
         return
 
+    # Its vision encoder, where it runs in this process
+
+    def vision_encoders(self) -> tuple[str, ...]:
+        """Names to choose from, the automatic choice first; empty where there is no choice, or before it is loaded."""
+        return ()
+
+    @property
+    def wanted_encoder(self) -> str:
+        """The one that was chosen. Only where `vision_encoders` has names."""
+        return ""
+
+    def want_encoder(self, name: str) -> None:
+        """Choose one, from the next question on. Raises StoreError where the choice cannot be stored."""
+        return
+
     # What the vision check asks
 
     def without_self_report(self) -> Self:

@@ -17,7 +17,7 @@ from smolvlm_core.backends.status import status_of
 from smolvlm_core.engine import decode_choice
 from smolvlm_core.engine.memory import predict
 from smolvlm_core.engine.run import Run
-from smolvlm_core.engine.state import describe_encoder, features_of
+from smolvlm_core.engine.state import EncoderChoice, describe_encoder, features_of
 from smolvlm_core.errors import ContextTooSmall, ModelError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
@@ -89,6 +89,21 @@ class TransformersBackend(Backend):
         if status.state == "not loaded" and not catalog.is_cached(self.spec):
             return Status(state="not loaded", text="Downloads with your first question", busy=status.busy)
         return status
+
+    def _encoder(self) -> EncoderChoice | None:
+        handle = self._pool.peek(self._key)
+        return EncoderChoice(handle, handle.loaded) if handle is not None and handle.loaded is not None else None
+
+    def vision_encoders(self) -> tuple[str, ...]:
+        return choice.names() if (choice := self._encoder()) is not None else ()
+
+    @property
+    def wanted_encoder(self) -> str:
+        return choice.wanted if (choice := self._encoder()) is not None else ""
+
+    def want_encoder(self, name: str) -> None:
+        if (choice := self._encoder()) is not None:
+            choice.want(name)
 
     def preload(self) -> None:
         if catalog.is_cached(self.spec):

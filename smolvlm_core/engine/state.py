@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.engine.prefix_cache import PrefixCaches
-from smolvlm_core.engine.vision.choice import Choice, choose, remembered
+from smolvlm_core.engine.vision.choice import AUTOMATIC, Choice, choose, offered, remembered, want, wanted
 from smolvlm_core.engine.vision.encoder import VisionEncoder
 from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.engine.vision.tiles import TileEncoder
@@ -56,3 +57,29 @@ def describe_encoder(handle: Handle[Any]) -> str:
     """Which vision encoder runs and what was tried, in one line; "" before the first picture."""
     state = handle.cache
     return state.choice.describe() if isinstance(state, EngineState) and state.choice is not None else ""
+
+
+class EncoderChoice:
+    """The choice of a loaded model's vision encoder, from any thread."""
+
+    def __init__(self, handle: Handle[Any], loaded: LoadedModel) -> None:
+        self._handle, self._loaded = handle, loaded
+
+    def names(self) -> tuple[str, ...]:
+        """Empty where torch is the only one."""
+        names = offered(self._loaded)
+        return (AUTOMATIC, *names) if len(names) > 1 else ()
+
+    @property
+    def wanted(self) -> str:
+        return wanted(self._loaded)
+
+    def want(self, name: str) -> None:
+        """Raises StoreError."""
+        want(self._loaded, name)
+        with contextlib.suppress(RuntimeError):  # released meanwhile
+            self._handle.worker.submit(self._forget)
+
+    def _forget(self) -> None:
+        if isinstance(state := self._handle.cache, EngineState):
+            state.tiles = state.choice = None

@@ -66,12 +66,38 @@ def _row(key: str, entry: Entry, backend: Backend) -> None:
         job = workspace().checks.job_of(backend)
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
             _actions(key, entry, backend, job)
+        _encoders(key, backend)
         if line := workspace().self_tests.describe(entry):
             st.caption(message(line))
         if job is not None:
             _verdict(key, backend, job)
         else:
             badges.draw_last(backend)
+
+
+def _encoders(key: str, backend: Backend) -> None:
+    names = backend.vision_encoders()
+    if not names:
+        return
+    widget = f"encoder_{key}"
+    st.selectbox(
+        "Vision encoder",
+        names,
+        names.index(backend.wanted_encoder) if backend.wanted_encoder in names else 0,
+        key=widget,
+        width=280,
+        format_func=lambda name: name[0].upper() + name[1:],
+        on_change=_want_encoder,
+        args=(backend, widget),
+        help="Automatic takes the fastest one on this machine whose features agree with torch's. int8 is faster and less exact.",
+    )
+
+
+def _want_encoder(backend: Backend, widget: str) -> None:
+    try:
+        backend.want_encoder(st.session_state[widget])
+    except LensError as error:
+        state.notify(error)
 
 
 def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:

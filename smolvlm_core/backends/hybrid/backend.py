@@ -18,7 +18,7 @@ from smolvlm_core.backends.hybrid.self_test import last_result, run_self_test
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, CheckpointEntry, TransformersBackend, file_state
-from smolvlm_core.engine.state import describe_encoder, features_of
+from smolvlm_core.engine.state import EncoderChoice, describe_encoder, features_of
 from smolvlm_core.errors import ContextTooSmall, ModelError
 from smolvlm_core.llamacpp.text import client
 from smolvlm_core.models import catalog
@@ -82,6 +82,21 @@ class HybridBackend(Backend):
         if handle is not None and status.state == "ready" and (line := describe_encoder(handle)):
             return replace(status, text=f"{status.text}. {line}")
         return status
+
+    def _encoder(self) -> EncoderChoice | None:
+        handle = self._pool.peek(self._key)
+        return EncoderChoice(handle, handle.loaded.eyes) if handle is not None and handle.loaded is not None else None
+
+    def vision_encoders(self) -> tuple[str, ...]:
+        return choice.names() if (choice := self._encoder()) is not None else ()
+
+    @property
+    def wanted_encoder(self) -> str:
+        return choice.wanted if (choice := self._encoder()) is not None else ""
+
+    def want_encoder(self, name: str) -> None:
+        if (choice := self._encoder()) is not None:
+            choice.want(name)
 
     def preload(self) -> None:
         if catalog.is_cached(self.spec):

@@ -79,13 +79,11 @@ def describe_seconds(seconds: float) -> str:
 
 def remembered(loaded: LoadedModel) -> Choice | None:
     """The encoder for a loaded model, where it is plain or was found before; None where encoders must be tried."""
-    rows = _read()
-    wanted = str(rows.get(f"wanted {_key(loaded)}", AUTOMATIC))
-    if wanted != AUTOMATIC:
-        return Choice(name=wanted if wanted in offered(loaded) else torch_name(loaded), wanted=wanted)
+    if (name := wanted(loaded)) != AUTOMATIC:
+        return Choice(name=name if name in offered(loaded) else torch_name(loaded), wanted=name)
     if len(offered(loaded)) == 1 or _is_small(loaded):
         return Choice(name=torch_name(loaded))
-    return _parse(rows.get(_key(loaded)))
+    return _parse(_read().get(_key(loaded)))
 
 
 def choose(loaded: LoadedModel, tiles: Sequence[torch.Tensor], report: Report) -> tuple[VisionEncoder, Choice]:
@@ -127,8 +125,13 @@ def _is_small(loaded: LoadedModel) -> bool:
     return bool(sum(weights.numel() for weights in tower.parameters()) < SMALL_PARAMETERS)
 
 
+def wanted(loaded: LoadedModel) -> str:
+    """The encoder that was chosen for a model, or AUTOMATIC."""
+    return str(_read().get(f"wanted {_key(loaded)}", AUTOMATIC))
+
+
 def want(loaded: LoadedModel, name: str) -> None:
-    """Set the encoder of a model by name, or AUTOMATIC. Takes effect when the model is next loaded. Raises StoreError."""
+    """Set the encoder of a model by name, or AUTOMATIC. Raises StoreError."""
     write_json(_path(), {**read_json(_path(), {}), f"wanted {_key(loaded)}": name})
 
 
