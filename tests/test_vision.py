@@ -165,6 +165,21 @@ def test_openvino_agrees_with_torch(fresh: TransformersBackend, medium: None) ->
     assert choice.agreement(mine[:1], torchs[1:]) < choice.AGREES_FROM, "other pictures have other features"
 
 
+@pytest.mark.skipif(not openvino.can_quantize(), reason="nncf is not on this machine")
+def test_int8_is_offered_and_not_chosen(fresh: TransformersBackend, medium: None) -> None:
+    """Its features differ more than the choice allows; its answers about shapes are the same."""
+    loaded, tile = loaded_of(fresh), tile_of(fresh)
+    encoder = openvino.prepare(loaded, "int8", [tile])
+    tiles = torch.stack([tile_of(fresh, "blue"), tile_of(fresh, "green")])
+    assert choice.agreement(encoder.encode(tiles), TorchEncoder(loaded).encode(tiles)) > 0.99
+    assert choice.offered(loaded)[-1] == "OpenVINO int8"
+    assert choice.choose(loaded, [tile], lambda text, share: None)[0].name != "OpenVINO int8"
+    fresh.want_encoder("OpenVINO int8")
+    for key, answer in (("red", "Red."), ("blue", "Blue."), ("green", "Green.")):
+        assert run(fresh, prompt_of(("What color is the shape?", [key])))[0] == answer
+    fresh.want_encoder("automatic")
+
+
 def test_the_fastest_encoder_that_agrees_is_remembered(
     fresh: TransformersBackend, medium: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,8 +132,7 @@ class LlamaServer:
             # By default, llama-server lets any web page that the user has open read its answers. The key is not an argument:
             # other users of this machine can read those.
             environment = {"LLAMA_ARG_CORS_ORIGINS": "localhost", **os.environ}
-            # Threads that spin while they wait for each other are up to 20 times slower beside another busy program.
-            environment["GOMP_SPINCOUNT"] = "100"
+            environment["GOMP_SPINCOUNT"] = "1000"  # as in text/client, where the figures are
             environment |= {"LLAMA_API_KEY": api_key} if api_key else {}
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment

@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import itertools
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from PIL import Image
+
 from smolvlm_core.models.load import DEFAULT_DTYPE, LoadedModel
-from smolvlm_core.paths import data_folder
+from smolvlm_core.paths import GALLERY, data_folder
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +69,7 @@ def prepare(loaded: LoadedModel, precision: Precision, calibration: Sequence[tor
     """The encoder of a loaded model in one precision, converted first where its file is not on disk.
 
     Args:
-        calibration: (3, H, W) tiles that int8 is calibrated on.
+        calibration: (3, H, W) tiles that int8 is calibrated on, besides those of the project's samples.
 
     Raises:
         Exception: of many kinds, from OpenVINO: this machine or model is not one that it can run.
@@ -129,13 +132,27 @@ def _tower(loaded: LoadedModel) -> torch.nn.Module:
 
 
 def _quantized(loaded: LoadedModel, tiles: Sequence[torch.Tensor]) -> Any:
-    import nncf
+    import nncf  # type: ignore[import-not-found, unused-ignore]
 
     nncf.set_log_level(logging.ERROR)
-    dataset = nncf.Dataset([tile.unsqueeze(0).numpy() for tile in tiles[:CALIBRATION_TILES]])
+    shown = [*tiles, *_sample_tiles(loaded)][:CALIBRATION_TILES]
+    dataset = nncf.Dataset([tile.unsqueeze(0).numpy() for tile in shown])
     return nncf.quantize(
         _converted(loaded), dataset, subset_size=CALIBRATION_TILES, model_type=nncf.ModelType.TRANSFORMER
     )
+
+
+def _sample_tiles(loaded: LoadedModel) -> Iterator[torch.Tensor]:
+    """Tiles of the pictures that come with the project: the first of each, then the second, and so on."""
+    pictures = []
+    for path in sorted(GALLERY.glob("*.png")):
+        with Image.open(path) as picture:
+            made = loaded.image_processor(
+                images=[[picture.convert("RGB")]], do_image_splitting=True, return_tensors="pt"
+            )
+        pictures.append(made["pixel_values"][0])
+    for tiles in itertools.zip_longest(*pictures):
+        yield from (tile for tile in tiles if tile is not None)
 
 
 def _save(model: Any, folder: Path) -> None:
