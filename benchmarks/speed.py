@@ -255,9 +255,9 @@ def systems_of(workspace: Workspace, checkpoint: Path) -> dict[str, Backend]:
         HYBRID: registry.make(f"hybrid:{checkpoint}"),
         HYBRID_Q8: registry.make(f"hybrid:{checkpoint}", "Q8_0"),
     }
-    for name, backend in backends.items():
+    for number, (name, backend) in enumerate(backends.items()):
         print(f"warming up: {name}", flush=True)
-        through(backend)(photo(999_999, "Describe the image."))
+        through(backend)(photo(900_000 + number, "Describe the image."))  # a new picture: its encoder is needed
         print(f"  {backend.status().text}", flush=True)
     return backends
 
@@ -266,6 +266,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--sessions", action=argparse.BooleanOptionalAction, default=True, help="time 8 sessions at once"
+    )
     parser.add_argument("--questions", type=int, default=0, help="compare answers on the bundled checkpoint")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
@@ -286,7 +289,7 @@ def run(workspace: Workspace, args: argparse.Namespace) -> dict[str, Any]:
     asks = {PLAIN: plain(backends[ENGINE]), **{name: through(backend) for name, backend in backends.items()}}
     measured = measure(asks, args.rounds)
     others: dict[str, dict[str, str]] = {}
-    for number, name in enumerate((SERVER, HYBRID)):
+    for number, name in enumerate((SERVER, HYBRID) if args.sessions else ()):
         alone, together, wait = sessions(asks[name], 500_000 + 1000 * number)
         print(
             f"  {SESSIONS} sessions: {name}: {alone:.1f} s in turns, {together:.1f} s at once, longest wait {wait:.1f} s"
