@@ -179,17 +179,21 @@ def measure(asks: dict[str, Ask], rounds: int) -> dict[str, dict[str, list[float
     return out
 
 
-def sessions(ask: Ask, seed: int) -> tuple[float, float, float]:
+def sessions(ask: Ask, seed: int, pictures: int) -> tuple[float, float, float]:
     """(seconds one after another, seconds at once, longest wait for a first token at once) of questions about seen pictures."""
     said = ("Describe the image.", "It is.")
-    for i in range(SESSIONS):
+    for i in range(pictures):
         ask(photo(seed + i, "Describe the image."))
+
+    def about(i: int, question: str) -> Prompt:
+        return photo(seed + i % pictures, *said, question)
+
     began = time.perf_counter()
     for i in range(SESSIONS):
-        ask(photo(seed + i, *said, "What color is it?"))
+        ask(about(i, f"What color is part {i}?"))
     alone, waits = time.perf_counter() - began, []
     threads = [
-        threading.Thread(target=lambda i=i: waits.append(ask(photo(seed + i, *said, "What shape is it?")).first))
+        threading.Thread(target=lambda i=i: waits.append(ask(about(i, f"What shape is part {i}?")).first))
         for i in range(SESSIONS)
     ]
     began = time.perf_counter()
@@ -290,14 +294,15 @@ def run(workspace: Workspace, args: argparse.Namespace) -> dict[str, Any]:
     measured = measure(asks, args.rounds)
     others: dict[str, dict[str, str]] = {}
     for number, name in enumerate((SERVER, HYBRID) if args.sessions else ()):
-        alone, together, wait = sessions(asks[name], 500_000 + 1000 * number)
-        print(
-            f"  {SESSIONS} sessions: {name}: {alone:.1f} s in turns, {together:.1f} s at once, longest wait {wait:.1f} s"
-        )
-        others.setdefault(f"{SESSIONS} sessions about seen photos: one after another → at once", {})[name] = (
-            f"{alone:.1f} → {together:.1f} s"
-        )
-        others.setdefault("longest wait for a first token among them", {})[name] = f"{wait:.1f} s"
+        for pictures in (SESSIONS, 1):
+            alone, together, wait = sessions(asks[name], 500_000 + 1000 * number + 100 * pictures, pictures)
+            what = f"{SESSIONS} sessions, {pictures} seen photo{'s' if pictures > 1 else ''}"
+            others.setdefault(f"{what}: one after another → at once", {})[name] = f"{alone:.1f} → {together:.1f} s"
+            others.setdefault(f"{what}: longest wait for a first token", {})[name] = f"{wait:.1f} s"
+            print(
+                f"  {what}: {name}: {alone:.1f} s in turns, {together:.1f} s at once, longest wait {wait:.1f} s",
+                flush=True,
+            )
     equal: dict[str, tuple[int, int]] = {}
     if args.questions:
         bundled = systems_of(workspace, BUNDLED_CHECKPOINT)
