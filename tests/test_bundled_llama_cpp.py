@@ -175,10 +175,22 @@ def test_serve_checks_and_serves_until_it_is_stopped(ggufs: Ggufs, tmp_path: Pat
     command = [sys.executable, "-m", "smolvlm_core", "serve", str(ggufs.text), "--port", str(port)]
     command += ["--llama-server", "xllamacpp"]
     environment = {**os.environ, "LLAMA_API_KEY": "the user's own"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as serve:
-        assert serve.stdout is not None
-        address = serve.stdout.readline().strip()  # after the check; "" where it failed
-        serve.send_signal(signal.SIGINT)
-        _, said = serve.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where the tests run in the background
+    ) as serve:
+        try:
+            assert serve.stdout is not None
+            address = serve.stdout.readline().strip()  # after the check; "" where it failed
+            serve.send_signal(signal.SIGINT)
+            _, said = serve.communicate(timeout=60)
+        finally:
+            serve.kill()
     assert address == f"http://127.0.0.1:{port}/v1", said
     assert "SEES" in said and "(xllamacpp): set by --llama-server" in said
