@@ -20,6 +20,7 @@ from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.conversations.store import Store
+from smolvlm_core.engine.state import EngineState
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import ServerOptions
@@ -61,6 +62,15 @@ def pool() -> Iterator[Pool]:
     shared = state.shared_process().pool
     yield shared
     shared.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_conversations(pool: Pool) -> Iterator[None]:
+    """Models keep conversations by the names of their pictures, and modules give the same names to different pictures."""
+    for handle in pool.loaded():
+        if isinstance(handle.cache, EngineState):
+            handle.cache.prefixes.clear()
+    yield
 
 
 @pytest.fixture(scope="session")
