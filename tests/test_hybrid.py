@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from smolvlm_core.llamacpp.text.sampling import Sampler
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Stats
-from smolvlm_core.work.pool import Handle, Pool
+from smolvlm_core.work.pool import Pool
 from smolvlm_core.workspace import Workspace
 from tests.test_backend import PICTURES, prompt_of
 
@@ -153,23 +154,34 @@ def test_a_crash_of_the_text_model_is_survived(hybrid: HybridBackend) -> None:
     assert model_of(hybrid).text._process.pid != process.pid
 
 
-def test_more_conversations_than_fit_take_turns_in_the_cache(hybrid: HybridBackend) -> None:
-    """Room for little more than one: the others are kept outside, and come back whole."""
+class Small(HybridLoader):
+    """The text model of another backend once more, with room for few conversations."""
 
-    class Small(HybridLoader):
-        def load(self, *arguments: object) -> HybridModel:  # type: ignore[override]
-            whole = model_of(hybrid)
-            options = replace(whole.text.options, cells=512, parallel=2)
-            text = client.TextModel.launch(options)
-            text.wait_until_ready(lambda *_: None, threading.Event())
-            return HybridModel(eyes=whole.eyes, text=text)
+    def __init__(self, whole: HybridModel, **options: int) -> None:
+        super().__init__(catalog.bundled(), "F16")
+        self._whole, self._options = whole, options
 
-        def unload(self, loaded: HybridModel) -> None:
-            loaded.text.stop()
+    def load(self, *arguments: object) -> HybridModel:  # type: ignore[override]
+        text = client.TextModel.launch(replace(self._whole.text.options, **self._options))
+        text.wait_until_ready(lambda *_: None, threading.Event())
+        return HybridModel(eyes=self._whole.eyes, text=text)
 
+    def unload(self, loaded: HybridModel) -> None:
+        loaded.text.stop()
+
+
+@pytest.fixture
+def small(hybrid: HybridBackend, request: pytest.FixtureRequest) -> Iterator[HybridBackend]:
+    """Room for little more than two conversations: the others are kept outside, and come back whole."""
     pool = Pool()
-    small = HybridBackend(catalog.bundled(), pool=pool)
-    handle: Handle[HybridModel] = pool.get(small._key, lambda: Small(small.spec, "F16"))
+    backend = HybridBackend(catalog.bundled(), pool=pool)
+    options = {"cells": 512, "parallel": 2, **getattr(request, "param", {})}
+    pool.get(backend._key, lambda: Small(model_of(hybrid), **options))
+    yield backend
+    pool.close()
+
+
+def test_more_conversations_than_fit_take_turns_in_the_cache(small: HybridBackend) -> None:
     first = ask(small, prompt_of(("What color is the circle?", ["red"])))
     for key in ("blue", "green", "yellow"):
         ask(small, prompt_of(("What color is the shape?", [key])))
@@ -182,8 +194,36 @@ def test_more_conversations_than_fit_take_turns_in_the_cache(hybrid: HybridBacke
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert handle.loaded is not None and handle.loaded.text.alive
-    pool.close()
+    assert model_of(small).text.alive
+
+
+@pytest.mark.parametrize("small", [{}, {"kept_bytes": 2**20}], indirect=True, ids=["all kept", "few kept"])
+def test_a_kept_conversation_comes_back_while_others_fill_the_cache(small: HybridBackend) -> None:
+    """Guards the restore of a conversation that needs the room of idle ones: it must neither lose its own place in the cache
+    nor fall out of what is kept."""
+    color, shape = "What color is the shape?", "What shape is in the image?"
+    rng, wanted = (
+        random.Random(1),
+        {"red": ("Red.", "Circle."), "blue": ("Blue.", "Square."), "green": ("Green.", "Circle.")},
+    )
+    turns = [(key, which) for key in wanted for which in (0, 1)] * 6
+    rng.shuffle(turns)
+    answers: list[tuple[str, str]] = []
+
+    def session(mine: list[tuple[str, int]]) -> None:
+        for key, which in mine:
+            said = prompt_of(((color, shape)[which], [key]))
+            longer = prompt_of(((color, shape)[which], [key]), wanted[key][which], ((shape, color)[which], ()))
+            answers.append((ask(small, said).text, wanted[key][which]))
+            answers.append((ask(small, longer).text, wanted[key][1 - which]))
+
+    threads = [threading.Thread(target=session, args=(turns[i::2],)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(answers) == 2 * len(turns)
+    assert [got for got, _ in answers] == [right for _, right in answers]
 
 
 # Sampling

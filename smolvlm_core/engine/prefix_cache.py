@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from smolvlm_core.prompt.prefix import common_prefix
+
 MIN_SHARED_TOKENS = 64  # of a prefix that is worth copying from another conversation's cache
 CACHE_BYTES = 2**30  # of all conversations of one model; one full context is kept even where it is larger
 
@@ -88,8 +90,3 @@ class PrefixCaches:
         for i, layer in enumerate(source.cache.layers):
             target.cache.update(layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone(), i)
         target.identity = source.identity[:length]
-
-
-def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
-    """How many places two prompts share from their start."""
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))

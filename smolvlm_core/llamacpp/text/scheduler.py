@@ -8,7 +8,7 @@ Knows places and tokens; not pictures, words or pipes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from smolvlm_core.llamacpp.text.context import BATCH, Context, Row
 from smolvlm_core.llamacpp.text.messages import Answer, Ended, Open, Opened, Read, Start, TextOptions, Token, Waiting
 from smolvlm_core.llamacpp.text.sampling import Sampler
+from smolvlm_core.prompt.prefix import common_prefix
 
 MIN_SHARED = 32  # places that are worth copying
 SPARE = 8  # conversations in the cache beside those that are answered
@@ -42,7 +43,7 @@ class Running:
     """A request with a place in the cache. `read`: how many of its embeddings are in. `new`: its answer so far."""
 
     opened: Open
-    sequence: Conversation
+    conversation: Conversation
     reused: int
     start: Start | None = None
     sampler: Sampler | None = None
@@ -52,7 +53,7 @@ class Running:
     @property
     def reserved(self) -> int:
         """Cells that it may still need."""
-        return len(self.opened.ids) + self.opened.max_new_tokens - len(self.sequence.identity)
+        return len(self.opened.ids) + self.opened.max_new_tokens - len(self.conversation.identity)
 
 
 @dataclass(eq=False)
@@ -68,7 +69,7 @@ class Scheduler:
     def __init__(self, context: Context, options: TextOptions, tell: Callable[[Answer], None]) -> None:
         self._context, self._options, self._tell = context, options, tell
         self._free = list(range(options.parallel + SPARE))
-        self._sequences: list[Conversation] = []
+        self._conversations: list[Conversation] = []
         self._waiting: list[Open] = []
         self._running: dict[int, Running] = {}
         self._kept: list[Kept] = []
@@ -118,97 +119,108 @@ class Scheduler:
         if len(self._running) == self._options.parallel:
             return False
         running = self._running.values()
-        held = {r.sequence for r in running} | {r.sequence.owner for r in running if r.sequence.owner is not None}
+        held = {r.conversation for r in running} | {
+            r.conversation.owner for r in running if r.conversation.owner is not None
+        }
         used = sum(conversation.cells for conversation in held) + sum(r.reserved for r in running)
-        shared = self._best_running(request)
-        return not self._running or used + len(request.ids) - shared + request.max_new_tokens <= self._options.cells
-
-    def _best_running(self, request: Open) -> int:
-        lengths = (common(r.sequence.identity, request.identity) for r in self._running.values())
-        return max(lengths, default=0)
+        shared = max((common_prefix(r.conversation.identity, request.identity) for r in running), default=0)
+        return not running or used + len(request.ids) - shared + request.max_new_tokens <= self._options.cells
 
     def _seat(self) -> None:
         while self._waiting_can_be_seated():
             request = self._waiting.pop(0)
-            sequence, reused = self._sequence_for(request)
-            sequence.last_used = next(self._uses)
-            running = sequence.request = self._running[request.request] = Running(request, sequence, reused)
+            conversation, reused = self._place(request)
+            conversation.last_used = next(self._uses)
+            running = conversation.request = self._running[request.request] = Running(request, conversation, reused)
             self._make_room(running.reserved)
             self._tell(Opened(request=request.request, reused=reused))
 
-    def _sequence_for(self, request: Open) -> tuple[Conversation, int]:
-        """A sequence with as much of the prompt as is known: a conversation that goes on, a copy of another's start, or a new one."""
+    def _place(self, request: Open) -> tuple[Conversation, int]:
+        """(a conversation, how much of the prompt it holds): one that goes on, a copy of another's start, or a new one."""
         most = len(request.ids) - 1  # the last place is always read: its logits are the first token's
-        best = max(self._sequences, key=lambda s: common(s.identity, request.identity), default=None)
-        length = min(common(best.identity, request.identity), most) if best is not None else 0
-        kept = max(self._kept, key=lambda k: common(k.identity, request.identity), default=None)
-        if kept is not None and min(common(kept.identity, request.identity), most) > length:
-            return self._restored(kept, request, most)
-        if best is not None and best.request is None and length >= min(len(best.identity), most):
+
+        def shared(other: Conversation | Kept | None) -> int:
+            return min(common_prefix(other.identity, request.identity), most) if other is not None else 0
+
+        best = max(self._conversations, key=shared, default=None)
+        kept = max(self._kept, key=shared, default=None)
+        length = shared(best)
+        if kept is not None and shared(kept) > length:
+            return self._restored(kept, shared(kept), most)
+        if best is None or length < MIN_SHARED:
+            return self._new(), 0
+        if best.request is None and length >= min(len(best.identity), most):
             self._cut(best, length)
             return best, length
-        if length < MIN_SHARED:
-            return self._new(), 0
-        sequence = self._new(keep=best)
-        assert best is not None
-        self._context.copy(best.number, sequence.number, length)
-        sequence.identity, sequence.owner, sequence.shared = best.identity[:length], best, length
-        return sequence, length
+        copy = self._new(but=best)
+        self._context.copy(best.number, copy.number, length)
+        copy.identity, copy.owner, copy.shared = best.identity[:length], best, length
+        return copy, length
 
-    def _restored(self, kept: Kept, request: Open, most: int) -> tuple[Conversation, int]:
-        length = min(common(kept.identity, request.identity), most)
-        sequence = self._new()
+    def _restored(self, kept: Kept, length: int, most: int) -> tuple[Conversation, int]:
+        """A kept conversation in the cache again, cut to `length`. It stays kept where more of it is worth keeping."""
+        self._kept.remove(kept)  # what is kept to make room could push it out
         self._make_room(len(kept.identity))
-        if not self._context.restore(sequence.number, kept.state):
-            return sequence, 0
-        sequence.identity = list(kept.identity)
-        kept.last_used = next(self._uses)
-        if length >= min(len(kept.identity), most):
-            self._kept.remove(kept)
-        self._cut(sequence, length)
-        return sequence, length
+        conversation = self._new()
+        fits = self._context.restore(conversation.number, kept.state)
+        if not fits or length < min(len(kept.identity), most):
+            kept.last_used = next(self._uses)
+            self._keep(kept)
+        if not fits:
+            self._context.cut(conversation.number, 0)
+            return conversation, 0
+        conversation.identity = list(kept.identity)
+        self._cut(conversation, length)
+        return conversation, length
 
-    def _new(self, keep: Conversation | None = None) -> Conversation:
+    def _new(self, but: Conversation | None = None) -> Conversation:
+        """An empty conversation. Where all numbers are taken, one that is idle is kept outside; not `but`."""
         if not self._free:
-            idle = [s for s in self._sequences if s.request is None and s is not keep]
-            self._park(min(idle, key=lambda s: s.last_used))
-        sequence = Conversation(self._free.pop())
-        self._sequences.append(sequence)
-        return sequence
+            self._park_oldest(but)
+        conversation = Conversation(self._free.pop())
+        self._conversations.append(conversation)
+        return conversation
+
+    def _park_oldest(self, but: Conversation | None = None) -> bool:
+        """False where none is idle."""
+        idle = [c for c in self._conversations if c.request is None and c is not but]
+        if idle:
+            self._park(min(idle, key=lambda c: c.last_used))
+        return bool(idle)
 
     def _make_room(self, cells: int) -> None:
         """Take idle conversations out of the cache, the least recently used first, until so many cells are free."""
-        while sum(s.cells for s in self._sequences) + cells > self._options.cells:
-            idle = [s for s in self._sequences if s.request is None]
-            if not idle:
-                return
-            self._park(min(idle, key=lambda s: s.last_used))
+        while sum(c.cells for c in self._conversations) + cells > self._options.cells and self._park_oldest():
+            pass
 
-    def _park(self, sequence: Conversation) -> None:
+    def _park(self, conversation: Conversation) -> None:
         """Keep a conversation in RAM, and free its cells."""
-        if len(sequence.identity) > MIN_SHARED:
-            state = self._context.save(sequence.number)
-            self._kept.append(Kept(sequence.identity, state, sequence.last_used))
-            self._kept.sort(key=lambda kept: kept.last_used)
-            while sum(len(kept.state) for kept in self._kept) > self._options.kept_bytes:
-                del self._kept[0]
-        self._remove(sequence)
+        if len(conversation.identity) > MIN_SHARED:
+            state = self._context.save(conversation.number)
+            self._keep(Kept(conversation.identity, state, conversation.last_used))
+        self._remove(conversation)
 
-    def _remove(self, sequence: Conversation) -> None:
-        self._context.cut(sequence.number, 0)
-        self._sequences.remove(sequence)
-        self._free.append(sequence.number)
-        self._disown(sequence, 0)
+    def _keep(self, kept: Kept) -> None:
+        self._kept.append(kept)
+        self._kept.sort(key=lambda kept: kept.last_used)
+        while sum(len(kept.state) for kept in self._kept) > self._options.kept_bytes:
+            del self._kept[0]
 
-    def _cut(self, sequence: Conversation, length: int) -> None:
-        self._context.cut(sequence.number, length)
-        sequence.identity = sequence.identity[:length]
-        sequence.shared = min(sequence.shared, length)
-        self._disown(sequence, length)
+    def _remove(self, conversation: Conversation) -> None:
+        self._context.cut(conversation.number, 0)
+        self._conversations.remove(conversation)
+        self._free.append(conversation.number)
+        self._disown(conversation, 0)
+
+    def _cut(self, conversation: Conversation, length: int) -> None:
+        self._context.cut(conversation.number, length)
+        conversation.identity = conversation.identity[:length]
+        conversation.shared = min(conversation.shared, length)
+        self._disown(conversation, length)
 
     def _disown(self, owner: Conversation, length: int) -> None:
-        """Sequences that share more than `length` places with their owner hold the rest themselves now."""
-        heirs = [s for s in self._sequences if s.owner is owner and s.shared > length]
+        """Conversations that share more than `length` places with their owner hold the rest themselves now."""
+        heirs = [c for c in self._conversations if c.owner is owner and c.shared > length]
         for heir in heirs:
             heir.shared = length  # counts a place twice where several share it: on the safe side
             heir.owner = owner if length else None
@@ -220,13 +232,13 @@ class Scheduler:
         if not writing:
             return
         self._park_strangers()
-        rows = [Row(r.sequence.number, len(r.sequence.identity), True) for r in writing]
+        rows = [Row(r.conversation.number, len(r.conversation.identity), True) for r in writing]
         logits = self._context.write([r.new[-1] for r in writing], rows)
         if logits is None:
             self._no_room(writing[-1])
             return
         for i, running in enumerate(writing):
-            running.sequence.identity.append(running.new[-1])
+            running.conversation.identity.append(running.new[-1])
             self._take(running, logits[i])
 
     def _read(self) -> None:
@@ -238,8 +250,8 @@ class Scheduler:
                 continue
             left = len(running.start.embeddings) - running.read
             count = min(left, BATCH - len(rows))
-            at = len(running.sequence.identity)
-            rows += [Row(running.sequence.number, at + i, i == left - 1) for i in range(count)]
+            at = len(running.conversation.identity)
+            rows += [Row(running.conversation.number, at + i, i == left - 1) for i in range(count)]
             parts.append(running.start.embeddings[running.read : running.read + count])
             taken.append((running, count, len(rows) - 1 if count == left else -1))
         if not rows:
@@ -250,8 +262,8 @@ class Scheduler:
             self._no_room(taken[-1][0])
             return
         for running, count, last in taken:
-            at = len(running.sequence.identity)
-            running.sequence.identity += running.opened.identity[at : at + count]
+            at = len(running.conversation.identity)
+            running.conversation.identity += running.opened.identity[at : at + count]
             running.read += count
             self._tell(Read(request=running.opened.request, places=at + count, of=len(running.opened.ids)))
             if last >= 0:
@@ -259,8 +271,9 @@ class Scheduler:
 
     def _park_strangers(self) -> None:
         """Idle conversations that share nothing with those that run slow them down: every token looks at all cells in use."""
-        for other in [s for s in self._sequences if s.request is None]:
-            if not any(common(other.identity, r.sequence.identity) >= MIN_SHARED for r in self._running.values()):
+        starts = {tuple(r.conversation.identity[:MIN_SHARED]) for r in self._running.values()}
+        for other in [c for c in self._conversations if c.request is None]:
+            if tuple(other.identity[:MIN_SHARED]) not in starts:
                 self._park(other)
 
     def _take(self, running: Running, logits: np.ndarray) -> None:
@@ -277,18 +290,10 @@ class Scheduler:
             self._end(running, "length")
 
     def _no_room(self, running: Running) -> None:
-        idle = [s for s in self._sequences if s.request is None]
-        if idle:
-            self._park(min(idle, key=lambda s: s.last_used))
-        else:
+        if not self._park_oldest():
             self._end(running, "failed", "There is no room left in the text model's context.")
 
     def _end(self, running: Running, reason: str, problem: str = "") -> None:
         del self._running[running.opened.request]
-        running.sequence.request = None
+        running.conversation.request = None
         self._tell(Ended(request=running.opened.request, reason=reason, problem=problem))
-
-
-def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many places two prompts share from their start."""
-    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))

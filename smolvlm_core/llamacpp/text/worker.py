@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,15 @@ def main() -> None:
 def _serve(scheduler: Any) -> None:
     requests: queue.SimpleQueue[object] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    while True:
-        while not requests.empty() or scheduler.idle:
-            _take(scheduler, requests.get())
-        scheduler.step()
+    try:
+        while True:
+            while not requests.empty() or scheduler.idle:
+                _take(scheduler, requests.get())
+            scheduler.step()
+    except Exception:
+        traceback.print_exc()  # to the log; a regular exit would wait for the listener
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _take(scheduler: Any, request: object) -> None:
