@@ -552,7 +552,7 @@ def test_answers_run_together_in_slots_and_a_restart_waits_for_them(ggufs: Ggufs
     def ask(key: str, prompt: Prompt) -> None:
         for event in shared.generate(prompt, GenerationSettings(), threading.Event()):
             server = shared.handle.loaded
-            most[0] = max(most[0], server.slots._taken if server is not None else 0)
+            most[0] = max(most[0], server.slots.taken if server is not None else 0)
             text = event.text if isinstance(event, Delta) else ""
             got.append((key, text))
 

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 
 from smolvlm_core.backends.remote.chat_api import Tally
 from smolvlm_core.backends.remote.llama_completion import complete
@@ -21,7 +22,6 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Progress, StopReason
 from smolvlm_core.work.pool import Handle
-from smolvlm_core.work.slots import Wait
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +60,17 @@ class LlamaRun:
         cut = cut_for(self.prompt)
         running = self.handle.loaded
         if running is not None and running.alive and not self.handle.loader.serves(running, cut):
-            self._wait(running, running.slots.wait_until_empty)  # it is restarted, which would end other answers
+            self._wait(running.slots.wait_until_empty)  # it is restarted, which would end other answers
         self._check_cancel()
         self.started = time.perf_counter()
         server = self.handle.ensure(cancel=self.cancel, variant=cut)
         self.tally.load_seconds = time.perf_counter() - self.started
         began = time.perf_counter()
-        self._wait(server, server.slots.take)
+        self._wait(server.slots.take)
         self.started += time.perf_counter() - began
         return server
 
-    def _wait(self, server: LlamaServer, wait: Wait) -> None:
+    def _wait(self, wait: Callable[[threading.Event, Callable[[int], None]], bool]) -> None:
         told = -1
 
         def waiting(ahead: int) -> None:

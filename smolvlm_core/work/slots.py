@@ -1,43 +1,35 @@
-"""So many at once, first come first served. Does not know what is done in a slot."""
+"""So many at once. Does not know what is done in a slot, or who comes first: one thread takes slots for all."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 
 LOOK_SECONDS = 0.1
-# Gets the event that ends the wait and a listener for how many are before; False where the event ended it.
-Wait = Callable[[threading.Event, Callable[[int], None]], bool]
 
 
 class Slots:
-    """Used from any thread."""
+    """`take` and `wait_until_empty` are called on a worker's thread, `give` on any."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
         self._changed = threading.Condition()
         self._taken = 0
-        self._waiting: deque[object] = deque()
+
+    @property
+    def taken(self) -> int:
+        return self._taken
 
     def take(self, cancel: threading.Event, waiting: Callable[[int], None]) -> bool:
-        """Wait for a slot. Each that is taken must be given back."""
-        mine = object()
+        """Wait for a slot, which must be given back. False where `cancel` ended the wait.
+
+        `waiting` gets how many are taken, again and again.
+        """
         with self._changed:
-            self._waiting.append(mine)
-            try:
-                while self._taken >= self.count or self._waiting[0] is not mine:
-                    if cancel.is_set():
-                        return False
-                    waiting(self._waiting.index(mine) + self._taken)
-                    self._changed.wait(LOOK_SECONDS)
-                if cancel.is_set():
-                    return False
-                self._taken += 1
-                return True
-            finally:
-                self._waiting.remove(mine)
-                self._changed.notify_all()
+            if not self._wait(self._count - 1, cancel, waiting):
+                return False
+            self._taken += 1
+            return True
 
     def give(self) -> None:
         with self._changed:
@@ -45,10 +37,12 @@ class Slots:
             self._changed.notify_all()
 
     def wait_until_empty(self, cancel: threading.Event, waiting: Callable[[int], None]) -> bool:
+        """As `take`, until none is taken; takes none."""
         with self._changed:
-            while self._taken:
-                if cancel.is_set():
-                    return False
-                waiting(self._taken)
-                self._changed.wait(LOOK_SECONDS)
-        return True
+            return self._wait(0, cancel, waiting)
+
+    def _wait(self, most: int, cancel: threading.Event, waiting: Callable[[int], None]) -> bool:
+        while self._taken > most and not cancel.is_set():
+            waiting(self._taken)
+            self._changed.wait(LOOK_SECONDS)
+        return not cancel.is_set()

@@ -32,7 +32,6 @@ class HybridModel:
 
     eyes: LoadedModel
     text: TextModel
-    load_seconds: float = 0.0
 
 
 class HybridLoader:

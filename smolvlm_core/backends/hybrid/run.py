@@ -31,8 +31,6 @@ from smolvlm_core.work.pool import Handle
 if TYPE_CHECKING:
     import numpy as np
 
-REASONS: dict[str, StopReason] = {"end": "end", "length": "length", "context": "context", "cancelled": "cancelled"}
-
 
 class Cancelled(Exception):
     pass
@@ -172,7 +170,7 @@ class HybridRun:
                 elif isinstance(event, Token):
                     yield from self._take(text.add(event.token))
                 elif isinstance(event, Ended):
-                    reason = REASONS[event.reason]
+                    reason = event.reason
             if reason == "length" and self._room() < self.settings.max_new_tokens:
                 reason = "context"
         except LensError:

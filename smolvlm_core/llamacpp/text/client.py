@@ -242,11 +242,7 @@ class Conversation:
     def _failure(self, answer: Ended) -> LensError:
         if answer.problem != "ended":
             return BackendError(answer.problem, "Ask again when other answers have ended, or start a new conversation.")
-        return TextModelGone(
+        return BackendError(
             f"The text model ended in the middle of the answer: {self._model.why_it_ended()}.",
             f"The text so far is saved. Ask again: it starts anew. Its log is {self._model.log}.",
         )
-
-
-class TextModelGone(BackendError):
-    """The other process has ended."""

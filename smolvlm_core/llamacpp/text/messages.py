@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-END_REASONS = ("end", "length", "context", "cancelled")
+EndReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +62,9 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The model is loaded. `hidden`: the width of an embedding. `version`: of llama-cpp-python."""
+    """The model is loaded. `version`: of llama-cpp-python."""
 
-    hidden: int
     version: str
-    load_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +96,10 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """`reason`: one of END_REASONS, or "failed" with `problem`."""
+    """`problem`: why it failed, for people."""
 
     request: int
-    reason: str
+    reason: EndReason
     problem: str = ""
 
 

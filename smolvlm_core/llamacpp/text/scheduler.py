@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from smolvlm_core.llamacpp.text.context import BATCH, Context, Row
-from smolvlm_core.llamacpp.text.messages import Answer, Ended, Open, Opened, Read, Start, TextOptions, Token, Waiting
+from smolvlm_core.llamacpp.text.messages import (
+    Answer,
+    Ended,
+    EndReason,
+    Open,
+    Opened,
+    Read,
+    Start,
+    TextOptions,
+    Token,
+    Waiting,
+)
 from smolvlm_core.llamacpp.text.sampling import Sampler
 from smolvlm_core.prompt.prefix import common_prefix
 
@@ -293,7 +304,7 @@ class Scheduler:
         if not self._park_oldest():
             self._end(running, "failed", "There is no room left in the text model's context.")
 
-    def _end(self, running: Running, reason: str, problem: str = "") -> None:
+    def _end(self, running: Running, reason: EndReason, problem: str = "") -> None:
         del self._running[running.opened.request]
         running.conversation.request = None
         self._tell(Ended(request=running.opened.request, reason=reason, problem=problem))

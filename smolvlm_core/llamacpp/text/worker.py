@@ -10,7 +10,6 @@ import pickle
 import queue
 import sys
 import threading
-import time
 import traceback
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +27,6 @@ def main() -> None:
         answers.flush()
 
     options: TextOptions = pickle.load(sys.stdin.buffer)
-    began = time.perf_counter()
     from smolvlm_core.llamacpp.text.context import Context
     from smolvlm_core.llamacpp.text.scheduler import SPARE, Scheduler
 
@@ -39,7 +37,7 @@ def main() -> None:
     except RuntimeError as error:
         tell(Ended(request=0, reason="failed", problem=str(error)))
         return
-    tell(Ready(hidden=context.hidden, version=version("llama-cpp-python"), load_seconds=time.perf_counter() - began))
+    tell(Ready(version=version("llama-cpp-python")))
     _serve(Scheduler(context, options, tell))
 
 
