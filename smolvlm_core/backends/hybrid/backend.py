@@ -130,7 +130,7 @@ class HybridBackend(Backend):
         runs: list[HybridRun] = []
 
         def make(handle: Handle[HybridModel]) -> HybridRun:
-            runs.append(HybridRun(handle, self.spec, prompt, settings, cancel, features_of(self._pool)))
+            runs.append(HybridRun(handle, self.spec, prompt, settings, cancel, features_of(self._pool)).hold())
             return runs[-1]
 
         done = False

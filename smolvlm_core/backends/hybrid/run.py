@@ -6,8 +6,6 @@ The worker is free as soon as the embeddings are on their way, so answers of sev
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,52 +13,31 @@ from typing import TYPE_CHECKING
 import psutil
 
 from smolvlm_core.backends.hybrid.loader import HybridModel
-from smolvlm_core.engine.encoding import EncodedPrompt, encode_prompt
+from smolvlm_core.engine.answer import AnswerRun, Cancelled, end_tokens
+from smolvlm_core.engine.encoding import EncodedPrompt
+from smolvlm_core.engine.memory import memory_error
 from smolvlm_core.engine.sampling import TokenText
-from smolvlm_core.engine.state import state_of
-from smolvlm_core.engine.vision.features import FeatureCache
-from smolvlm_core.errors import ContextTooSmall, LensError
+from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp.text.client import Conversation
 from smolvlm_core.llamacpp.text.messages import Answer, Ended, Opened, Read, Token, Waiting
-from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import LoadedModel
-from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason
-from smolvlm_core.work.pool import Handle
+from smolvlm_core.prompt.generation import Delta, Event, Progress, Stats, StopReason
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Cancelled(Exception):
-    pass
-
-
-class HybridRun:
+class HybridRun(AnswerRun[HybridModel]):
     """`work` runs on the worker thread: see `queue.Run`. Then the asker follows `answer`, and calls `let_go` at the end."""
 
-    def __init__(
-        self,
-        handle: Handle[HybridModel],
-        spec: ModelSpec,
-        prompt: Prompt,
-        settings: GenerationSettings,
-        cancel: threading.Event,
-        features: FeatureCache,
-    ) -> None:
-        self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
-        self.features = features
-        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        self.goes_on = False
-        self.asked = self.started = self.ready = time.perf_counter()
-        self.seated_seconds = 0.0  # waiting for a place in the text model
-        self.first_token: float | None = None
-        self.encoded: EncodedPrompt | None = None
-        self.loaded: HybridModel | None = None
-        self.reused = self.known_tiles = self.new_tokens = 0
-        self._conversation: Conversation | None = None
-        self._stream: Iterator[Answer] = iter(())
-        handle.worker.hold()
+    loaded: HybridModel | None = None
+    _conversation: Conversation | None = None
+    _stream: Iterator[Answer] = iter(())
+
+    def hold(self) -> HybridRun:
+        """Keep the model in memory until `let_go`."""
+        self.handle.worker.hold()
+        return self
 
     def let_go(self) -> None:
         """Nobody listens any more, or the answer is complete."""
@@ -73,19 +50,18 @@ class HybridRun:
         reason: StopReason = "failed"
         failure: BaseException | None = None
         try:
-            self._check_cancel()
-            loaded = self.loaded = self.handle.ensure(
-                lambda text, fraction: self.events.put(Progress(text, fraction)), self.cancel
-            )
+            self.check_cancel()
+            loaded = self.loaded = self.handle.ensure(self.report, self.cancel)
             self.ready = time.perf_counter()
             self._submit(loaded)
             reason = "end"
         except Cancelled:
             reason = "cancelled"
+        except LensError as error:
+            stopped = self.cancel.is_set()  # while it was loading
+            reason, failure = ("cancelled", None) if stopped else ("failed", error)
         except BaseException as error:
-            failure = error
-            if isinstance(error, LensError) and self.cancel.is_set():  # while it was loading
-                reason, failure = "cancelled", None
+            failure = memory_error(error) or error
         self.events.put(self.stats(reason))
         if failure is not None:
             self.events.put(failure)
@@ -94,26 +70,17 @@ class HybridRun:
         """Encode what the text model does not hold yet, and hand it over."""
         import torch
 
-        eyes = loaded.eyes
-        self.events.put(Progress("Preparing pictures" if self.prompt.slots else "Reading the question"))
-        encoded = self.encoded = encode_prompt(self.prompt, self.spec, eyes.tokenizer, eyes.image_processor)
-        room = self.spec.context_tokens - len(encoded.ids)
-        if room < 1:
-            raise ContextTooSmall(
-                f"The conversation takes {len(encoded.ids)} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",
-                "Show fewer pictures or frames, or start a new conversation.",
-            )
+        encoded = self.encode(loaded.eyes)
         self._conversation = loaded.text.open(
-            encoded.ids, _numbered(encoded.identity), min(self.settings.max_new_tokens, room)
+            encoded.ids, _numbered(encoded.identity), min(self.settings.max_new_tokens, self.room)
         )
         self._stream = self._conversation.events(self.cancel)
         self._wait_for_a_place()
         with torch.inference_mode():
-            embeddings = self._embed(eyes, encoded)
-        ends = eyes.model.generation_config.eos_token_id
+            embeddings = self._embed(loaded.eyes, encoded)
         self._conversation.start(
             embeddings,
-            tuple(ends if isinstance(ends, list) else [ends]),
+            end_tokens(loaded.eyes),
             temperature=self.settings.temperature,
             top_p=self.settings.top_p,
             repetition_penalty=self.settings.repetition_penalty,
@@ -129,34 +96,22 @@ class HybridRun:
                 self.reused = answer.reused
                 break
             if isinstance(answer, Waiting):
-                self.events.put(Progress(f"Waiting: {answer.ahead} before you"))
+                self.report(f"Waiting: {answer.ahead} before you")
             if isinstance(answer, Ended):
                 raise Cancelled
-        self.seated_seconds = time.perf_counter() - began
+        self.waited = time.perf_counter() - began
 
     def _embed(self, eyes: LoadedModel, encoded: EncodedPrompt) -> np.ndarray:
         """(L - reused, hidden) float32: rows of the embedding table, and features of pictures in their places."""
         import torch
 
-        size = self.spec.geometry.tokens_per_tile
         ids = torch.tensor(encoded.ids[self.reused :], device=eyes.model.device)
         embedded = eyes.model.model.get_input_embeddings()(ids)
-        wanted = [located for located in encoded.located_tiles() if located[0] + size > self.reused]
-        if wanted:
-            encoder = state_of(self.handle, eyes).encoder(
-                eyes, self.features, lambda text, _: self.events.put(Progress(text))
-            )
-            known = encoder.found
-            for start, tokens in encoder.encode(wanted, self._report_tile):
-                skipped = max(self.reused - start, 0)
-                at = start + skipped - self.reused
-                embedded[at : at + size - skipped] = tokens[skipped:].to(embedded)
-            self.known_tiles = encoder.found - known
+        for start, tokens in self.encode_tiles(eyes, encoded):
+            new = tokens[max(self.reused - start, 0) :]
+            at = max(start - self.reused, 0)
+            embedded[at : at + len(new)] = new.to(embedded)
         return embedded.float().cpu().numpy()  # type: ignore[no-any-return]
-
-    def _report_tile(self, done: int, of: int) -> None:
-        self._check_cancel()
-        self.events.put(Progress(f"Encoding picture tile {done + 1} of {of}", done / of))
 
     def answer(self) -> Iterator[Event]:
         """The text model's answer, and Stats at the end. Raises LensError after them where it failed."""
@@ -168,52 +123,23 @@ class HybridRun:
                 if isinstance(event, Read):
                     yield Progress(f"Reading the prompt: {event.places} of {event.of} tokens", event.places / event.of)
                 elif isinstance(event, Token):
-                    yield from self._take(text.add(event.token))
+                    self.count_token()
+                    if said := text.add(event.token):
+                        yield Delta(said)
                 elif isinstance(event, Ended):
                     reason = event.reason
-            if reason == "length" and self._room() < self.settings.max_new_tokens:
+            if reason == "length" and self.room < self.settings.max_new_tokens:
                 reason = "context"
         except LensError:
             yield self.stats("failed")
             raise
         yield self.stats(reason)
 
-    def _room(self) -> int:
-        return self.spec.context_tokens - len(self.encoded.ids) if self.encoded else 0
-
-    def _take(self, text: str) -> Iterator[Event]:
-        if self.first_token is None:
-            self.first_token = time.perf_counter()
-        self.new_tokens += 1
-        if text:
-            yield Delta(text)
-
-    def _check_cancel(self) -> None:
-        if self.cancel.is_set():
-            raise Cancelled
-
     def stats(self, reason: StopReason) -> Stats:
-        now = time.perf_counter()
-        decoding = now - self.first_token if self.first_token is not None else 0.0
-        first, loaded = self.first_token, self.loaded
-        waited = self.seated_seconds
-        return Stats(
-            reason,
-            image_tokens=self.encoded.image_tokens if self.encoded else 0,
-            prompt_tokens=len(self.encoded.ids) if self.encoded else 0,
-            reused_tokens=self.reused,
-            known_tiles=self.known_tiles,
-            new_tokens=self.new_tokens,
-            time_to_first_token_seconds=first - self.ready - waited if first is not None else None,
-            tokens_per_second=(self.new_tokens - 1) / decoding if self.new_tokens > 1 and decoding > 0 else None,
-            total_seconds=now - self.asked,
-            queued_seconds=self.started - self.asked + waited,
-            load_seconds=self.ready - self.started,
-            peak_memory_bytes=(psutil.Process().memory_info().rss + loaded.text.memory_bytes) if loaded else 0,
-            memory_of="the app's RAM and its text model's",
-            weights_bytes=loaded.eyes.memory_bytes if loaded else 0,
-            prompt_fingerprint=self.prompt.fingerprint,
-        )
+        if (loaded := self.loaded) is not None:
+            self.peak_memory = psutil.Process().memory_info().rss + loaded.text.memory_bytes
+            self.memory_of, self.weights_bytes = "the app's RAM and its text model's", loaded.eyes.memory_bytes
+        return super().stats(reason)
 
 
 def _numbered(identity: list[object]) -> list[int]:
