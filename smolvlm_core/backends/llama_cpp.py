@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
+from smolvlm_core.backends.checkpoint import READS_FROM_PARAMETERS, file_state
 from smolvlm_core.backends.gguf_causes import causes_in_files, clips_have_overviews
 from smolvlm_core.backends.llama_run import LlamaRun, cut_for
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
-from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, file_state
 from smolvlm_core.errors import ModelError, NoVision
 from smolvlm_core.llamacpp.gguf import find_pairs, find_projector, read_gguf, spec_of
 from smolvlm_core.llamacpp.pool import ServerLoader

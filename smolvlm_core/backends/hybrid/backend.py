@@ -6,24 +6,23 @@ Knows checkpoints and the pool. How an answer is made is `run`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, SelfTestResult, Status
+from smolvlm_core.backends.base import Entry, SelfTestResult
+from smolvlm_core.backends.checkpoint import CheckpointBackend
 from smolvlm_core.backends.hybrid.loader import HybridLoader, HybridModel
 from smolvlm_core.backends.hybrid.run import HybridRun
 from smolvlm_core.backends.hybrid.self_test import last_result, run_self_test
-from smolvlm_core.backends.queue import Start, follow
-from smolvlm_core.backends.status import status_of
-from smolvlm_core.backends.transformers import READS_FROM_PARAMETERS, CheckpointEntry, TransformersBackend, file_state
-from smolvlm_core.engine.state import EncoderChoice, describe_encoder, features_of
-from smolvlm_core.errors import ContextTooSmall, ModelError
+from smolvlm_core.backends.queue import follow
+from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
+from smolvlm_core.engine.state import features_of
+from smolvlm_core.errors import ModelError
 from smolvlm_core.llamacpp.text import client
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
-from smolvlm_core.models.download import local_folder
+from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats
 from smolvlm_core.work.pool import Handle, Pool
@@ -33,97 +32,38 @@ TEXT_TYPES = ("F16", "Q8_0")
 PREFIX = "hybrid:"
 
 
-class HybridBackend(Backend):
+class HybridBackend(CheckpointBackend):
     """A checkpoint whose text model llama.cpp runs. All backends of one checkpoint and text type share both halves."""
 
     kind = "hybrid"
 
     def __init__(self, spec: ModelSpec, text_type: str = "F16", *, pool: Pool) -> None:
-        self.spec, self.text_type, self.note, self._pool = spec, text_type, spec.note, pool
-        self.name = f"{spec.title} · hybrid {text_type}"
-        self._revision = ""
+        self.text_type = text_type
+        super().__init__(spec, text_type, pool=pool)
 
     @property
-    def _key(self) -> tuple[str, str, str]:
+    def _key(self) -> tuple[str, ...]:
         return self.spec.weights_id, self.kind, self.text_type
 
     @property
     def handle(self) -> Handle[HybridModel]:
         return self._pool.get(self._key, lambda: HybridLoader(self.spec, self.text_type))
 
-    def identity(self) -> str:
-        return " ".join([self.spec.weights_id, self.kind, self.text_type, *map(file_state, self.files())])
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(images=True, video=True, streaming=True, context_tokens=self.spec.context_tokens)
+    def _loaded(self) -> LoadedModel | None:
+        handle = self._peek()
+        return handle.loaded.eyes if handle is not None and handle.loaded is not None else None
 
     @property
     def revision(self) -> str:
         """The checkpoint's revision and the text model's type; "" before they are loaded."""
-        if (handle := self._pool.peek(self._key)) is not None and handle.loaded is not None:
-            self._revision = f"{handle.loaded.eyes.revision}, text {self.text_type}"
-        return self._revision
-
-    def files(self) -> tuple[Path, ...]:
-        if not catalog.is_cached(self.spec):
-            return ()
-        return tuple(sorted(local_folder(self.spec).glob("*.safetensors")))
+        return f"{super().revision}, text {self.text_type}" if super().revision else ""
 
     def describe(self) -> str:
         return f"Pictures in this app, text by llama.cpp. {self.spec.describe_costs()}."
 
-    @property
-    def reads_text(self) -> bool:
-        return self.spec.parameters >= READS_FROM_PARAMETERS
-
-    def status(self) -> Status:
-        handle = self._pool.peek(self._key)
-        status = status_of(handle)
-        if handle is not None and status.state == "ready" and (line := describe_encoder(handle)):
-            return replace(status, text=f"{status.text}. {line}")
-        return status
-
-    def _encoder(self) -> EncoderChoice | None:
-        handle = self._pool.peek(self._key)
-        return EncoderChoice(handle, handle.loaded.eyes) if handle is not None and handle.loaded is not None else None
-
-    def vision_encoders(self) -> tuple[str, ...]:
-        return choice.names() if (choice := self._encoder()) is not None else ()
-
-    @property
-    def wanted_encoder(self) -> str:
-        return choice.wanted if (choice := self._encoder()) is not None else ""
-
-    def want_encoder(self, name: str) -> None:
-        if (choice := self._encoder()) is not None:
-            choice.want(name)
-
-    def preload(self) -> None:
-        if catalog.is_cached(self.spec):
-            self.handle.preload()
-
-    def retry(self) -> None:
-        self.handle.retry()
-
-    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
-        def start(handle: Handle[HybridModel]) -> Start:
-            return Start(lambda report: handle.ensure(report, cancel), cancel)
-
-        return follow(lambda: self.handle, start, cancel)
-
-    @property
-    def load_seconds(self) -> float | None:
-        handle = self._pool.peek(self._key)
-        return handle.load_seconds if handle is not None else None
-
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`. Answers of several askers run together. One that stops listening cancels its own."""
-        images = self.spec.geometry.image_tokens(prompt.slots)
-        if images >= self.spec.context_tokens:
-            raise ContextTooSmall(
-                f"The pictures alone take {images} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",
-                "Show fewer pictures or frames.",
-            )
+        self.refuse_if_too_long(prompt)
         return self._generate(prompt, settings, cancel)
 
     def _generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
@@ -148,14 +88,6 @@ class HybridBackend(Backend):
                 cancel.set()
             for run in runs:
                 run.let_go()
-
-    def close(self) -> None:
-        if (handle := self._pool.peek(self._key)) is not None:
-            self._pool.release(handle)
-
-    def diagnose(self, verdict: str, unseen: tuple[str, ...] = ()) -> Iterable[Cause]:
-        """Its pictures come from the checkpoint, so what is wrong with transformers is wrong here."""
-        return TransformersBackend(self.spec, pool=self._pool).diagnose(verdict, unseen)
 
 
 @dataclass(frozen=True, kw_only=True)
