@@ -1,14 +1,22 @@
-"""JSON files: read with errors that say what to do, written so that a crash leaves the old or the new file. Knows no contents."""
+"""JSON files: read with errors that say what to do, written so that a crash leaves the old or the new file. Knows no contents.
+
+`Remembered` is for what can be found out again.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from smolvlm_core.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 
 def read_json(path: Path, default: Any) -> Any:
@@ -45,3 +53,39 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # already moved where all went well
+
+
+class Remembered:
+    """Rows of a JSON file by key. An unreadable file is left as it is and counts as empty. Used from any thread.
+
+    `path` is asked for at each use: the data folder can change between them.
+    """
+
+    def __init__(self, path: Callable[[], Path]) -> None:
+        self._path, self._writing = path, threading.Lock()
+
+    def get(self, key: str) -> Any:
+        """None where there is no such row."""
+        try:
+            return self._rows().get(key)
+        except StoreError as error:
+            logger.warning("%s", error)
+            return None
+
+    def put(self, key: str, value: Any) -> None:
+        """A row that cannot be written is logged: it is found out again."""
+        try:
+            self.store(key, value)
+        except StoreError as error:
+            logger.warning("%s", error)
+
+    def store(self, key: str, value: Any) -> None:
+        """As `put`, but raises StoreError."""
+        with self._writing:
+            write_json(self._path(), {**self._rows(), key: value})
+
+    def _rows(self) -> dict[str, Any]:
+        rows = read_json(self._path(), {})
+        if not isinstance(rows, dict):
+            raise StoreError(f"{self._path()} cannot be read: it is not a JSON object.", "Repair or remove that file.")
+        return rows

@@ -278,4 +278,4 @@ def test_it_is_off_on_a_cpu_and_by_the_environment(
 ) -> None:
     assert loaded_of(own).static_decode is None and "compiled" not in own.status().text
     monkeypatch.setenv("SMOLVLM_LENS_COMPILE", "off")
-    assert prepared(own)[0].static_decode is None and not Outcomes(own_data_folder / "decode.json")._rows()
+    assert prepared(own)[0].static_decode is None and not Outcomes(own_data_folder / "decode.json")._rows._rows()

@@ -9,25 +9,27 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from smolvlm_core.backends.base import Reply, collect
-from smolvlm_core.backends.hybrid import self_test
 from smolvlm_core.backends.hybrid.backend import HybridBackend, HybridEntry
 from smolvlm_core.backends.hybrid.loader import HybridLoader, HybridModel, text_options
+from smolvlm_core.backends.hybrid.self_test import HybridSelfTest, compare
 from smolvlm_core.backends.registry import companions_of
 from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
-from smolvlm_core.errors import BackendError, ContextTooSmall
+from smolvlm_core.errors import BackendError, ContextTooSmall, OutOfMemoryError
 from smolvlm_core.llamacpp.text import client
 from smolvlm_core.llamacpp.text.sampling import Sampler
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.generation import Delta, GenerationSettings, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.work.pool import Pool
 from smolvlm_core.workspace import Workspace
 from tests.test_backend import PICTURES, prompt_of
@@ -270,12 +272,30 @@ def test_it_becomes_the_default_where_its_self_test_agrees(
 ) -> None:
     bundled = CheckpointEntry.of(catalog.bundled())
     assert workspace.registry.preferred(bundled) == bundled, "not tested yet"
-    result = self_test.run_self_test(catalog.bundled(), hybrid, backend, lambda *_: None, threading.Event())
-    assert result.asked == 8 and result.same >= 7 and result.speedup > 0 and not result.problem
-    for better in (replace(result, speedup=1.5), replace(result, speedup=0.9), replace(result, same=5, speedup=2.0)):
-        self_test._save(catalog.bundled(), better)
+    test = HybridSelfTest(catalog.bundled(), lambda pool: hybrid)
+    outcome = compare(backend, hybrid, lambda *_: None, threading.Event())
+    assert outcome.asked == 10 and outcome.same >= 9 and outcome.speedup > 0
+    test.remember(outcome)
+    assert test.result() == outcome.result() and "of 10 answers equal transformers'" in outcome.result().text
+    for other in (replace(outcome, speedup=1.5), replace(outcome, speedup=0.9), replace(outcome, same=8, speedup=2.0)):
+        test.remember(other)
         chosen = workspace.registry.preferred(bundled)
-        assert isinstance(chosen, HybridEntry) == (better.speedup == 1.5)
+        assert isinstance(chosen, HybridEntry) == (other.speedup == 1.5)
+
+
+def test_a_self_test_that_cannot_run_is_no_reason_to_prefer_it(
+    workspace: Workspace, hybrid: HybridBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(HybridBackend):
+        def generate(self, *_: object) -> Iterator[Event]:  # type: ignore[override]
+            raise BackendError("It broke.")
+
+    failing = HybridSelfTest(catalog.bundled(), lambda pool: Failing(catalog.bundled(), pool=pool))
+    assert "could not run: It broke." in failing.run(workspace.pool, lambda *_: None, threading.Event()).text
+    assert not isinstance(workspace.registry.preferred(CheckpointEntry.of(catalog.bundled())), HybridEntry)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(OutOfMemoryError, match="needs about .* of memory"):
+        failing.run(workspace.pool, lambda *_: None, threading.Event())
 
 
 def test_memory_for_conversations_is_bounded() -> None:

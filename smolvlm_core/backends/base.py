@@ -72,6 +72,18 @@ class SelfTestResult:
     text: str
 
 
+class SelfTest(ABC):
+    """Compares a companion with the entry that it comes with, on this machine."""
+
+    @abstractmethod
+    def result(self) -> SelfTestResult | None:
+        """For these files and versions; None where they were not tested."""
+
+    @abstractmethod
+    def run(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:
+        """Test, and remember the result. Raises LensError where it was stopped, or cannot be tested now."""
+
+
 class Backend(ABC):
     """Answers prompts. Cheap to make: weights are loaded and servers are contacted only when needed.
 
@@ -248,20 +260,10 @@ class Entry(ABC):
         """An entry of this kind that comes with another one. None: this kind has none, or not on this machine."""
         return None
 
-    # A companion has to prove itself before it becomes the default
-
     @property
-    def has_self_test(self) -> bool:
-        """Whether it can be tested against the entry that it comes with."""
-        return False
-
-    def self_test_result(self) -> SelfTestResult | None:
-        """The result for these files and versions; None where it was not tested."""
+    def self_test(self) -> SelfTest | None:
+        """How a companion proves itself before it becomes the default; None for other entries."""
         return None
-
-    def run_self_test(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:
-        """Test it and remember the result. Raises LensError where it was stopped."""
-        raise NotImplementedError
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:

@@ -74,7 +74,8 @@ class Registry:
     def preferred(self, entry: Entry) -> Entry:
         """The entry itself, or the companion that is the default instead: its self-test found it better on this machine."""
         for one in companions_of(entry):
-            if one.has_self_test and (result := one.self_test_result()) is not None and result.is_better:
+            result = one.self_test.result() if one.self_test is not None else None
+            if result is not None and result.is_better:
                 return one
         return entry
 

@@ -6,9 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from smolvlm_core.backends.base import THIS_MACHINE, Entry, SelfTestResult
+from smolvlm_core.backends.base import THIS_MACHINE, Entry, SelfTest, SelfTestResult
 from smolvlm_core.backends.registry import companions_of
-from smolvlm_core.errors import LensError
 from smolvlm_core.models.machine import this_machine
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Job, Jobs
@@ -27,7 +26,7 @@ class SelfTests:
     def job_of(self, entry: Entry) -> Job | None:
         return self._jobs.find(_name(entry))
 
-    def begin(self, entry: Entry, wait_for_answer: Callable[[], bool] | None = None) -> Job:
+    def begin(self, entry: Entry, test: SelfTest, wait_for_answer: Callable[[], bool] | None = None) -> Job:
         """`wait_for_answer` returns whether an answer that is being made is complete; if not, nothing is tested."""
 
         def work(report: Report, cancel: threading.Event) -> SelfTestResult | None:
@@ -39,7 +38,7 @@ class SelfTests:
             with self._devices.acquire(THIS_MACHINE, cancel, lambda: report(waiting, None)) as mine:
                 if not mine:
                     return None
-                result = entry.run_self_test(self._pool, report, cancel)
+                result = test.run(self._pool, report, cancel)
             entry.release(self._pool)
             return result
 
@@ -53,20 +52,18 @@ class SelfTests:
         if os.environ.get("SMOLVLM_LENS_CHECK", "") == "off" or this_machine().gpu_memory_bytes:
             return
         for companion in companions_of(entry):
-            if companion.has_self_test and companion.self_test_result() is None and self.job_of(companion) is None:
-                self.begin(companion, wait_for_answer)
+            test = companion.self_test
+            if test is not None and test.result() is None and self.job_of(companion) is None:
+                self.begin(companion, test, wait_for_answer)
 
-    def describe(self, entry: Entry) -> str:
+    def describe(self, entry: Entry, test: SelfTest) -> str:
         """Where the test of an entry stands, or its result, in one line; "" where it was not tested."""
         job = self.job_of(entry)
         if job is not None and not job.done:
             return f"{job.text}…"
         if job is not None and job.problem is not None:
             return job.problem
-        try:
-            result = entry.self_test_result()
-        except LensError:
-            return ""
+        result = test.result()
         return result.text if result is not None else ""
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,8 +18,7 @@ from typing import Any
 
 from smolvlm_core.engine.decode import STATIC_TOKENS, StaticDecode
 from smolvlm_core.engine.memory import memory_error
-from smolvlm_core.errors import StoreError
-from smolvlm_core.files import read_json, write_json
+from smolvlm_core.files import Remembered
 from smolvlm_core.models import load
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.load import LoadedModel
@@ -34,7 +32,6 @@ TEST_TOKENS = 64
 TEST_PROMPT = (
     "<|im_start|>User: Describe the sea, the land and the sky in a few sentences.<end_of_utterance>\nAssistant:"
 )
-_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,31 +82,20 @@ def failed(error: Exception) -> Outcome:
 
 
 class Outcomes:
-    """What was found, by GPU, versions and weights, in a JSON file. Unreadable files are left alone; a test then runs again."""
+    """What was found, by GPU, versions and weights, in a JSON file. Where it cannot be read, a test runs again."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._rows = Remembered(lambda: path)
 
     def find(self, key: str) -> Outcome | None:
         try:
-            return Outcome(**self._rows()[key])
-        except (StoreError, KeyError, TypeError):
+            return Outcome(**row) if (row := self._rows.get(key)) is not None else None
+        except TypeError:
             return None
 
     def keep(self, key: str, outcome: Outcome) -> None:
-        if outcome.problem == "not enough memory":
-            return  # there may be more of it next time
-        try:
-            with _writing:
-                write_json(self._path, {**self._rows(), key: asdict(outcome)})
-        except StoreError as error:
-            logger.warning("%s", error)
-
-    def _rows(self) -> dict[str, Any]:
-        rows = read_json(self._path, {})
-        if not isinstance(rows, dict):
-            raise StoreError(f"{self._path} cannot be read: it is not a JSON object.", "Repair or remove that file.")
-        return rows
+        if outcome.problem != "not enough memory":  # there may be more of it next time
+            self._rows.put(key, asdict(outcome))
 
 
 def key_of(loaded: LoadedModel, spec: ModelSpec) -> str:

@@ -106,7 +106,7 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
         image_processor=image_processor,
         device=device,
         revision=_revision_of(spec, folder),
-        weights_key=_weights_key(folder),
+        weights_key=weights_key(folder),
         load_seconds=time.perf_counter() - began,
         memory_bytes=int(model.get_memory_footprint()),
     )
@@ -200,7 +200,7 @@ def _revision_of(spec: ModelSpec, folder: Path) -> str:
     return f"sha256 {digest.hexdigest()[:12]}"
 
 
-def _weights_key(folder: Path) -> str:
+def weights_key(folder: Path) -> str:
     """The resolved path, size and time of change of each weights file: in the hub's cache, the path holds the file's hash."""
     files = [path.resolve() for path in sorted(folder.glob("*.safetensors"))]
     return " ".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
@@ -43,6 +43,15 @@ def this_machine() -> Machine:
     """Probed once in a process. Takes up to two seconds where the hub does not answer."""
     name, memory = _gpu()
     return Machine(psutil.virtual_memory().total, name, memory, hub_reachable())
+
+
+@lru_cache(maxsize=16)
+def installed_version(package: str) -> str:
+    """Of a Python package; "" where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def likely_device() -> str:

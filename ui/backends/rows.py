@@ -6,7 +6,7 @@ import hashlib
 
 import streamlit as st
 
-from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.base import Backend, Entry, SelfTest
 from smolvlm_core.backends.self_tests import PREFIX as SELF_TESTS
 from smolvlm_core.check import CONDITIONS, Verdict
 from smolvlm_core.check.schedule import PREFIX as CHECKS
@@ -53,11 +53,12 @@ def _row_of(entry: Entry, precision: str) -> bool:
         return False
     is_main = precision in ("", *entry.precisions[:1])
     if is_main or backend.status().state != "not loaded":  # other precisions have a row once they are loaded
-        _row(f"{entry.key} {precision}".strip(), entry, backend)
+        _row(f"{entry.key} {precision}".strip(), entry, backend, entry.self_test if is_main else None)
     return True
 
 
-def _row(key: str, entry: Entry, backend: Backend) -> None:
+def _row(key: str, entry: Entry, backend: Backend, test: SelfTest | None) -> None:
+    """`test`: of the precision that the self-test is about."""
     with st.container(border=True, key=f"row_{key.split(':')[0]}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"):
         name, actions = st.columns([3, 2], vertical_alignment="center")
         title = backend.name if entry.precisions else entry.label
@@ -65,9 +66,9 @@ def _row(key: str, entry: Entry, backend: Backend) -> None:
         name.markdown(f"**{escape(title)}**  \n:gray[{source}{escape(badges.status_text(backend))}]")
         job = workspace().checks.job_of(backend)
         with actions, st.container(horizontal=True, horizontal_alignment="right"):
-            _actions(key, entry, backend, job)
+            _actions(key, entry, backend, job, test)
         _encoders(key, backend)
-        if line := workspace().self_tests.describe(entry):
+        if test is not None and (line := workspace().self_tests.describe(entry, test)):
             st.caption(message(line))
         if job is not None:
             _verdict(key, backend, job)
@@ -79,11 +80,11 @@ def _encoders(key: str, backend: Backend) -> None:
     names = backend.vision_encoders()
     if not names:
         return
-    widget = f"encoder_{key}"
+    widget, wanted = f"encoder_{key}", backend.wanted_encoder
     st.selectbox(
         "Vision encoder",
         names,
-        names.index(backend.wanted_encoder) if backend.wanted_encoder in names else 0,
+        names.index(wanted) if wanted in names else 0,
         key=widget,
         width=280,
         format_func=lambda name: name[0].upper() + name[1:],
@@ -100,7 +101,7 @@ def _want_encoder(backend: Backend, widget: str) -> None:
         state.notify(error)
 
 
-def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
+def _actions(key: str, entry: Entry, backend: Backend, job: Job | None, test: SelfTest | None) -> None:
     checks, running = workspace().checks, job is not None and not job.done
     st.button(
         "Check",
@@ -111,7 +112,7 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
         on_click=_begin_check,
         args=(backend,),
     )
-    if entry.has_self_test:
+    if test is not None:
         testing = workspace().self_tests.job_of(entry)
         st.button(
             "Self-test",
@@ -120,7 +121,7 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None) -> None:
             disabled=testing is not None and not testing.done,
             help="Does it answer like transformers, and sooner? If so, it becomes the default for this model.",
             on_click=_begin_self_test,
-            args=(entry,),
+            args=(entry, test),
         )
     if running:
         st.button("Stop the check", key=f"halt_{key}", type="tertiary", on_click=checks.stop, args=(backend,))
@@ -148,8 +149,8 @@ def _begin_check(backend: Backend) -> None:
     workspace().checks.begin(backend)
 
 
-def _begin_self_test(entry: Entry) -> None:
-    workspace().self_tests.begin(entry)
+def _begin_self_test(entry: Entry, test: SelfTest) -> None:
+    workspace().self_tests.begin(entry, test)
 
 
 def _broken(entry: Entry, error: LensError) -> None:

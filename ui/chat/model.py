@@ -20,7 +20,7 @@ def choose() -> Entry:
     registry, current = workspace().registry, session()
     spec, why = catalog.default_model(this_machine())
     default = registry.preferred(CheckpointEntry.of(spec))
-    if (result := default.self_test_result()) is not None:
+    if default.self_test is not None and (result := default.self_test.result()) is not None:
         why = f"{why} {result.text}."
     known = {entry.key: entry for entry in registry.entries()}
     draw_problem()

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from smolvlm_core.backends.base import Entry, SelfTestResult
+from smolvlm_core.backends.base import Entry
 from smolvlm_core.backends.checkpoint import CheckpointBackend
 from smolvlm_core.backends.hybrid.loader import HybridLoader, HybridModel
 from smolvlm_core.backends.hybrid.run import HybridRun
-from smolvlm_core.backends.hybrid.self_test import last_result, run_self_test
+from smolvlm_core.backends.hybrid.self_test import HybridSelfTest
 from smolvlm_core.backends.queue import follow
-from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
+from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.engine.state import features_of
 from smolvlm_core.errors import ModelError
 from smolvlm_core.llamacpp.text import client
@@ -26,7 +26,6 @@ from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats
 from smolvlm_core.work.pool import Handle, Pool
-from smolvlm_core.work.report import Report
 
 TEXT_TYPES = ("F16", "Q8_0")
 PREFIX = "hybrid:"
@@ -113,21 +112,11 @@ class HybridEntry(Entry):
         return None
 
     @property
-    def has_self_test(self) -> bool:
-        return True
-
-    def self_test_result(self) -> SelfTestResult | None:
+    def self_test(self) -> HybridSelfTest | None:
         try:
-            result = last_result(catalog.find(self.checkpoint))
+            return HybridSelfTest(catalog.find(self.checkpoint), self.make)
         except ModelError:
             return None  # its folder is gone
-        return SelfTestResult(is_better=result.is_better, text=result.describe()) if result is not None else None
-
-    def run_self_test(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:
-        spec = catalog.find(self.checkpoint)
-        hybrid, transformers = self.make(pool), TransformersBackend(spec, pool=pool)
-        result = run_self_test(spec, hybrid, transformers, report, cancel)
-        return SelfTestResult(is_better=result.is_better, text=result.describe())
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:

@@ -11,16 +11,14 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smolvlm_core.engine.vision import openvino
 from smolvlm_core.engine.vision.encoder import TORCH, TorchEncoder, VisionEncoder, short_dtype, torch_name
 from smolvlm_core.engine.vision.openvino import Precision
-from smolvlm_core.errors import StoreError
-from smolvlm_core.files import read_json, write_json
+from smolvlm_core.files import Remembered
 from smolvlm_core.models.load import LoadedModel
+from smolvlm_core.models.machine import installed_version
 from smolvlm_core.paths import data_folder
 from smolvlm_core.work.report import Report
 
@@ -32,6 +30,7 @@ AGREES_FROM = 0.999  # cosine similarity of all features of one tile with torch'
 SMALL_PARAMETERS = 20_000_000  # of the vision tower: torch takes some milliseconds, trying others takes seconds
 TIMED_RUNS = 2
 AUTOMATIC = "automatic"
+_rows = Remembered(lambda: data_folder() / "vision-encoders.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ def remembered(loaded: LoadedModel) -> Choice | None:
         return Choice(name=name if name in offered(loaded) else torch_name(loaded), wanted=name)
     if len(offered(loaded)) == 1 or _is_small(loaded):
         return Choice(name=torch_name(loaded))
-    return _parse(_read().get(_key(loaded)))
+    return _parse(_rows.get(_key(loaded)))
 
 
 def choose(loaded: LoadedModel, tiles: Sequence[torch.Tensor], report: Report) -> tuple[VisionEncoder, Choice]:
@@ -105,7 +104,7 @@ def choose(loaded: LoadedModel, tiles: Sequence[torch.Tensor], report: Report) -
             if known.wanted != AUTOMATIC:
                 return torch_encoder, replace(known, name=torch_encoder.name)
     encoder, choice = _try_all(loaded, torch_encoder, tiles, report)
-    _write({_key(loaded): {"name": choice.name, "trials": [asdict(trial) for trial in choice.trials]}})
+    _rows.put(_key(loaded), {"name": choice.name, "trials": [asdict(trial) for trial in choice.trials]})
     return encoder, choice
 
 
@@ -127,12 +126,12 @@ def _is_small(loaded: LoadedModel) -> bool:
 
 def wanted(loaded: LoadedModel) -> str:
     """The encoder that was chosen for a model, or AUTOMATIC."""
-    return str(_read().get(f"wanted {_key(loaded)}", AUTOMATIC))
+    return str(_rows.get(f"wanted {_key(loaded)}") or AUTOMATIC)
 
 
 def want(loaded: LoadedModel, name: str) -> None:
     """Set the encoder of a model by name, or AUTOMATIC. Raises StoreError."""
-    write_json(_path(), {**read_json(_path(), {}), f"wanted {_key(loaded)}": name})
+    _rows.store(f"wanted {_key(loaded)}", name)
 
 
 def _try_all(
@@ -186,36 +185,10 @@ def _precision(name: str) -> Precision:
 
 def _key(loaded: LoadedModel) -> str:
     """What a trial holds for: these weights in this dtype, on this CPU, with these versions."""
-    machine = f"{platform.processor() or platform.machine()} {_version('torch')} {_version('openvino')}"
+    versions = f"{installed_version('torch')} {installed_version('openvino')}"
+    machine = f"{platform.processor() or platform.machine()} {versions}"
     whole = f"{loaded.weights_key} {loaded.model.dtype} {machine}"
     return hashlib.sha256(whole.encode()).hexdigest()[:24]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _path() -> Path:
-    return data_folder() / "vision-encoders.json"
-
-
-def _read() -> dict[str, Any]:
-    try:
-        rows = read_json(_path(), {})
-    except StoreError as error:
-        logger.warning("%s", error)
-        return {}
-    return rows if isinstance(rows, dict) else {}
-
-
-def _write(rows: dict[str, Any]) -> None:
-    try:
-        write_json(_path(), {**_read(), **rows})
-    except StoreError as error:
-        logger.warning("the choice of a vision encoder is not remembered: %s", error)
 
 
 def _parse(row: object) -> Choice | None:
