@@ -69,9 +69,8 @@ def follow(
                 elif ahead and ahead != place:
                     place = ahead
                     yield Progress(f"Waiting: {ahead} before you")
-                if (
-                    task.finished.is_set() and not run.goes_on and run.events.empty()
-                ):  # a bug, which the worker has logged
+                ended = task.finished.is_set() and not run.goes_on
+                if ended and run.events.empty():  # a bug, which the worker has logged
                     done = True
                     yield Stats("failed", total_seconds=time.perf_counter() - run.asked)
                     raise BackendError(

@@ -72,26 +72,14 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
     began = time.perf_counter()
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoImageProcessor, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # `report` shows the progress
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if not layers:
-            config.text_config.num_hidden_layers = 0
-        with DEFAULT_DTYPE, _quiet(not layers):
-            model = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                config=config,
-                dtype=getattr(torch, dtype),
-                attn_implementation="sdpa",
-                device_map=_device_map(device),
-                trust_remote_code=False,
-                use_safetensors=True,
-            ).eval()
+        model = _weights(folder, dtype, device, layers=layers)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_large(spec) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -110,6 +98,25 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
         load_seconds=time.perf_counter() - began,
         memory_bytes=int(model.get_memory_footprint()),
     )
+
+
+def _weights(folder: Path, dtype: Dtype, device: str, *, layers: bool) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if not layers:
+        config.text_config.num_hidden_layers = 0
+    with DEFAULT_DTYPE, _quiet(not layers):
+        return AutoModelForImageTextToText.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            device_map=_device_map(device),
+            trust_remote_code=False,
+            use_safetensors=True,
+        ).eval()
 
 
 @contextlib.contextmanager
@@ -141,22 +148,14 @@ class ModelLoader:
         report("Starting torch", None)
         loaded = load(self.spec, self.dtype, best_device(), report)
         self._prepare(loaded, self.spec, report)
-        gc.collect()
-        gc.freeze()  # torch and the model stay: later collections need not walk through them (0.2 s each)
+        freeze()
         return loaded
 
     def serves(self, loaded: LoadedModel, variant: str | None) -> bool:
         return True
 
     def unload(self, loaded: LoadedModel) -> None:
-        import torch
-
-        loaded.model = loaded.static_decode = None
-        gc.unfreeze()  # or the weights' cycles would stay for good
-        gc.collect()
-        gc.freeze()  # what stays loaded
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release(loaded)
 
     def shortage_bytes(self) -> int:
         return self.spec.memory_bytes * (2 if self.dtype == "float32" else 1) - free_memory(best_device())
@@ -169,6 +168,23 @@ class ModelLoader:
         return f"on {DEVICE_NAMES[loaded.device]}, {weights} of weights, loaded in {loaded.load_seconds:.1f}\u00a0s" + (
             f", {loaded.decode_note}" if loaded.decode_note else ""
         )
+
+
+def freeze() -> None:
+    """Call once a model is loaded. torch and the model stay: later collections need not walk through them (0.2 s each)."""
+    gc.collect()
+    gc.freeze()
+
+
+def release(loaded: LoadedModel) -> None:
+    """Free a model's memory."""
+    import torch
+
+    loaded.model = loaded.static_decode = None
+    gc.unfreeze()  # or the weights' cycles would stay for good
+    freeze()  # what stays loaded
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def best_device() -> str:

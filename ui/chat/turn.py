@@ -123,7 +123,7 @@ def _details(answer: Message, prompt: Prompt) -> list[str]:
     count = len(prompt.slots)
     pictures = f"{count} picture{'s' if count > 1 else ''}, each in place of one `<image>`, in order. " if count else ""
     return [
-        f"{pictures}{reused} prompt tokens and {known} picture tiles came from caches: they were computed for an earlier question.",
+        f"{pictures}Reused from earlier questions: {reused} prompt tokens, {known} encoded picture tiles.",
         f"Settings: {escape(values)}.",
         f"{memory}Prompt {prompt.fingerprint[:12]}. Weights: {escape(answer.revision or 'not recorded')}.",
     ]

@@ -14,7 +14,7 @@ from smolvlm_core.llamacpp.text.client import TextModel
 from smolvlm_core.llamacpp.text.messages import TextOptions
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.download import local_folder
-from smolvlm_core.models.load import DEVICE_NAMES, LoadedModel, best_device, load
+from smolvlm_core.models.load import DEVICE_NAMES, LoadedModel, best_device, freeze, load, release
 from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.paths import default_gguf_folder
 from smolvlm_core.work.report import Report
@@ -47,6 +47,7 @@ class HybridLoader:
         try:
             report("Starting torch", None)
             eyes = load(self.spec, "bfloat16", best_device(), report, layers=False)
+            freeze()
             text.wait_until_ready(report, cancel)
         except BaseException:
             text.stop()
@@ -58,7 +59,7 @@ class HybridLoader:
 
     def unload(self, loaded: HybridModel) -> None:
         loaded.text.stop()
-        loaded.eyes.model = None
+        release(loaded.eyes)
 
     def shortage_bytes(self) -> int:
         return self.spec.memory_bytes - int(psutil.virtual_memory().available)

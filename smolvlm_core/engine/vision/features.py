@@ -73,11 +73,12 @@ class FeatureCache:
             with contextlib.suppress(OSError):
                 path.unlink()
         with self._counting:
-            self._on_disk.pop(self._folder(), None)
+            self._on_disk[self._folder()] = 0
 
     def disk_bytes(self) -> int:
-        """What the files take now."""
-        return sum(size for _, size, _ in self._listed())
+        """What the files take. Counted once; what other processes write later is found with the next eviction."""
+        with self._counting:
+            return self._counted(self._folder())
 
     @property
     def memory_bytes(self) -> int:
@@ -123,12 +124,15 @@ class FeatureCache:
 
     def _count(self, folder: Path, added: int) -> None:
         with self._counting:
-            if folder not in self._on_disk:
-                self._on_disk[folder] = sum(size for _, size, _ in self._listed())
-            else:
+            if folder in self._on_disk:
                 self._on_disk[folder] += added
-            if self._on_disk[folder] > self._disk_bytes:
+            if self._counted(folder) > self._disk_bytes:
                 self._on_disk[folder] = self._evict()
+
+    def _counted(self, folder: Path) -> int:
+        if folder not in self._on_disk:
+            self._on_disk[folder] = sum(size for _, size, _ in self._listed())
+        return self._on_disk[folder]
 
     def _evict(self) -> int:
         """Delete the least recently used files. Returns the bytes that are left."""

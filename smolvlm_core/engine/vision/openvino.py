@@ -61,8 +61,8 @@ class OpenVinoEncoder:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        features = [self._request.infer([tile.unsqueeze(0).numpy()])[0].copy() for tile in pixels]
-        return torch.cat([torch.from_numpy(one) for one in features])
+        features = [torch.from_numpy(self._request.infer([tile.unsqueeze(0).numpy()])[0].copy()) for tile in pixels]
+        return torch.cat(features).bfloat16()  # the models that it is used for are in bf16
 
 
 def prepare(loaded: LoadedModel, precision: Precision, calibration: Sequence[torch.Tensor]) -> OpenVinoEncoder:

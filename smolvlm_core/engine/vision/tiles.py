@@ -21,16 +21,14 @@ Located = tuple[int, PictureTiles, int]  # place of its first token, its picture
 class TileEncoder:
     """Encodes tiles, each once. The encoder is made when the first tile is not in the cache.
 
-    Attributes:
-        encoded: tiles that the encoder encoded so far.
-        found: tiles that were in the cache.
+    `found`: how many tiles were in the cache so far.
     """
 
     def __init__(self, name: str, make: MakeEncoder, cache: FeatureCache, loaded: LoadedModel) -> None:
         self.name, self._make, self._cache = name, make, cache
         self._weights_key, self._at_once = loaded.weights_key, TILES_AT_ONCE.get(loaded.device, 1)
         self._encoder: VisionEncoder | None = None
-        self.encoded = self.found = 0
+        self.found = 0
 
     def encode(
         self, tiles: Sequence[Located], before_group: Callable[[int, int], None]
@@ -40,10 +38,9 @@ class TileEncoder:
         `before_group` gets the number of tiles done so far and of all; what it raises stops the work.
         """
         out: list[tuple[int, torch.Tensor]] = []
-        step = self._at_once
-        for at in range(0, len(tiles), step):
+        for at in range(0, len(tiles), self._at_once):
             before_group(at, len(tiles))
-            group = tiles[at : at + step]
+            group = tiles[at : at + self._at_once]
             out += zip((start for start, _, _ in group), self._features(group))
             for _, picture, number in group:
                 if number == len(picture) - 1:
@@ -54,7 +51,8 @@ class TileEncoder:
         import torch
 
         pixels = [picture.pixels[number] for _, picture, number in group]
-        known = [self._cache.get(self._key(one)) for one in pixels]
+        keys = [tile_key(one, f"{self._weights_key} {self.name}") for one in pixels]
+        known = [self._cache.get(key) for key in keys]
         missing = [i for i, features in enumerate(known) if features is None]
         if missing and self._encoder is None:
             self._encoder = self._make(pixels)
@@ -62,13 +60,9 @@ class TileEncoder:
                 self.name = self._encoder.name
                 return self._features(group)
         self.found += len(group) - len(missing)
-        self.encoded += len(missing)
         if missing and self._encoder is not None:
             made = self._encoder.encode(torch.stack([pixels[i] for i in missing]))
             for i, features in zip(missing, made):
-                self._cache.put(self._key(pixels[i]), features)
+                self._cache.put(keys[i], features)
                 known[i] = features
         return [features for features in known if features is not None]
-
-    def _key(self, pixels: torch.Tensor) -> str:
-        return tile_key(pixels, f"{self._weights_key} {self.name}")
