@@ -38,7 +38,7 @@ from smolvlm_core.check.statistics import (
     standing,
 )
 from smolvlm_core.cli import main
-from smolvlm_core.engine.prefix_cache import common_prefix
+from smolvlm_core.prompt.prefix import common_prefix
 from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
