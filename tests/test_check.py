@@ -38,7 +38,6 @@ from smolvlm_core.check.statistics import (
     standing,
 )
 from smolvlm_core.cli import main
-from smolvlm_core.prompt.prefix import common_prefix
 from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
@@ -48,6 +47,7 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt, Turn
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.prompt.geometry import VisionGeometry
+from smolvlm_core.prompt.prefix import common_prefix
 from smolvlm_core.prompt.template import IMAGE
 from tests.conftest import Ggufs, Wrapper
 from tests.llama import needs_llama_cpp

@@ -54,6 +54,23 @@ def test_several_turns_have_one_start_token() -> None:
     )
 
 
+def test_the_video_text_of_vlmevalkit() -> None:
+    """Its parts (vlmeval/vlm/smolvlm.py, `build_prompt_video`) joined by spaces, as it joins them."""
+    start = "<|im_start|>"
+    parts = [f"{start}System:", "pay attention to the video and answer the question", "<end_of_utterance>\n"]
+    parts += [f"{start}User:", "Here are some frames sampled from a video:\n"]
+    parts += ["Frame from 00:00:", "<image>", "Frame from 01:01:", "<image>", "\n"]
+    parts += ["What happens?", "<end_of_utterance>", "\nAssistant:"]
+    prompt = build_prompt([user("What happens?", CLIP)], open_nothing, video_prompt="vlmevalkit")
+    assert prompt.text == " ".join(parts) and len(prompt.slots) == 2
+    own = build_prompt([user("What happens?", CLIP)], open_nothing, "Be brief.", "vlmevalkit")
+    assert own.text.startswith(f"{start}System: Be brief. <end_of_utterance>\n {start}User: Here")
+    assert own.fingerprint != prompt.fingerprint
+    assert build_prompt([user("Hi")], open_nothing, video_prompt="vlmevalkit") == build_prompt(
+        [user("Hi")], open_nothing
+    )
+
+
 def test_the_video_text_is_smolvlm2s() -> None:
     prompt = build_prompt([user("What happens?", CLIP)], open_nothing)
     assert prompt.text == (

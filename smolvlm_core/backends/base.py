@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 from smolvlm_core.errors import LensError
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt
-from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, ProgressListener, Stats
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, ProgressListener, Stats, TokenLogprob
 from smolvlm_core.work.pool import LoadState, Pool
 from smolvlm_core.work.report import Report
 
@@ -25,13 +25,18 @@ REMOTE = "Remote server: contacted when you send a question"
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """Read from the model or server itself. `max_images` is None where only the context limits it."""
+    """Read from the model or server itself. `max_images` is None where only the context limits it.
+
+    `logprobs`, `json_schema`: whether it can do what the settings of that name ask for.
+    """
 
     images: bool
     video: bool
     streaming: bool
     context_tokens: int
     max_images: int | None = None
+    logprobs: bool = False
+    json_schema: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,7 @@ class Reply:
 
     text: str
     stats: Stats
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Cause(NamedTuple):
@@ -281,11 +287,13 @@ def collect(events: Iterable[Event], on_progress: ProgressListener = lambda prog
     `on_progress` gets each Progress as it comes.
     """
     text, stats = "", Stats("failed")
+    logprobs: list[TokenLogprob] = []
     for event in events:
         if isinstance(event, Delta):
             text += event.text
+            logprobs += event.logprobs
         elif isinstance(event, Stats):
             stats = event
         else:
             on_progress(event)
-    return Reply(text=text, stats=stats)
+    return Reply(text=text, stats=stats, logprobs=tuple(logprobs))

@@ -11,17 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from smolvlm_core import media
 from smolvlm_core.backends.base import Reply, collect
 from smolvlm_core.cli.terminal import clear_line, positive, status
-from smolvlm_core.conversations.attachments import describe_clip, image_attachment
-from smolvlm_core.models.catalog import ModelSpec, default_model
+from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.models.catalog import default_model
 from smolvlm_core.models.machine import this_machine
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
-from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.prompt.messages import Message
 from smolvlm_core.workspace import Workspace
 
 
@@ -82,14 +80,23 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         key = entry.key
     backend = workspace.registry.make(key, args.dtype)
     spec = backend.spec
-    shown: dict[str, Image.Image] = {}
-    attachments = [_image(path, shown) for path in args.image] + (
-        [_clip(args.video, args.frames, spec, shown)] if args.video else []
-    )
+    given = UnsavedMedia()
+    attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]
+    if args.video:
+        attachments.append(
+            given.add_clip(
+                args.video,
+                args.video.name,
+                ClipSampling(frames=args.frames),
+                model_fps=spec.video_fps,
+                model_max_frames=spec.video_max_frames,
+                progress=lambda done, of: status(f"Frame {done} of {of}"),
+            )
+        )
     for attachment in attachments:
         for note in attachment.notes:
             print(f"{attachment.name}: {note}", file=sys.stderr)
-    prompt = build_prompt([Message("user", args.question, tuple(attachments))], shown.__getitem__)
+    prompt = build_prompt([Message("user", args.question, tuple(attachments))], given.open)
 
     reply = _print_answer(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
     if args.json:
@@ -98,7 +105,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
             for a in attachments
             for f in a.frames
         ]
-        given = [
+        shown = [
             {"name": a.name, "sha256": a.sha256, "width": a.width, "height": a.height, "notes": a.notes}
             for a in attachments
         ]
@@ -107,7 +114,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
             "model": spec.key,
             "backend": backend.name,
             "revision": backend.revision,
-            "attachments": given,
+            "attachments": shown,
             "frames": frames,
             "settings": asdict(settings),
             "stats": asdict(reply.stats),
@@ -139,21 +146,3 @@ def _printed(events: Iterable[Event], quiet: bool) -> Iterator[Event]:
             if not quiet:
                 print(event.text, end="", flush=True)
         yield event
-
-
-def _image(path: Path, shown: dict[str, Image.Image]) -> Attachment:
-    picture = media.open_image_file(path)
-    shown[picture.sha256] = picture.image
-    return image_attachment(picture)
-
-
-def _clip(path: Path, count: int | None, spec: ModelSpec, shown: dict[str, Image.Image]) -> Attachment:
-    from smolvlm_core.video import ClipFacts, default_frame_count, sample_clip
-
-    def by_rule(facts: ClipFacts) -> int:
-        return default_frame_count(facts.duration_seconds, spec.video_fps, spec.video_max_frames)
-
-    sampled = sample_clip(path, count or by_rule, progress=lambda done, of: status(f"Frame {done} of {of}"))
-    attachment, _ = describe_clip("", path.name, sampled)
-    shown.update((ref.sha256, frame.image) for ref, frame in zip(attachment.frames, sampled.frames))
-    return attachment

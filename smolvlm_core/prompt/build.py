@@ -14,7 +14,17 @@ from PIL import Image
 
 from smolvlm_core.errors import PromptError
 from smolvlm_core.prompt.messages import Attachment, Message
-from smolvlm_core.prompt.template import ASSISTANT_CUE, START, reserved_tokens, turn_text, video_text
+from smolvlm_core.prompt.template import (
+    ASSISTANT_CUE,
+    START,
+    VLMEVALKIT_SYSTEM,
+    VideoPrompt,
+    reserved_tokens,
+    turn_text,
+    video_text,
+    vlmevalkit_turn_text,
+    vlmevalkit_video_text,
+)
 from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 from smolvlm_core.text import valid_text
 
@@ -48,10 +58,13 @@ class Prompt:
 
     turns: tuple[Turn, ...]
     slots: tuple[Slot, ...]
+    style: VideoPrompt = "processor"
 
     @property
     def text(self) -> str:
         """The exact text, up to the start of the answer."""
+        if self.style == "vlmevalkit":
+            return "".join(vlmevalkit_turn_text(t.role, t.content) for t in self.turns)[:-2] + f" \n{ASSISTANT_CUE}"
         turns = (turn_text(t.role, t.content, image_first=t.content.startswith(IMAGE_SLOT)) for t in self.turns)
         return START + "".join(turns) + ASSISTANT_CUE
 
@@ -65,10 +78,16 @@ class Prompt:
 OpenMedia = Callable[[str], Image.Image]  # sha256 → decoded image
 
 
-def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prompt: str = "") -> Prompt:
+def build_prompt(
+    messages: Sequence[Message],
+    open_media: OpenMedia,
+    system_prompt: str = "",
+    video_prompt: VideoPrompt = "processor",
+) -> Prompt:
     """Build the prompt of a conversation that ends with a question. The same messages always give the same prompt.
 
-    Images are not opened here. Each slot opens its image with `open_media` when a backend needs it.
+    Images are not opened here. Each slot opens its image with `open_media` when a backend needs it. `video_prompt`: how a
+    clip is introduced, as SmolVLM2's processor does or as VLMEvalKit does. It has no effect on conversations without a clip.
 
     Raises:
         PromptError: there is no question, the text contains reserved tokens, or one turn mixes images and a clip or
@@ -76,16 +95,20 @@ def build_prompt(messages: Sequence[Message], open_media: OpenMedia, system_prom
     """
     if not messages or messages[-1].role != "user":
         raise PromptError("There is no question to answer.", "Type a question.")
+    has_clip = any(a.kind == "video" and a.shown for message in messages for a in message.attachments)
+    style: VideoPrompt = video_prompt if has_clip else "processor"
     turns, slots = [], []
+    if style == "vlmevalkit" and not system_prompt.strip():
+        system_prompt = VLMEVALKIT_SYSTEM
     if system_prompt.strip():
         check_text(system_prompt)
         turns.append(Turn("system", valid_text(system_prompt).strip()))
     for message in messages:
         check_text(message.text)
-        content, turn_slots = _content(message, open_media)
+        content, turn_slots = _content(message, open_media, style)
         turns.append(Turn(message.role, content))
         slots += turn_slots
-    return Prompt(tuple(turns), tuple(slots))
+    return Prompt(tuple(turns), tuple(slots), style)
 
 
 def check_text(text: str) -> None:
@@ -97,7 +120,7 @@ def check_text(text: str) -> None:
         )
 
 
-def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
+def _content(message: Message, open_media: OpenMedia, style: VideoPrompt) -> tuple[str, list[Slot]]:
     """The content of a turn (images first, then the clip, then the text) and its slots."""
     shown = [a for a in message.attachments if a.shown]
     images = [a for a in shown if a.kind == "image"]
@@ -123,7 +146,8 @@ def _content(message: Message, open_media: OpenMedia) -> tuple[str, list[Slot]]:
     if not clip.frames:
         raise PromptError(f"No frames were selected from {clip.name}.", "Select a range that contains frames.")
     slots += _frame_slots(clip, open_media)
-    intro = video_text([f.timestamp_seconds for f in clip.frames], clip.duration_seconds)
+    times = [f.timestamp_seconds for f in clip.frames]
+    intro = vlmevalkit_video_text(times) if style == "vlmevalkit" else video_text(times, clip.duration_seconds)
     return intro + valid_text(message.text).strip(), slots
 
 

@@ -7,12 +7,16 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 NOTICEABLE_SECONDS = 0.5
+MAX_TOP_LOGPROBS = 20  # as in OpenAI's API
 StopReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
     """A `temperature` of 0 means greedy decoding. The same seed and settings give the same answer on the same machine.
+
+    `top_logprobs`: with each token, the log probabilities of it and of so many likely ones; None for none. `json_schema`: a JSON
+    schema as text that the answer must follow. Both only where the backend's capabilities say so.
 
     Raises:
         ValueError: a value is outside its range. The message names the value and the range.
@@ -24,6 +28,8 @@ class GenerationSettings:
     repetition_penalty: float = 1.0
     seed: int = 0
     system_prompt: str = ""
+    top_logprobs: int | None = None
+    json_schema: str = ""
 
     def __post_init__(self) -> None:
         ranges = {
@@ -32,10 +38,11 @@ class GenerationSettings:
             "top_p": (0.01, 1.0),
             "repetition_penalty": (0.5, 3.0),
             "seed": (0, 2**63 - 1),
+            "top_logprobs": (0, MAX_TOP_LOGPROBS),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; {low} to {high} is allowed")
 
 
@@ -100,10 +107,20 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Delta:
-    """The next piece of the answer."""
+class TokenLogprob:
+    """A token as text and its natural log probability before temperature, with the likeliest tokens of that place first."""
 
     text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The next piece of the answer. `logprobs`: of the tokens in it, where they were asked for."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 Event = Progress | Delta | Stats

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal, get_args
 
 START = "<|im_start|>"
 IMAGE = "<image>"
@@ -22,6 +23,9 @@ RESERVED = (IMAGE, END_OF_UTTERANCE, START, PAD, FAKE_TOKEN, GLOBAL_TOKEN, UNKNO
 TILE_PATTERN = re.compile(r"<row_\d+_col_\d+>")
 ASSISTANT_CUE = "Assistant:"
 VIDEO_CLOSING = "\n\n"
+VideoPrompt = Literal["processor", "vlmevalkit"]
+VIDEO_PROMPTS: tuple[VideoPrompt, ...] = get_args(VideoPrompt)
+VLMEVALKIT_SYSTEM = "pay attention to the video and answer the question"
 
 
 def reserved_tokens(text: str) -> list[str]:
@@ -47,3 +51,17 @@ def video_text(timestamps_seconds: Sequence[float], duration_seconds: float) -> 
 def clock(seconds: float) -> str:
     """A timestamp as MM:SS. Minutes can exceed 59."""
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
+
+
+def vlmevalkit_turn_text(role: str, content: str) -> str:
+    """A turn as VLMEvalKit writes it: each with a start, and a space around everything."""
+    return f"{START}{role.capitalize()}: {content} {END_OF_UTTERANCE}\n "
+
+
+def vlmevalkit_video_text(timestamps_seconds: Sequence[float]) -> str:
+    """The other way to show a clip: published scores of SmolVLM2 were probably measured with it.
+
+    Source: open-compass/VLMEvalKit, vlmeval/vlm/smolvlm.py, `SmolVLM2.build_prompt_video` (parts joined by spaces).
+    """
+    lines = "".join(f"Frame from {clock(seconds)}: {IMAGE} " for seconds in timestamps_seconds)
+    return f"Here are some frames sampled from a video:\n {lines}\n "
