@@ -1,0 +1,104 @@
+"""What a batch asks: its items, and how each is asked. Plain data that also goes to other machines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from smolvlm_core.conversations.unsaved import ClipSampling
+from smolvlm_core.errors import MediaError
+from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.template import VideoPrompt
+
+HEAD_BYTES = 12
+MAX_MEMBER_BYTES = 512 * 2**20  # an archive's member is read into memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A picture or clip, and what is asked about it.
+
+    `member`: its name within `path`, where that is a zip archive; else "".
+    """
+
+    path: Path
+    prompt: str
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """Unique in a batch together with the prompt: the path, and the name within an archive."""
+        return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+    def stamp(self) -> tuple[int, int]:
+        """(size in bytes, time of the last change in ns) of the file or archive. Raises MediaError."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        return found.st_size, found.st_mtime_ns
+
+    def head(self) -> bytes:
+        """The first bytes, by which formats are told apart. Raises MediaError."""
+        return self._read(HEAD_BYTES)
+
+    def source(self) -> Path | bytes:
+        """The file's path; of an archive's member, its bytes. Raises MediaError."""
+        return self._read(-1) if self.member else self.path
+
+    def sha256(self) -> str:
+        """Of the file's bytes. Raises MediaError."""
+        if self.member:
+            return hashlib.sha256(self._read(-1)).hexdigest()
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+    def _read(self, count: int) -> bytes:
+        try:
+            if not self.member:
+                with self.path.open("rb") as file:
+                    return file.read(count)
+            with zipfile.ZipFile(self.path) as archive:
+                if archive.getinfo(self.member).file_size > MAX_MEMBER_BYTES:
+                    raise MediaError(
+                        f"{self.name} has more than {MAX_MEMBER_BYTES // 2**20} MB.", "Unpack the archive first."
+                    )
+                with archive.open(self.member) as member:
+                    return member.read(count)
+        except (
+            OSError,
+            KeyError,
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise _unreadable(self.name, error) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How each item is asked. `model`: `Backend.identity()`, so that other weights are another plan."""
+
+    model: str
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    sampling: ClipSampling = field(default_factory=ClipSampling)
+    video_prompt: VideoPrompt = "processor"
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 of all of it. Answers of the same fingerprint, prompt and file need not be asked again."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def _unreadable(name: str, error: Exception) -> MediaError:
+    reason = (error.strerror or error) if isinstance(error, OSError) else error
+    return MediaError(f"{name} cannot be read: {reason}.", "Check the path and its permissions.")
