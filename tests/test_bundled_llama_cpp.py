@@ -172,7 +172,8 @@ def test_serve_checks_and_serves_until_it_is_stopped(ggufs: Ggufs, tmp_path: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "smolvlm_core", "serve", str(ggufs.text), "--port", str(port)]
+    command = [sys.executable, "-m", "smolvlm_core", "serve", "--engine", "llama.cpp"]
+    command += ["--model", str(ggufs.text), "--port", str(port)]
     command += ["--llama-server", "xllamacpp"]
     environment = {**os.environ, "LLAMA_API_KEY": "the user's own"}
     with subprocess.Popen(

@@ -5,12 +5,12 @@ Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers eve
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from smolvlm_core.web import is_allowed_host, is_same_origin
 
 # Pictures and clips come from this server only: a model's answer cannot make the browser fetch an address.
 CONTENT_SECURITY_POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
@@ -46,21 +46,9 @@ class Guard:
 def refusal(host: str, origin: str | None) -> str:
     """Why a request is refused; "" where it is allowed."""
     allowed = {name.strip().lower() for name in st.get_option("server.allowedHosts")}
-    if allowed and not any(_matches(_hostname(host), pattern) for pattern in allowed):
+    if allowed and not is_allowed_host(host, allowed):
         return f"This app answers only to {', '.join(sorted(allowed))}. To add a name, set server.allowedHosts in .streamlit/config.toml."
     trusted = {address.rstrip("/").lower() for address in st.get_option("server.corsAllowedOrigins")}
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower() and origin.lower() not in trusted:
+    if not is_same_origin(origin, host, trusted):
         return "This request comes from another website."
     return ""
-
-
-def _matches(hostname: str, pattern: str) -> bool:
-    """As Streamlit matches them: `*` is any host, `*.example.com` any subdomain."""
-    return pattern == "*" or hostname == pattern or (pattern.startswith("*.") and hostname.endswith(pattern[1:]))
-
-
-def _hostname(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""

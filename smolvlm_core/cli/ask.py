@@ -13,10 +13,8 @@ from typing import Any
 
 from smolvlm_core import media
 from smolvlm_core.backends.base import Reply, collect
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, default_entry, positive, status
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
-from smolvlm_core.models.catalog import default_model
-from smolvlm_core.models.machine import this_machine
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.messages import Message
@@ -72,13 +70,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         settings = GenerationSettings(max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
     except ValueError as error:
         args.wrong(str(error))
-    key = args.model
-    if key is None:
-        default, reason = default_model(this_machine())
-        entry = workspace.registry.preferred(workspace.registry.find(default.key))
-        print(f"{entry.label}: {reason}", file=sys.stderr)
-        key = entry.key
-    backend = workspace.registry.make(key, args.dtype)
+    backend = default_entry(workspace, args.model).make(workspace.pool, args.dtype)
     spec = backend.spec
     given = UnsavedMedia()
     attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]

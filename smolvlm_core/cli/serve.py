@@ -1,112 +1,134 @@
-"""`serve`: from a checkpoint folder or a GGUF file to a running, checked llama.cpp server, in one command."""
+"""`serve`: an OpenAI-compatible API in front of any backend, or with `--engine llama.cpp` a checked llama-server of a model."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-from smolvlm_core.cli.check import print_verdict
-from smolvlm_core.cli.terminal import clear_line, positive, status, status_with_fraction
-from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.cli import serve_llama_cpp
+from smolvlm_core.cli.terminal import clear_line, default_entry, positive, status
 from smolvlm_core.workspace import Workspace
+
+API_KEY = "SMOLVLM_LENS_API_KEY"
+ENGINES = ("app", "llama.cpp")
 
 
 def add(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
-        help="run a checked llama.cpp server of a checkpoint or a GGUF file",
-        description="Convert where needed, start llama-server with the projector, prove that it sees, and keep it "
-        "running until Ctrl-C. Its address is printed on stdout.",
+        help="serve an OpenAI-compatible API that was checked first",
+        description="Serve models to other programs until Ctrl-C. The address is printed on stdout once the model was "
+        "checked: it must see.",
     )
     serve.add_argument(
-        "model", metavar="MODEL", help="a checkpoint folder, a model's key, or a text model's .gguf file"
+        "--model",
+        metavar="M",
+        help="what answers where a request names no model; as in `ask`. With llama.cpp: a checkpoint folder, a model's key or "
+        "a text model's .gguf file (default: the best model for this machine)",
     )
-    serve.add_argument("--projector", metavar="F", type=Path, help="the mmproj file (default: the one beside it)")
-    serve.add_argument("--quantize", metavar="Q", help="serve this quantization of a checkpoint (default: F16)")
-    serve.add_argument("--out", metavar="DIR", type=Path, help="where converted files are kept")
+    serve.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="app (default): any backend, clips included; llama.cpp: one model, converted where needed, in llama-server",
+    )
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one only)")
-    serve.add_argument("--port", type=positive, default=8080)
-    serve.add_argument("--ctx-size", metavar="N", type=positive, help="context in tokens (default: the model's own)")
-    serve.add_argument("--gpu-layers", metavar="N", type=int, help="layers on the GPU (default: llama-server decides)")
-    serve.add_argument("--threads", metavar="N", type=positive)
-    serve.add_argument("--llama-server", metavar="F", default="", help="the program to use: a path, or xllamacpp")
+    serve.add_argument("--port", type=positive, help="default: 8000; with llama.cpp 8080")
     serve.add_argument("--no-check", action="store_true", help="do not prove first that it sees")
-    serve.set_defaults(run=_serve)
+    _add_api_options(serve.add_argument_group("only with --engine app"))
+    _add_llama_cpp_options(serve.add_argument_group("only with --engine llama.cpp"))
+    serve.set_defaults(run=_serve, wrong=serve.error)
+
+
+def _add_api_options(group: Any) -> None:
+    group.add_argument(
+        "--api-key", metavar="K", help=f"requests must carry it (default: ${API_KEY}, which `ps` does not show)"
+    )
+    group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    group.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="also answer to this host name"
+    )
+    group.add_argument(
+        "--allow-urls",
+        metavar="HOST",
+        nargs="+",
+        default=[],
+        help="fetch pictures and clips from these web hosts (default: none)",
+    )
+    group.add_argument("--max-requests", metavar="N", type=positive, default=32, help="that run and wait at once")
+    group.add_argument("--max-body-mb", metavar="N", type=positive, default=64, help="of a request (default: 64)")
+    group.add_argument("--timeout", metavar="S", type=positive, default=600, help="seconds for one answer")
+
+
+def _add_llama_cpp_options(group: Any) -> None:
+    group.add_argument("--projector", metavar="F", type=Path, help="the mmproj file (default: the one beside it)")
+    group.add_argument("--quantize", metavar="Q", help="serve this quantization of a checkpoint (default: F16)")
+    group.add_argument("--out", metavar="DIR", type=Path, help="where converted files are kept")
+    group.add_argument("--ctx-size", metavar="N", type=positive, help="context in tokens (default: the model's own)")
+    group.add_argument("--gpu-layers", metavar="N", type=int, help="layers on the GPU (default: llama-server decides)")
+    group.add_argument("--threads", metavar="N", type=positive)
+    group.add_argument("--llama-server", metavar="F", default="", help="the program to use: a path, or xllamacpp")
 
 
 def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
-    from smolvlm_core.backends.llama_cpp import GgufEntry
-    from smolvlm_core.llamacpp.gguf import read_gguf
-    from smolvlm_core.llamacpp.server import LlamaServer, ServerOptions
+    if args.engine == "llama.cpp":
+        if args.model is None:
+            args.wrong("--engine llama.cpp needs --model")
+        return serve_llama_cpp.serve(args, workspace)
+    return _serve_api(args, workspace)
 
-    text = _text_model(args)
-    entry = GgufEntry.of_files(text, args.projector)
-    if not entry.projector:
-        raise LensError(
-            f"{text.name} has no projector beside it: it would answer about pictures that it never saw.",
-            "Give its mmproj file with --projector, or convert the checkpoint: `python -m smolvlm_core convert`.",
-        )
-    facts = read_gguf(text)
-    context = min(args.ctx_size or facts.context_tokens, facts.context_tokens)
-    options = ServerOptions(
-        text,
-        Path(entry.projector),
-        context,
-        gpu_layers=args.gpu_layers,
-        threads=args.threads,
-        program=args.llama_server,
-        host=args.host,
-        port=args.port,
+
+def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
+    from smolvlm_core.api.app import build_api
+    from smolvlm_core.api.options import LOOPBACK_HOSTS, ApiOptions
+    from smolvlm_core.api.server import bind, run
+
+    key = args.api_key if args.api_key is not None else os.environ.get(API_KEY, "")
+    is_local = args.host in LOOPBACK_HOSTS
+    if not is_local and not key:
+        args.wrong(f"--host {args.host} lets other machines in: set an API key, with {API_KEY} or --api-key")
+    options = ApiOptions(
+        api_key=key,
+        allowed_hosts=(*LOOPBACK_HOSTS, *args.allow_host) if is_local else ("*",),  # others need the key
+        url_hosts=tuple(args.allow_urls),
+        max_body_bytes=args.max_body_mb * 2**20,
+        max_requests=args.max_requests,
+        timeout_seconds=float(args.timeout),
     )
-    server = LlamaServer.start(options, lambda line, _: status(line))
-    try:
-        clear_line()
-        print(f"llama.cpp {server.program.short_version}: {server.program.why}", file=sys.stderr)
-        if server.program.warning:
-            print(f"warning: {server.program.warning}", file=sys.stderr)
-        if not args.no_check and not _sees(server.url, server.api_key, text.name):
-            return 1
-        print(f"{server.url}/v1", flush=True)
-        print(f"OpenAI-compatible; log: {server.log}; Ctrl-C stops it.", file=sys.stderr)
-        while server.alive:
-            time.sleep(0.5)
-        raise BackendError(f"llama-server ended: {server.why_it_ended()}", f"Its log is {server.log}.")
-    finally:
-        server.stop()
+    entry = default_entry(workspace, args.model)
+    listening = bind(args.host, args.port or 8000)
+    if not args.no_check and not _sees(args, workspace, entry.key):
+        return 1
+    app = build_api(workspace, entry, options)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    address = f"http://{host}:{listening.getsockname()[1]}/v1"
+    run(app, listening, lambda: _ready(address, entry.label))
+    return 0
 
 
-def _sees(url: str, api_key: str, name: str) -> bool:
-    from smolvlm_core.backends.remote.openai import OpenAIBackend
-    from smolvlm_core.check import check
+def _ready(address: str, label: str) -> None:
+    print(address, flush=True)
+    print(f"OpenAI-compatible; answers with {label}; Ctrl-C stops it.", file=sys.stderr)
 
-    verdict = check(
-        OpenAIBackend(url, api_key=api_key), report=lambda done, text: status(text), cancel=threading.Event()
-    )
+
+def _sees(args: argparse.Namespace, workspace: Workspace, key: str) -> bool:
+    """By the last verdict, or by a check now, which also loads the model."""
+    from smolvlm_core.cli.check import print_verdict
+
+    backend = workspace.registry.make(key, args.dtype)
+    last = workspace.verdicts.last(backend)
+    if last is not None and last.verdict in ("sees", "degraded"):
+        backend.preload()
+        print(f"{backend.name}: {last.verdict} by its last check", file=sys.stderr)
+        return True
+    verdict = workspace.checks.check_in_turn(backend, lambda text, _: status(text), threading.Event())
     clear_line()
-    print_verdict(name, verdict)
+    print_verdict(backend.name, verdict)
     if verdict.verdict in ("blind", "unchecked"):
         why = "it does not see" if verdict.verdict == "blind" else "it could not be checked"
         print(f"error: {why}; not served. --no-check serves it all the same.", file=sys.stderr)
     return verdict.verdict in ("sees", "degraded")
-
-
-def _text_model(args: argparse.Namespace) -> Path:
-    """The .gguf given, or the one converted from a checkpoint."""
-    if args.model.endswith(".gguf"):
-        return Path(args.model)
-    from smolvlm_core.llamacpp.build import build, find_checkpoint
-
-    checkpoint = find_checkpoint(args.model)
-    conversion = build(
-        checkpoint,
-        args.out or checkpoint.default_output,
-        quantizations=[args.quantize] if args.quantize and args.quantize.upper() != "F16" else [],
-        report=status_with_fraction,
-    ).conversion
-    clear_line()
-    args.projector = args.projector or conversion.projector.path
-    return conversion.texts[-1].path

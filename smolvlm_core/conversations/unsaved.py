@@ -6,6 +6,7 @@ Knows media and clips. Does not know the store, models or who asks.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,10 @@ class UnsavedMedia:
     def add_picture(self, picture: media.Picture) -> Attachment:
         self._images[picture.sha256] = picture.image
         return image_attachment(picture)
+
+    def add_frames(self, images: Mapping[str, Image.Image]) -> None:
+        """Frames by SHA-256 that were decoded before."""
+        self._images.update(images)
 
     def add_clip(
         self,

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from smolvlm_core.backends.base import THIS_MACHINE
-from smolvlm_core.backends.remote.stream import certificates, refused
+from smolvlm_core.backends.remote.stream import refused
 from smolvlm_core.errors import BackendError, LensError, NoVision
+from smolvlm_core.web import certificates
 
 PROBE_SECONDS = 5
 

@@ -10,10 +10,10 @@ import httpx
 from smolvlm_core.backends.base import Cause
 from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_in
 from smolvlm_core.backends.remote.http import authorization
-from smolvlm_core.backends.remote.stream import certificates
 from smolvlm_core.llamacpp.programs import build_number, older_than_the_fix
 from smolvlm_core.llamacpp.templates import difference, reference
 from smolvlm_core.prompt.template import END_OF_UTTERANCE, IMAGE, START
+from smolvlm_core.web import certificates
 
 SERVE = "python -m smolvlm_core serve CHECKPOINT"
 PIXEL = (

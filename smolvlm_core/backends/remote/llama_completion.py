@@ -15,12 +15,13 @@ import httpx
 
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.http import authorization
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, certificates, post_stream
+from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
 from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Progress
 from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.web import certificates
 
 
 def completion_request(

@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import httpx
 
 from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision
 from smolvlm_core.text import valid_text
+from smolvlm_core.web import certificates
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 600  # a long prompt on a slow machine. A server that ends closes the connection at once
@@ -29,12 +28,6 @@ class Cancelled(Exception):
 
 class ServerGone(BackendError):
     """The connection broke in the middle of an answer."""
-
-
-@cache
-def certificates() -> ssl.SSLContext:
-    """Trusted certificates. Read once: otherwise httpx reads them for each request (25 ms), even over http."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def post_stream(

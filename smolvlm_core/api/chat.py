@@ -1,0 +1,206 @@
+"""/v1/chat/completions: a request → an answer by any backend, whole or as a stream of events.
+
+Knows the workspace's models and how an answer is followed. What the parts of an answer look like is `replies`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from smolvlm_core.api.conversation import Asked, Reader
+from smolvlm_core.api.errors import ApiError, body_of, invalid, status_of
+from smolvlm_core.api.metrics import Metrics
+from smolvlm_core.api.models import Models
+from smolvlm_core.api.options import ApiOptions
+from smolvlm_core.api.places import Places
+from smolvlm_core.api.replies import Writer
+from smolvlm_core.api.running import RunningAnswer
+from smolvlm_core.api.schemas import ChatRequest
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.errors import LensError
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats
+
+MOST_NEW_TOKENS = 8192
+HEADERS_AFTER_SECONDS = 2.0  # a stream that is refused within this time has an HTTP status that says so
+CLIENT_GONE = 499  # as nginx counts them
+Notice = Callable[[str], None]
+
+
+class Chat:
+    """Answers chat requests. One of a server."""
+
+    def __init__(self, models: Models, reader: Reader, options: ApiOptions, metrics: Metrics, places: Places) -> None:
+        self._models, self._reader, self._options = models, reader, options
+        self._metrics, self._places = metrics, places
+
+    async def answer(self, request: Request, chat: ChatRequest) -> Response:
+        """Raises LensError before an answer begins. A client that leaves stops the model."""
+        name = chat.model or self._models.default.key
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._places.take())
+                backend = await asyncio.to_thread(self._models.choose, chat.model)
+                await asyncio.to_thread(refuse_what_it_cannot, backend, chat)
+                writer = Writer(name, chat, settings_of(chat), backend, self._models.verdict(backend))
+            except LensError as error:
+                self._metrics.ended(name if status_of(error) != 404 else "unknown", status_of(error))
+                raise
+            running = RunningAnswer(
+                lambda cancel: self._work(backend, chat, writer, cancel), self._options.timeout_seconds
+            )
+            held.callback(running.close)
+            if not chat.stream:
+                return await self._whole(request, running, writer)
+            first = await self._first_events(running, writer)
+            later = held.pop_all()
+        return StreamingResponse(
+            self._stream(first, running, writer, later),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _work(self, backend: Backend, chat: ChatRequest, writer: Writer, cancel: threading.Event) -> Iterator[Event]:
+        """On the answer's own thread."""
+        spec = backend.spec
+        asked: Asked = self._reader.read(chat, spec, cancel)
+        writer.asked = asked
+        yield Progress("Waiting")
+        yield from backend.generate(asked.prompt, writer.settings, cancel)
+        writer.revision = backend.revision
+
+    async def _whole(self, request: Request, running: RunningAnswer, writer: Writer) -> Response:
+        try:
+            async for event in running.events():
+                if event is None:
+                    if await request.is_disconnected():
+                        self._metrics.ended(writer.model, CLIENT_GONE)
+                        return Response(status_code=CLIENT_GONE)
+                    continue
+                self._take(event, running, writer)
+        except LensError as error:
+            self._metrics.ended(writer.model, status_of(error))
+            raise
+        self._metrics.ended(writer.model, 200)
+        return JSONResponse(writer.completion())
+
+    def _take(self, event: Event, running: RunningAnswer, writer: Writer) -> str:
+        """Returns the text that can be passed on."""
+        if isinstance(event, Delta):
+            text = writer.add(event)
+            if writer.stopped:
+                running.close()  # the model goes on until it is told
+            return text
+        if isinstance(event, Stats):
+            writer.stats = event
+            self._metrics.answered(writer.model, event)
+            return writer.rest()
+        return ""
+
+    async def _first_events(
+        self, running: RunningAnswer, writer: Writer
+    ) -> tuple[list[str], AsyncIterator[Event | None]]:
+        """What can be sent already, and the events that follow. Raises what refuses the question at once."""
+        events = running.events()
+        ready = [writer.chunk({"role": "assistant", "content": ""})]
+        ends = asyncio.get_running_loop().time() + HEADERS_AFTER_SECONDS
+        try:
+            async for event in events:
+                if event is not None and not isinstance(event, Progress):
+                    ready += self._lines(event, running, writer)
+                    break
+                if asyncio.get_running_loop().time() > ends:
+                    break
+        except LensError as error:
+            self._metrics.ended(writer.model, status_of(error))
+            raise
+        return ready, events
+
+    def _lines(self, event: Event, running: RunningAnswer, writer: Writer) -> list[str]:
+        logprobs = writer.logprobs_of(event)
+        text = self._take(event, running, writer)
+        return [writer.chunk({"content": text}, logprobs)] if text or logprobs else []
+
+    async def _stream(
+        self,
+        first: tuple[list[str], AsyncIterator[Event | None]],
+        running: RunningAnswer,
+        writer: Writer,
+        held: ExitStack,
+    ) -> AsyncIterator[str]:
+        """Server-sent events. Where the client leaves, the framework closes this iterator, which stops the model."""
+        status = CLIENT_GONE
+        with held:
+            try:
+                ready, events = first
+                for line in ready:
+                    yield line
+                async for event in events:
+                    if event is None or isinstance(event, Progress):
+                        yield (
+                            f": {' '.join(event.text.split())}\n\n" if event else ": waiting\n\n"
+                        )  # a comment: keeps proxies awake
+                        continue
+                    for line in self._lines(event, running, writer):
+                        yield line
+                for line in writer.ending():
+                    yield line
+                status = 200
+            except LensError as error:
+                status = status_of(error)
+                yield f"data: {json.dumps(body_of(error))}\n\n"
+            finally:
+                self._metrics.ended(writer.model, status)
+
+
+def settings_of(chat: ChatRequest) -> GenerationSettings:
+    """Raises ApiError for values that cannot be served."""
+    temperature = chat.temperature or 0.0
+    asked = chat.max_completion_tokens or chat.max_tokens or GenerationSettings().max_new_tokens
+    try:
+        return GenerationSettings(
+            max_new_tokens=min(asked, MOST_NEW_TOKENS),
+            temperature=temperature,
+            top_p=1.0 if chat.top_p is None else chat.top_p,
+            repetition_penalty=chat.repetition_penalty or 1.0,
+            seed=chat.seed if chat.seed is not None else (secrets.randbelow(2**31) if temperature else 0),
+            top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+            json_schema=_schema(chat.response_format),
+        )
+    except ValueError as error:
+        raise invalid(f"{error}.") from error
+
+
+def _schema(wanted: dict[str, Any] | None) -> str:
+    """The JSON schema of a `response_format`; "" for plain text. Raises ApiError."""
+    kind = (wanted or {"type": "text"}).get("type")
+    if kind == "text":
+        return ""
+    if kind == "json_object":
+        return json.dumps({"type": "object"})
+    schema = ((wanted or {}).get("json_schema") or {}).get("schema") if kind == "json_schema" else None
+    if not isinstance(schema, dict):
+        hint = 'Use {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}.'
+        raise invalid("response_format is not one that this server knows.", hint, param="response_format")
+    return json.dumps(schema)
+
+
+def refuse_what_it_cannot(backend: Backend, chat: ChatRequest) -> None:
+    """Raises ApiError for log probabilities or a schema where the backend has none. A server is asked only where that matters."""
+    wants_schema = _schema(chat.response_format)
+    if not chat.logprobs and not wants_schema:
+        return
+    can = backend.capabilities()
+    if chat.logprobs and not can.logprobs:
+        raise ApiError(400, "no_logprobs", f"{backend.name} gives no log probabilities.", param="logprobs")
+    if wants_schema and not can.json_schema:
+        hint = "Use a llama.cpp model, or check the answer yourself."
+        raise ApiError(400, "no_json_schema", f"{backend.name} cannot follow a schema.", hint, param="response_format")

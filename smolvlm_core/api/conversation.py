@@ -1,0 +1,175 @@
+"""A chat request → one prompt: its messages, its pictures, and the frames of its clips. Blocking: call it on a thread.
+
+Knows the request's form and media. Does not know backends or HTTP.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from smolvlm_core import media
+from smolvlm_core.api.errors import invalid
+from smolvlm_core.api.fetch import Fetcher
+from smolvlm_core.api.schemas import ChatMessage, ChatRequest, ImagePart, InputVideo, Part, Text, VideoPart
+from smolvlm_core.api.uploads import Uploads
+from smolvlm_core.byte_cache import ByteCache
+from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.messages import Attachment, Message, Role
+
+CLIP_CACHE_BYTES = 256 * 2**20
+_DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+SampledFrames = tuple[Attachment, dict[str, Image.Image]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a request asks. `attachments`: all pictures and clips, in order."""
+
+    prompt: Prompt
+    attachments: tuple[Attachment, ...]
+
+
+class Reader:
+    """Reads requests. Frames of clips that were sampled before are found again: clients send a clip with every turn."""
+
+    def __init__(self, uploads: Uploads, fetcher: Fetcher) -> None:
+        self._uploads, self._fetcher = uploads, fetcher
+        self._clips: ByteCache[SampledFrames] = ByteCache(CLIP_CACHE_BYTES, _held_bytes)
+
+    def read(
+        self,
+        request: ChatRequest,
+        spec: ModelSpec,
+        cancel: threading.Event,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Asked:
+        """Raises LensError. `spec`: of the model that is asked; it has its own rule for the frames of a clip."""
+        sampling = sampling_of(request)
+        given = UnsavedMedia()
+
+        def clip(source: Path | bytes, name: str) -> Attachment:
+            key = (media.sha256_of(source) if isinstance(source, bytes) else str(source), sampling, spec.key)
+
+            def sample() -> SampledFrames:
+                attachment = given.add_clip(
+                    source,
+                    name,
+                    sampling,
+                    model_fps=spec.video_fps,
+                    model_max_frames=spec.video_max_frames,
+                    cancel=cancel,
+                    progress=lambda done, of: progress(f"Frame {done} of {of}"),
+                )
+                return attachment, {frame.sha256: given.open(frame.sha256) for frame in attachment.frames}
+
+            attachment, images = self._clips.get(key, sample)
+            given.add_frames(images)
+            return attachment
+
+        systems, messages = _split(request.messages)
+        turns = [self._message(message, given, clip) for message in messages]
+        prompt = build_prompt(turns, given.open, "\n\n".join(systems), request.video_prompt)
+        return Asked(prompt=prompt, attachments=tuple(a for turn in turns for a in turn.attachments))
+
+    def _message(
+        self, message: ChatMessage, given: UnsavedMedia, clip: Callable[[Path | bytes, str], Attachment]
+    ) -> Message:
+        role: Role = "assistant" if message.role == "assistant" else "user"
+        texts: list[str] = []
+        attachments: list[Attachment] = []
+        for part in _parts(message):
+            if isinstance(part, Text):
+                texts.append(part.text)
+                continue
+            if role == "assistant":
+                raise invalid("An assistant's message can only have text.", "Put pictures into a user's message.")
+            source, name = self._source(part, len(attachments) + 1)
+            if isinstance(part, VideoPart | InputVideo):
+                attachments.append(clip(source, name))
+            elif isinstance(source, bytes):
+                attachments.append(given.add_image(source, name))
+            else:
+                attachments.append(given.add_image(source.read_bytes(), name))
+        return Message(role, "\n".join(texts), tuple(attachments))
+
+    def _source(self, part: Part, number: int) -> tuple[Path | bytes, str]:
+        """(a file's path or its bytes, its name)."""
+        if isinstance(part, Text):
+            raise AssertionError("texts have no source")
+        kind = "clip" if isinstance(part, VideoPart | InputVideo) else "picture"
+        name = f"{kind} {number}"
+        if isinstance(part, ImagePart | VideoPart):
+            address = part.image_url if isinstance(part, ImagePart) else part.video_url
+            url = address if isinstance(address, str) else address.url
+            return (_decoded(url, name) if _is_data(url) else self._fetcher.fetch(url)), name
+        value = part.input_video if isinstance(part, InputVideo) else part.input_image
+        if bool(value.data) == bool(value.file_id):
+            raise invalid(f"{part.type} of {name} needs either data or file_id.")
+        if value.data:
+            return _decoded(value.data, name), name
+        upload = self._uploads.find(value.file_id)
+        return upload.path, upload.name
+
+
+def sampling_of(request: ChatRequest) -> ClipSampling:
+    """Raises ApiError."""
+    try:
+        return ClipSampling(
+            frames=request.num_frames,
+            fps=request.fps,
+            strategy=request.frame_strategy,
+            range_seconds=request.frame_range_seconds,
+        )
+    except ValueError as error:
+        words = str(error).replace("frames is", "num_frames is").replace("frames and", "num_frames and")
+        raise invalid(f"{words}.") from error
+
+
+def _split(messages: list[ChatMessage]) -> tuple[list[str], list[ChatMessage]]:
+    """(system prompts, the conversation). Raises ApiError for a system prompt that comes later: the format has one, first."""
+    count = next((i for i, m in enumerate(messages) if m.role not in ("system", "developer")), len(messages))
+    if any(message.role in ("system", "developer") for message in messages[count:]):
+        raise invalid("A system message comes after the conversation began.", "Put it first.", param="messages")
+    systems = []
+    for message in messages[:count]:
+        parts = _parts(message)
+        if not all(isinstance(part, Text) for part in parts):
+            raise invalid("A system message can only have text.", "Put pictures into a user's message.")
+        systems.append("\n".join(part.text for part in parts if isinstance(part, Text)))
+    return systems, messages[count:]
+
+
+def _parts(message: ChatMessage) -> list[Part]:
+    if isinstance(message.content, str):
+        return [Text(type="text", text=message.content)]
+    return message.content or []
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _decoded(data: str, name: str) -> bytes:
+    """The bytes of base64 or a data URI. Raises ApiError."""
+    if (head := _DATA_URI.match(data)) is not None:
+        if ";base64" not in head[0].lower():
+            raise invalid(f"The data URI of {name} is not base64.", "Write it like data:image/png;base64,….")
+        data = data[head.end() :]
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid(f"The base64 of {name} is damaged: {error}.", "Encode the whole file again.") from error
+
+
+def _held_bytes(sampled: SampledFrames) -> int:
+    return sum(media.decoded_bytes(image) for image in sampled[1].values())

@@ -1,0 +1,119 @@
+"""Errors in the form of OpenAI's API, with our hints. Does not know routes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from smolvlm_core.errors import (
+    BackendError,
+    ContextTooSmall,
+    LensError,
+    MediaError,
+    ModelError,
+    NoVision,
+    OutOfMemoryError,
+    PromptError,
+)
+from smolvlm_core.text import valid_text
+
+logger = logging.getLogger(__name__)
+# The first that matches: (type of error, HTTP status, OpenAI's "type", "code")
+_KINDS: tuple[tuple[type[LensError], int, str, str], ...] = (
+    (PromptError, 400, "invalid_request_error", "invalid_prompt"),
+    (MediaError, 400, "invalid_request_error", "invalid_media"),
+    (ContextTooSmall, 400, "invalid_request_error", "context_length_exceeded"),
+    (NoVision, 400, "invalid_request_error", "no_vision"),
+    (OutOfMemoryError, 503, "server_error", "out_of_memory"),
+    (ModelError, 503, "server_error", "model_unavailable"),
+    (BackendError, 502, "server_error", "backend_failed"),
+    (LensError, 500, "server_error", "failed"),
+)
+
+
+class ApiError(LensError):
+    """A request that this API refuses. `param`: the field that is wrong."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.status, self.code, self.param, self.headers = status, code, param, headers or {}
+
+
+def invalid(message: str, hint: str = "", *, param: str | None = None) -> ApiError:
+    return ApiError(400, "invalid_value", message, hint, param=param)
+
+
+def status_of(error: LensError) -> int:
+    return error.status if isinstance(error, ApiError) else _kind(error)[1]
+
+
+def body_of(error: LensError) -> dict[str, Any]:
+    """`{"error": …}`. `message` has the hint too, since clients show only that."""
+    if isinstance(error, ApiError):
+        kind = "server_error" if error.status >= 500 else "invalid_request_error"
+        code, param = error.code, error.param
+    else:
+        _, _, kind, code = _kind(error)
+        param = None
+    return {
+        "error": {
+            "message": valid_text(str(error)),
+            "type": kind,
+            "param": param,
+            "code": code,
+            "hint": valid_text(error.hint) or None,
+        }
+    }
+
+
+def response_of(error: LensError) -> JSONResponse:
+    headers = error.headers if isinstance(error, ApiError) else {}
+    return JSONResponse(body_of(error), status_of(error), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the routes in that form."""
+
+    @app.exception_handler(LensError)
+    def _lens(request: Request, error: LensError) -> JSONResponse:
+        return response_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return response_of(invalid(f"{where or 'The request'}: {first['msg']}.", param=where or None))
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "failed")
+        hint = "The routes are listed at /openapi.json." if error.status_code in (404, 405) else ""
+        return response_of(ApiError(error.status_code, code, f"{error.detail}.", hint))
+
+    @app.exception_handler(Exception)
+    def _bug(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return response_of(unexpected())
+
+
+def unexpected() -> ApiError:
+    """For a bug, which the log describes."""
+    return ApiError(500, "failed", "The request failed unexpectedly.", "The server's log has the details.")
+
+
+def _kind(error: LensError) -> tuple[type[LensError], int, str, str]:
+    return next(kind for kind in _KINDS if isinstance(error, kind[0]))

@@ -1,0 +1,32 @@
+"""How the API is served. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiOptions:
+    """Limits and access.
+
+    Attributes:
+        model: the id of the entry that answers where a request names none.
+        api_key: every request but /health must carry it as a bearer token; "" for none.
+        allowed_hosts: values of the Host header that are answered; `*.example.com` is any subdomain.
+        url_hosts: web hosts that pictures and clips may be fetched from; empty for none.
+        max_body_bytes: of a chat request, base64 included.
+        max_upload_bytes: of an uploaded file, and of all uploaded files together.
+        max_requests: that run and wait at once. One more is refused with 429.
+        timeout_seconds: of one answer, waiting and loading included.
+    """
+
+    model: str = ""
+    api_key: str = ""
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    url_hosts: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * 2**20
+    max_upload_bytes: int = 2**30
+    max_requests: int = 32
+    timeout_seconds: float = 600.0

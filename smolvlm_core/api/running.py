@@ -1,0 +1,77 @@
+"""One answer on a thread of its own, followed from the event loop. Knows backends by their contract; not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from smolvlm_core.api.errors import ApiError, unexpected
+from smolvlm_core.errors import LensError
+from smolvlm_core.prompt.generation import Event
+
+logger = logging.getLogger(__name__)
+LOOK_SECONDS = 0.5
+Work = Callable[[threading.Event], Iterator[Event]]  # the event asks it to stop
+
+
+class RunningAnswer:
+    """Starts at once. `close` must be called: it stops what still runs."""
+
+    def __init__(self, work: Work, timeout_seconds: float) -> None:
+        self.cancel = threading.Event()
+        self._work = work
+        self._ends = time.monotonic() + timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event | LensError | None] = asyncio.Queue()
+        threading.Thread(target=self._run, name="api-answer", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            for event in self._work(self.cancel):
+                self._put(event)
+        except LensError as error:
+            self._put(error)
+        except Exception as error:
+            logger.exception("an answer failed")
+            self._put(unexpected().with_traceback(error.__traceback__))
+        finally:
+            self._put(None)
+
+    def _put(self, item: Event | LensError | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, item)
+        except RuntimeError:  # the server has ended
+            self.cancel.set()
+
+    async def events(self) -> AsyncIterator[Event | None]:
+        """Events as they come; None at least every half second, so that the caller can look whether the client is still there.
+
+        Raises:
+            LensError: the answer failed, or took too long.
+        """
+        while True:
+            try:
+                item = await asyncio.wait_for(self._events.get(), LOOK_SECONDS)
+            except TimeoutError:
+                if time.monotonic() > self._ends:
+                    raise self._too_long() from None
+                yield None
+                continue
+            if item is None:
+                return
+            if isinstance(item, LensError):
+                raise item
+            if time.monotonic() > self._ends:
+                raise self._too_long()
+            yield item
+
+    def close(self) -> None:
+        self.cancel.set()
+
+    def _too_long(self) -> ApiError:
+        limit = f"The answer took more than {self._timeout_seconds:.0f} s."
+        return ApiError(504, "timeout", limit, "Ask for fewer tokens, or start the server with a longer --timeout.")
