@@ -234,10 +234,10 @@ def test_a_kept_conversation_comes_back_while_others_fill_the_cache(small: Hybri
 def test_sampling_follows_transformers_processors() -> None:
     rng = np.random.default_rng(0)
     logits, seen = rng.normal(size=50).astype(np.float32) * 3, [3, 7, 7, 9]
-    sampler = Sampler(seen, temperature=0.0, top_p=1.0, repetition_penalty=1.7, seed=0)
+    sampler = Sampler(seen, GenerationSettings(repetition_penalty=1.7))
     penalized = RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([seen]), torch.tensor(logits)[None])
     assert np.allclose(sampler._penalized(logits), penalized[0].numpy())
-    draw = Sampler([], temperature=0.7, top_p=0.6, repetition_penalty=1.0, seed=1)
+    draw = Sampler([], GenerationSettings(temperature=0.7, top_p=0.6, seed=1))
     counts = np.bincount([draw.pick(logits) for _ in range(4000)], minlength=50) / 4000
     warped = TopPLogitsWarper(0.6)(None, TemperatureLogitsWarper(0.7)(None, torch.tensor(logits)[None]))
     assert np.allclose(counts, torch.softmax(warped, -1)[0].numpy(), atol=0.03)

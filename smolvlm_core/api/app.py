@@ -44,7 +44,12 @@ def build_api(workspace: Workspace, default: Entry, options: ApiOptions) -> Fast
         uploads.close()
 
     app = FastAPI(
-        title="SmolVLM Lens", version=smolvlm_core.__version__, lifespan=lifespan, redoc_url=None, docs_url=None
+        title="SmolVLM Lens",
+        version=smolvlm_core.__version__,
+        lifespan=lifespan,
+        max_body_size=options.max_body_bytes,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
     )
     app.add_middleware(Guard, options=options)
     errors.install(app)
@@ -75,13 +80,13 @@ def build_api(workspace: Workspace, default: Entry, options: ApiOptions) -> Fast
     def _metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/v1/files")
+    @app.post(errors.UPLOAD_ROUTE, max_body_size=options.max_form_bytes)
     async def _upload(file: UploadFile) -> dict[str, Any]:
         return (await run_in_threadpool(uploads.add, file.file, file.filename or "file")).as_json()
 
     @app.get("/v1/files")
     def _files() -> dict[str, Any]:
-        return {"object": "list", "data": [upload.as_json() for upload in uploads.all()]}
+        return {"object": "list", "data": [upload.as_json() for upload in uploads.all()], "has_more": False}
 
     @app.get("/v1/files/{identity}")
     def _file(identity: str) -> dict[str, Any]:

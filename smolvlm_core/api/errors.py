@@ -23,6 +23,7 @@ from smolvlm_core.errors import (
 from smolvlm_core.text import valid_text
 
 logger = logging.getLogger(__name__)
+UPLOAD_ROUTE = "/v1/files"
 # The first that matches: (type of error, HTTP status, OpenAI's "type", "code")
 _KINDS: tuple[tuple[type[LensError], int, str, str], ...] = (
     (PromptError, 400, "invalid_request_error", "invalid_prompt"),
@@ -94,13 +95,17 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        first = max(
+            error.errors(), key=lambda e: len(e["loc"])
+        )  # of several that could be meant, the one that fits most
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         return response_of(invalid(f"{where or 'The request'}: {first['msg']}.", param=where or None))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "failed")
+        if error.status_code == 413:  # a body without a length
+            return response_of(too_large())
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         hint = "The routes are listed at /openapi.json." if error.status_code in (404, 405) else ""
         return response_of(ApiError(error.status_code, code, f"{error.detail}.", hint))
 
@@ -108,6 +113,12 @@ def install(app: FastAPI) -> None:
     def _bug(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return response_of(unexpected())
+
+
+def too_large(most_bytes: int | None = None) -> ApiError:
+    limit = f"more than {most_bytes / 2**20:.0f} MB" if most_bytes is not None else "more than the limit"
+    hint = f"Upload clips to {UPLOAD_ROUTE} and send their file_id, or start the server with a larger --max-body-mb."
+    return ApiError(413, "request_too_large", f"The request has {limit}.", hint)
 
 
 def unexpected() -> ApiError:

@@ -1,18 +1,17 @@
-"""Checks every request before a route sees it: Host, Origin, key and size. ASGI middleware."""
+"""Checks every request before a route sees it: Host, Origin, key and the size that it claims. ASGI middleware."""
 
 from __future__ import annotations
 
 import hmac
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from smolvlm_core.api.errors import ApiError, response_of
+from smolvlm_core.api.errors import UPLOAD_ROUTE, ApiError, response_of, too_large
 from smolvlm_core.api.options import ApiOptions
 from smolvlm_core.web import is_allowed_host, is_same_origin
 
 OPEN_ROUTES = ("/health",)  # load balancers have no key
-UPLOAD_ROUTE = "/v1/files"
 
 
 class Guard:
@@ -26,18 +25,7 @@ class Guard:
         if (refused := self._refusal(scope)) is not None:
             await response_of(refused)(scope, receive, send)
             return
-        most = self._most_bytes(scope)
-        read = 0
-
-        async def receive_some() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > most:  # a body without a length: the route sees the error where it reads
-                raise _too_large(most)
-            return message
-
-        await self._app(scope, receive_some, send)
+        await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers, host = Headers(scope=scope), Headers(scope=scope).get("host", "")
@@ -51,18 +39,12 @@ class Guard:
             return ApiError(401, "invalid_api_key", "The API key is missing or wrong.", hint)
         length = headers.get("content-length", "0")
         most = self._most_bytes(scope)
-        return _too_large(most) if length.isdigit() and int(length) > most else None
+        return too_large(most) if length.isdigit() and int(length) > most else None
 
     def _has_key(self, headers: Headers) -> bool:
         kind, _, key = headers.get("authorization", "").partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self._options.api_key.encode())
 
     def _most_bytes(self, scope: Scope) -> int:
-        if scope["path"].rstrip("/") == UPLOAD_ROUTE:
-            return self._options.max_upload_bytes + 2**20  # the form around the file
-        return self._options.max_body_bytes
-
-
-def _too_large(most: int) -> ApiError:
-    hint = f"Upload clips to {UPLOAD_ROUTE} and send their file_id, or start the server with a larger --max-body-mb."
-    return ApiError(413, "request_too_large", f"The request has more than {most // 2**20} MB.", hint)
+        options = self._options
+        return options.max_form_bytes if scope["path"].rstrip("/") == UPLOAD_ROUTE else options.max_body_bytes

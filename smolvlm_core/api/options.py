@@ -30,3 +30,8 @@ class ApiOptions:
     max_upload_bytes: int = 2**30
     max_requests: int = 32
     timeout_seconds: float = 600.0
+
+    @property
+    def max_form_bytes(self) -> int:
+        """Of an upload, with the form around the file."""
+        return self.max_upload_bytes + 2**20

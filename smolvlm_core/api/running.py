@@ -48,25 +48,27 @@ class RunningAnswer:
             self.cancel.set()
 
     async def events(self) -> AsyncIterator[Event | None]:
-        """Events as they come; None at least every half second, so that the caller can look whether the client is still there.
+        """Events as they come; None every half second, so that the caller can look whether the client is still there.
 
         Raises:
             LensError: the answer failed, or took too long.
         """
+        looked = time.monotonic()
         while True:
+            now = time.monotonic()
+            if now > self._ends:
+                raise self._too_long()
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                yield None
             try:
                 item = await asyncio.wait_for(self._events.get(), LOOK_SECONDS)
             except TimeoutError:
-                if time.monotonic() > self._ends:
-                    raise self._too_long() from None
-                yield None
                 continue
             if item is None:
                 return
             if isinstance(item, LensError):
                 raise item
-            if time.monotonic() > self._ends:
-                raise self._too_long()
             yield item
 
     def close(self) -> None:

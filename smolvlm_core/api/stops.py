@@ -20,10 +20,10 @@ class Stops:
         if self.found:
             return ""
         text, self._waiting = self._waiting + text, ""
-        places = [at for s in self._sequences if (at := text.find(s)) >= 0]
-        if places:
+        found = [(at + len(s), at) for s in self._sequences if (at := text.find(s)) >= 0]
+        if found:  # the one that ends first, so that it does not matter in which pieces the text comes
             self.found = True
-            return text[: min(places)]
+            return text[: min(found)[1]]
         keep = max((_begun(text, s) for s in self._sequences), default=0)
         self._waiting = text[len(text) - keep :]
         return text[: len(text) - keep]

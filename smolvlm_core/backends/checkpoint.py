@@ -61,7 +61,9 @@ class CheckpointBackend(Backend):
         return " ".join([*self._key, *map(file_state, files)])
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(images=True, video=True, streaming=True, context_tokens=self.spec.context_tokens)
+        return Capabilities(
+            images=True, video=True, streaming=True, context_tokens=self.spec.context_tokens, logprobs=True
+        )
 
     @property
     def revision(self) -> str:

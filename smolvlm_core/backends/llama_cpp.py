@@ -62,7 +62,14 @@ class LlamaCppBackend(Backend):
 
     def capabilities(self) -> Capabilities:
         sees = self.options.projector is not None
-        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=self.options.context_tokens)
+        return Capabilities(
+            images=sees,
+            video=sees,
+            streaming=True,
+            context_tokens=self.options.context_tokens,
+            logprobs=True,
+            json_schema=True,
+        )
 
     @property
     def revision(self) -> str:

@@ -13,11 +13,11 @@ from smolvlm_core.engine.decode import generate
 from smolvlm_core.engine.encoding import EncodedPrompt
 from smolvlm_core.engine.memory import PREFILL_TOKENS, drop_caches, memory_error, refuse_if_too_large, return_unused_ram
 from smolvlm_core.engine.prefix_cache import PrefixCache
-from smolvlm_core.engine.sampling import sampling, stop_when, streamer
+from smolvlm_core.engine.sampling import Logits, sampling, stop_when, streamer, token_logprob
 from smolvlm_core.engine.state import EngineState, state_of
 from smolvlm_core.errors import LensError
 from smolvlm_core.models.load import LoadedModel
-from smolvlm_core.prompt.generation import Delta, StopReason
+from smolvlm_core.prompt.generation import Delta, StopReason, TokenLogprob
 
 
 class Run(AnswerRun[LoadedModel]):
@@ -102,24 +102,31 @@ class Run(AnswerRun[LoadedModel]):
 
         self.check_cancel()
         ids = torch.tensor([encoded.ids], device=loaded.model.device)
+        logits = Logits() if self.settings.top_logprobs is not None else None
+
+        def took(token: int, text: str) -> None:
+            self.count_token()
+            logprobs: tuple[TokenLogprob, ...] = ()
+            if logits is not None and token not in end_tokens(loaded):
+                found = logits.logprobs_of(token, self.settings.top_logprobs or 0)
+                logprobs = (token_logprob(loaded.tokenizer, token, *found),)
+            if text or logprobs:
+                self.events.put(Delta(text, logprobs))
+
         sequence = generate(
             loaded,
             cache.cache,
             ids,
             max_new_tokens=max_new_tokens,
             repetition_penalty=self.settings.repetition_penalty,
-            logits_processor=sampling(self.settings, loaded.model.device),
+            logits_processor=sampling(
+                self.settings, loaded.model.device, [logits.processor] if logits is not None else []
+            ),
             stopping_criteria=[stop_when(self.cancel)],
-            streamer=streamer(self.took, loaded.tokenizer),
+            streamer=streamer(took, loaded.tokenizer),
         )
         cache.identity = [*encoded.identity, *sequence[len(encoded.ids) :]][: cache.cache.get_seq_length()]
         return sequence[-1] in end_tokens(loaded)
-
-    def took(self, text: str) -> None:
-        """A new token; `text` is what can be shown of it."""
-        self.count_token()
-        if text:
-            self.events.put(Delta(text))
 
     def _note_memory(self, loaded: LoadedModel) -> None:
         import psutil

@@ -1,12 +1,13 @@
-"""What transformers' `generate` is given: a streamer, a stopping criterion, a sampler. Knows tokens; not prompts or queues."""
+"""What transformers' `generate` is given: a streamer, a stopping criterion, samplers. Knows tokens; not prompts or queues."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.generation import GenerationSettings, TokenLogprob
+from smolvlm_core.prompt.logprobs import Likely, logprobs_of
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +29,15 @@ class TokenText:
         return text
 
 
-def streamer(took: Callable[[str], None], tokenizer: Any) -> Any:
-    """Calls `took` with the text of each new token: see `TokenText.add`."""
+def token_logprob(tokenizer: Any, token: int, logprob: float, likely: Sequence[Likely]) -> TokenLogprob:
+    """With the tokens as text."""
+    return TokenLogprob(
+        tokenizer.decode([token]), logprob, tuple((tokenizer.decode([t]), value) for t, value in likely)
+    )
+
+
+def streamer(took: Callable[[int, str], None], tokenizer: Any) -> Any:
+    """Calls `took` with each new token and its text: see `TokenText.add`."""
     from transformers.generation.streamers import BaseStreamer
 
     class Streamer(BaseStreamer):  # type: ignore[misc]
@@ -44,12 +52,34 @@ def streamer(took: Callable[[str], None], tokenizer: Any) -> Any:
                 self._prompt_seen = True
                 return
             for token in value.reshape(-1).tolist():
-                took(self._text.add(token))
+                took(token, self._text.add(token))
 
         def end(self) -> None:
             pass
 
     return Streamer()
+
+
+class Logits:
+    """Keeps the logits of the newest place. `processor` is for `generate`, before any sampler."""
+
+    def __init__(self) -> None:
+        from transformers import LogitsProcessor
+
+        self._scores: torch.Tensor | None = None
+        logits = self
+
+        class Keep(LogitsProcessor):  # type: ignore[misc]
+            def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+                logits._scores = scores
+                return scores
+
+        self.processor = Keep()
+
+    def logprobs_of(self, token: int, count: int) -> tuple[float, tuple[Likely, ...]]:
+        """See `prompt.logprobs`."""
+        assert self._scores is not None
+        return logprobs_of(self._scores[0].float().cpu().numpy(), token, count)
 
 
 def stop_when(cancel: threading.Event) -> Any:
@@ -63,8 +93,8 @@ def stop_when(cancel: threading.Event) -> Any:
     return Stop()
 
 
-def sampling(settings: GenerationSettings, device: Any) -> Any:
-    """Temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
+def sampling(settings: GenerationSettings, device: Any, first: Sequence[Any] = ()) -> Any:
+    """The processors `first`, then temperature and top-p, then Gumbel noise from a generator of this run: the largest value is then an exact sample.
 
     `generate` draws from torch's global generator, which the threads of other models use too. The same seed would not give
     the same answer.
@@ -73,7 +103,7 @@ def sampling(settings: GenerationSettings, device: Any) -> Any:
     from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
     if settings.temperature == 0:
-        return LogitsProcessorList()
+        return LogitsProcessorList(first)
 
     class Gumbel(LogitsProcessor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -86,4 +116,4 @@ def sampling(settings: GenerationSettings, device: Any) -> Any:
     steps = [TemperatureLogitsWarper(settings.temperature)]
     if settings.top_p < 1:
         steps.append(TopPLogitsWarper(settings.top_p))
-    return LogitsProcessorList([*steps, Gumbel()])
+    return LogitsProcessorList([*first, *steps, Gumbel()])

@@ -16,12 +16,12 @@ from smolvlm_core.backends.hybrid.loader import HybridModel
 from smolvlm_core.engine.answer import AnswerRun, Cancelled, end_tokens
 from smolvlm_core.engine.encoding import EncodedPrompt
 from smolvlm_core.engine.memory import memory_error
-from smolvlm_core.engine.sampling import TokenText
+from smolvlm_core.engine.sampling import TokenText, token_logprob
 from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp.text.client import Conversation
 from smolvlm_core.llamacpp.text.messages import Answer, Ended, Opened, Read, Token, Waiting
 from smolvlm_core.models.load import LoadedModel
-from smolvlm_core.prompt.generation import Delta, Event, Progress, Stats, StopReason
+from smolvlm_core.prompt.generation import Delta, Event, Progress, Stats, StopReason, TokenLogprob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,14 +78,7 @@ class HybridRun(AnswerRun[HybridModel]):
         self._wait_for_a_place()
         with torch.inference_mode():
             embeddings = self._embed(loaded.eyes, encoded)
-        self._conversation.start(
-            embeddings,
-            end_tokens(loaded.eyes),
-            temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
-            repetition_penalty=self.settings.repetition_penalty,
-            seed=self.settings.seed,
-        )
+        self._conversation.start(embeddings, end_tokens(loaded.eyes), self.settings)
         if self.cancel.is_set():  # the asker may have left before there was a conversation
             self._conversation.cancel()
 
@@ -124,8 +117,9 @@ class HybridRun(AnswerRun[HybridModel]):
                     yield Progress(f"Reading the prompt: {event.places} of {event.of} tokens", event.places / event.of)
                 elif isinstance(event, Token):
                     self.count_token()
-                    if said := text.add(event.token):
-                        yield Delta(said)
+                    delta = Delta(text.add(event.token), self._logprobs(event))
+                    if delta.text or delta.logprobs:
+                        yield delta
                 elif isinstance(event, Ended):
                     reason = event.reason
             if reason == "length" and self.room < self.settings.max_new_tokens:
@@ -134,6 +128,13 @@ class HybridRun(AnswerRun[HybridModel]):
             yield self.stats("failed")
             raise
         yield self.stats(reason)
+
+    def _logprobs(self, event: Token) -> tuple[TokenLogprob, ...]:
+        assert self.loaded is not None
+        eyes = self.loaded.eyes
+        if self.settings.top_logprobs is None or event.token in end_tokens(eyes):
+            return ()
+        return (token_logprob(eyes.tokenizer, event.token, event.logprob, event.likely),)
 
     def stats(self, reason: StopReason) -> Stats:
         if (loaded := self.loaded) is not None:

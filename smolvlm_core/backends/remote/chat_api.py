@@ -5,6 +5,7 @@ Formatting a request is apart from sending it. Does not know backends.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from smolvlm_core import media
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.prompt.build import Prompt, Slot
-from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason
+from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason, TokenLogprob
 from smolvlm_core.prompt.template import IMAGE
 from smolvlm_core.text import valid_text
 
@@ -50,6 +51,11 @@ def sampling_fields(settings: GenerationSettings) -> dict[str, Any]:
         fields |= {"top_p": settings.top_p, "seed": settings.seed}
     if settings.repetition_penalty != 1:
         fields |= {"repetition_penalty": settings.repetition_penalty, "repeat_penalty": settings.repetition_penalty}
+    if settings.top_logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": settings.top_logprobs}
+    if settings.json_schema:
+        schema = {"name": "answer", "schema": json.loads(settings.json_schema), "strict": True}
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
     return fields
 
 
@@ -134,21 +140,22 @@ class Tally:
         self.timings = event.get("timings") or self.timings
         for choice in event.get("choices") or []:
             text = (choice.get("delta") or {}).get("content") or ""
-            if text:
-                yield from self.add_text(text)
+            yield from self.add_text(text, logprobs_in((choice.get("logprobs") or {}).get("content")))
             if (ended := choice.get("finish_reason")) is not None:
                 self.ended = True
                 self.reason = "length" if ended == "length" else "end"
 
-    def add_text(self, text: str) -> Iterator[Delta]:
+    def add_text(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Iterator[Delta]:
+        if not text and not logprobs:
+            return
         if self.first is None:
             self.first = time.perf_counter()
         self.pieces += 1
         text = self._whole(text)
         text = text if self.begun else text.lstrip(" ")
-        if text:
-            self.begun = True
-            yield Delta(text)
+        self.begun = self.begun or bool(text)
+        if text or logprobs:
+            yield Delta(text, logprobs)
 
     def _whole(self, text: str) -> str:
         """Valid text. The first half of a surrogate pair waits for the second, which may come with the next piece."""
@@ -177,6 +184,20 @@ class Tally:
             prompt_fingerprint=self.fingerprint,
             **more,
         )
+
+
+def logprobs_in(rows: Any) -> tuple[TokenLogprob, ...]:
+    """Of the form that OpenAI's API and llama-server share; empty where there are none."""
+    try:
+        return tuple(_logprob(row) for row in rows or () if row["token"] != "")  # llama-server lists the end, too
+    except (TypeError, KeyError, ValueError):
+        return ()  # another form
+
+
+def _logprob(row: dict[str, Any]) -> TokenLogprob:
+    top = row.get("top_logprobs") or ()
+    likely = tuple((valid_text(str(one["token"])), float(one["logprob"])) for one in top)
+    return TokenLogprob(valid_text(str(row["token"])), float(row["logprob"]), likely)
 
 
 def prompt_progress(progress: dict[str, Any]) -> Progress:

@@ -7,13 +7,14 @@ are cut by the server: always into tiles and an overview, so a video frame, one 
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
-from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes, prompt_progress
+from smolvlm_core.backends.remote.chat_api import Tally, logprobs_in, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.http import authorization
 from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
 from smolvlm_core.errors import BackendError
@@ -47,6 +48,8 @@ def completion_request(
         "repeat_penalty": settings.repetition_penalty,
         "repeat_last_n": 2**20,  # all of the context, as in transformers
         "seed": settings.seed % 2**32,
+        **({"n_probs": max(1, settings.top_logprobs)} if settings.top_logprobs is not None else {}),
+        **({"json_schema": json.loads(settings.json_schema)} if settings.json_schema else {}),
     }
 
 
@@ -84,8 +87,7 @@ def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
     """One event of `/completion`."""
     if (progress := event.get("prompt_progress")) is not None:
         yield prompt_progress(progress)
-    if text := event.get("content"):
-        yield from tally.add_text(text)
+    yield from tally.add_text(event.get("content") or "", logprobs_in(event.get("completion_probabilities")))
     if event.get("stop"):
         tally.timings = event.get("timings") or {}
         tally.usage = {

@@ -52,7 +52,9 @@ class LlamaServerBackend(Backend):
         props = server_properties(self.url, self.api_key)
         sees = bool(props["modalities"].get("vision"))
         context = (props.get("default_generation_settings") or {}).get("n_ctx") or self.spec.context_tokens
-        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=int(context))
+        return Capabilities(
+            images=sees, video=sees, streaming=True, context_tokens=int(context), logprobs=True, json_schema=True
+        )
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""

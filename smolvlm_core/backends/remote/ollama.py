@@ -7,6 +7,7 @@ where each stands (ollama/server/prompt.go, 2026), so that frames keep their pla
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class OllamaBackend(Backend):
         told = shown.capabilities  # an older Ollama tells nothing
         sees = not self._uses_self_report or told is None or "vision" in told
         context = longest_context(shown.modelinfo or {})
-        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=context)
+        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=context, json_schema=True)
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
@@ -151,7 +152,11 @@ class OllamaBackend(Backend):
     ) -> Iterator[Delta]:
         with errors_in_words(self.url, self.model, cancel):
             parts = self._client(connection).chat(
-                self.model, messages(prompt), stream=True, options=options(settings, context)
+                self.model,
+                messages(prompt),
+                stream=True,
+                format=json.loads(settings.json_schema) if settings.json_schema else None,
+                options=options(settings, context),
             )
             for part in parts:
                 if cancel.is_set():

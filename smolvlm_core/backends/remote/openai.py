@@ -71,7 +71,9 @@ class OpenAIBackend(Backend):
         vision = self_reported_vision(listed if self._uses_self_report else {}, self._props())
         sees = vision is not False
         context = listed_context(listed) or DEFAULT_CONTEXT
-        return Capabilities(images=sees, video=sees, streaming=True, context_tokens=context)
+        return Capabilities(
+            images=sees, video=sees, streaming=True, context_tokens=context, logprobs=True, json_schema=True
+        )
 
     @property
     def reads_text(self) -> bool:

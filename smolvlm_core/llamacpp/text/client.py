@@ -27,6 +27,7 @@ from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.llamacpp.server import drop_old, telling_line
 from smolvlm_core.llamacpp.text.messages import Answer, Cancel, Ended, Open, Ready, Request, Start, TextOptions
 from smolvlm_core.paths import PROJECT, data_folder
+from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.work.report import Report
 
 START_SECONDS = 600.0
@@ -175,28 +176,9 @@ class Conversation:
         self._model, self._number, self._answers = model, number, answers
         self._ended = False
 
-    def start(
-        self,
-        embeddings: np.ndarray,
-        ends: tuple[int, ...],
-        *,
-        temperature: float,
-        top_p: float,
-        repetition_penalty: float,
-        seed: int,
-    ) -> None:
+    def start(self, embeddings: np.ndarray, ends: tuple[int, ...], settings: GenerationSettings) -> None:
         """Read (L - reused, hidden) float32 embeddings and answer. Call once, after `Opened`."""
-        self._model._send(
-            Start(
-                request=self._number,
-                embeddings=embeddings,
-                ends=ends,
-                temperature=temperature,
-                top_p=top_p,
-                repetition_penalty=repetition_penalty,
-                seed=seed,
-            )
-        )
+        self._model._send(Start(request=self._number, embeddings=embeddings, ends=ends, settings=settings))
 
     def cancel(self) -> None:
         """Ask it to end. Has no effect on one that has ended."""

@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.prompt.logprobs import Likely
+
 EndReason = Literal["end", "length", "context", "cancelled", "failed"]
 
 
@@ -47,10 +50,7 @@ class Start:
     request: int
     embeddings: np.ndarray
     ends: tuple[int, ...]
-    temperature: float
-    top_p: float
-    repetition_penalty: float
-    seed: int
+    settings: GenerationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,12 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
+    """`logprob`, `likely`: see `prompt.logprobs`, where they were asked for."""
+
     request: int
     token: int
+    logprob: float = 0.0
+    likely: tuple[Likely, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from smolvlm_core.prompt.generation import GenerationSettings
+
 
 class Sampler:
     """One answer's sampler. The same seed draws the same tokens here; transformers draws others.
@@ -14,12 +16,11 @@ class Sampler:
     makes the largest value an exact sample.
     """
 
-    def __init__(
-        self, seen: Sequence[int], *, temperature: float, top_p: float, repetition_penalty: float, seed: int
-    ) -> None:
+    def __init__(self, seen: Sequence[int], settings: GenerationSettings) -> None:
         self._seen = set(seen)
-        self._temperature, self._top_p, self._penalty = temperature, top_p, repetition_penalty
-        self._noise = np.random.default_rng(seed)
+        self._temperature, self._top_p = settings.temperature, settings.top_p
+        self._penalty = settings.repetition_penalty
+        self._noise = np.random.default_rng(settings.seed)
 
     def pick(self, logits: np.ndarray) -> int:
         """`logits`: (vocabulary) float32."""

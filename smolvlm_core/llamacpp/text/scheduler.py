@@ -27,6 +27,7 @@ from smolvlm_core.llamacpp.text.messages import (
     Waiting,
 )
 from smolvlm_core.llamacpp.text.sampling import Sampler
+from smolvlm_core.prompt.logprobs import logprobs_of
 from smolvlm_core.prompt.prefix import common_prefix
 
 MIN_SHARED = 32  # places that are worth copying
@@ -57,13 +58,7 @@ class Scheduler:
     def start(self, request: Start) -> None:
         if (running := self._running.get(request.request)) is not None:
             running.start = request
-            running.sampler = Sampler(
-                running.opened.ids,
-                temperature=request.temperature,
-                top_p=request.top_p,
-                repetition_penalty=request.repetition_penalty,
-                seed=request.seed,
-            )
+            running.sampler = Sampler(running.opened.ids, request.settings)
 
     def cancel(self, number: int) -> None:
         if (running := self._running.get(number)) is not None:
@@ -248,7 +243,7 @@ class Scheduler:
         assert running.start is not None and running.sampler is not None
         token = running.sampler.pick(logits)
         running.new.append(token)
-        self._tell(Token(request=running.opened.request, token=token))
+        self._tell(_told(running, token, logits))
         places = len(running.opened.ids) + len(running.new)
         if token in running.start.ends:
             self._end(running, "end")
@@ -265,3 +260,11 @@ class Scheduler:
         del self._running[running.opened.request]
         running.conversation.request = None
         self._tell(Ended(request=running.opened.request, reason=reason, problem=problem))
+
+
+def _told(running: Running, token: int, logits: np.ndarray) -> Token:
+    count = running.start.settings.top_logprobs if running.start is not None else None
+    if count is None:
+        return Token(request=running.opened.request, token=token)
+    logprob, likely = logprobs_of(logits, token, count)
+    return Token(request=running.opened.request, token=token, logprob=logprob, likely=likely)
