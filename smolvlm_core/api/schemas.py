@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS
 from smolvlm_core.prompt.template import VideoPrompt
@@ -65,6 +65,19 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class VideoOptions(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    num_frames: int | None = Field(None, ge=1)
+    fps: float | None = Field(None, gt=0)
+
+
+class MediaOptions(BaseModel):
+    """As vLLM names them (its documentation, "Multimodal Inputs")."""
+
+    model_config = ConfigDict(extra="allow")
+    video: VideoOptions | None = None
+
+
 class ChatRequest(BaseModel):
     """`temperature` is 0 where none is given: SmolVLM2 answers best so, and the same again."""
 
@@ -90,10 +103,22 @@ class ChatRequest(BaseModel):
     frame_strategy: Strategy = "even"
     frame_range_seconds: tuple[float, float] | None = None
     video_prompt: VideoPrompt = "processor"
+    media_io_kwargs: MediaOptions | None = None
+
+    @model_validator(mode="after")
+    def _take_vllm_names(self) -> ChatRequest:
+        """`num_frames` and `fps` where vLLM's clients write them."""
+        if self.media_io_kwargs is not None and (video := self.media_io_kwargs.video) is not None:
+            self.num_frames = self.num_frames if self.num_frames is not None else video.num_frames
+            self.fps = self.fps if self.fps is not None else video.fps
+        return self
 
     def ignored(self) -> list[str]:
         """Names of fields that have no effect here. Those that are empty or null change nothing and are not listed."""
         extra = [*_extra(self), *(f"stream_options.{name}" for name in _extra(self.stream_options))]
+        options = self.media_io_kwargs
+        extra += [f"media_io_kwargs.{name}" for name in _extra(options)]
+        extra += [f"media_io_kwargs.video.{name}" for name in _extra(options.video if options is not None else None)]
         for i, message in enumerate(self.messages):
             extra += [f"messages.{i}.{name}" for name in _extra(message) if name != "name"]
             parts = message.content if isinstance(message.content, list) else []

@@ -15,7 +15,7 @@ from smolvlm_core.errors import LensError
 UNKNOWN = Cause(
     "No cause was found in its files or settings.",
     "Compare with the checkpoint itself: `python -m smolvlm_core check --backend CHECKPOINT`. "
-    "Then `python -m smolvlm_core serve CHECKPOINT`.",
+    "Then `python -m smolvlm_core serve --engine llama.cpp --model CHECKPOINT`.",
 )
 
 

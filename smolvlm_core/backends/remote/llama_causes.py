@@ -15,7 +15,7 @@ from smolvlm_core.llamacpp.templates import difference, reference
 from smolvlm_core.prompt.template import END_OF_UTTERANCE, IMAGE, START
 from smolvlm_core.web import certificates
 
-SERVE = "python -m smolvlm_core serve CHECKPOINT"
+SERVE = "python -m smolvlm_core serve --engine llama.cpp --model CHECKPOINT"
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 )
