@@ -156,7 +156,9 @@ def test_clips_are_sampled_as_in_the_app(start: Start) -> None:
     own_rule = api.ask(question)
     assert len(own_rule.usage.frames) == 8  # two a second of four
     vllm = api.ask(question, extra_body={"media_io_kwargs": {"video": {"num_frames": 5, "backend": "opencv"}}})
-    assert vllm.usage.frames == answer.usage.frames and vllm.smolvlm_lens["ignored"] == ["media_io_kwargs.video.backend"]
+    assert vllm.usage.frames == answer.usage.frames and vllm.smolvlm_lens["ignored"] == [
+        "media_io_kwargs.video.backend"
+    ]
     at_rate = api.ask(question, extra_body={"fps": 1.5, "frame_range_seconds": [0, 2]})
     assert len(at_rate.usage.frames) == 3 and at_rate.usage.frames[-1]["timestamp_seconds"] <= 2
     other = api.ask(question, extra_body={"num_frames": 5, "video_prompt": "vlmevalkit"})
