@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from smolvlm_core.backends.base import Entry
 from smolvlm_core.cli import serve_llama_cpp
 from smolvlm_core.cli.terminal import clear_line, default_entry, positive, status
 from smolvlm_core.workspace import Workspace
@@ -48,7 +49,6 @@ def _add_api_options(group: Any) -> None:
     group.add_argument(
         "--api-key", metavar="K", help=f"requests must carry it (default: ${API_KEY}, which `ps` does not show)"
     )
-    group.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     group.add_argument(
         "--allow-host", metavar="NAME", action="append", default=[], help="also answer to this host name"
     )
@@ -101,7 +101,7 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
     )
     entry = default_entry(workspace, args.model)
     listening = bind(args.host, args.port or 8000)
-    if not args.no_check and not _sees(args, workspace, entry.key):
+    if not args.no_check and not _sees(workspace, entry):
         return 1
     app = build_api(workspace, entry, options)
     host = f"[{args.host}]" if ":" in args.host else args.host
@@ -115,11 +115,11 @@ def _ready(address: str, label: str) -> None:
     print(f"OpenAI-compatible; answers with {label}; Ctrl-C stops it.", file=sys.stderr)
 
 
-def _sees(args: argparse.Namespace, workspace: Workspace, key: str) -> bool:
+def _sees(workspace: Workspace, entry: Entry) -> bool:
     """By the last verdict, or by a check now, which also loads the model."""
     from smolvlm_core.cli.check import print_verdict
 
-    backend = workspace.registry.make(key, args.dtype)
+    backend = entry.make(workspace.pool)
     last = workspace.verdicts.last(backend)
     if last is not None and last.verdict in ("sees", "degraded"):
         backend.preload()
