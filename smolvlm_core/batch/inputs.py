@@ -7,7 +7,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from smolvlm_core.batch.lists import LIST_EXTENSIONS, read_list
 from smolvlm_core.batch.plan import Item
@@ -71,11 +71,17 @@ def _of_path(path: Path, prompt: str) -> Iterator[Item]:
 
 def _of_glob(pattern: str, prompt: str) -> Iterator[Item]:
     """Folders that match are searched too. Lists come only where the pattern ends as they do: a folder may hold other ones."""
-    wanted = {*EXTENSIONS, ARCHIVE_EXTENSION, _extension(pattern)}
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 (absolute patterns too)
-        path = _absolute(match)
-        if path.is_dir() or (path.is_file() and _extension(path.name) in wanted):
-            yield from _of_path(path, prompt)
+    wanted, named = {*EXTENSIONS, ARCHIVE_EXTENSION, _extension(pattern)}, set(PurePath(pattern).parts)
+    anchor = Path(pattern).anchor
+    try:
+        matches = sorted(Path(anchor).glob(pattern.removeprefix(anchor)))
+    except ValueError as error:
+        raise MediaError(f"{pattern} is not a pattern: {error}.", "Use *, ? and **, as in photos/**/*.jpg.") from error
+    for path in matches:
+        if any(part.startswith(".") and part not in named for part in path.parts):
+            continue
+        if (path.is_dir() and not path.is_symlink()) or (path.is_file() and _extension(path.name) in wanted):
+            yield from _of_path(_absolute(path), prompt)
 
 
 def _of_list(path: Path, prompt: str) -> Iterator[Item]:

@@ -164,7 +164,9 @@ class Batch:
             else:
                 asked.append(item)
         with self._reading:
-            self._counts.total, self._counts.skipped = len(asked) + len(answered), len(answered)
+            self._counts.skipped = len(answered)
+            if not cancel.is_set():
+                self._counts.total = len(asked) + len(answered)
         return asked, answered
 
     def _write_missing_sidecars(self, answered: set[bytes]) -> None:

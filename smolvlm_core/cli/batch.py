@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.model import add_model, chosen_backend
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.errors import LensError
-from smolvlm_core.work.job import Job
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from smolvlm_core.batch.run import Batch, BatchProgress, Engine
     from smolvlm_core.batch.sidecars import Sidecars
 
-LOOK_SECONDS = 0.2
 INTERRUPTED = 130
 
 
@@ -187,20 +188,19 @@ def _sidecars(args: argparse.Namespace) -> Sidecars | None:
 
 def _run(batch: Batch) -> tuple[BatchProgress, bool]:
     """(where it stands at the end, whether Ctrl-C ended it). A second Ctrl-C does not wait for running answers."""
-    job, interrupted = Job("batch", batch.run), False
-    job.start()
-    while not job.done:
-        try:
-            job.wait(LOOK_SECONDS)
-            if batch.progress.answered or batch.progress.failed:
-                status(batch.progress.describe())
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            job.cancel.set()
-    clear_line()
-    return job.result, interrupted
+    cancel = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        progress = batch.run(lambda text, fraction: status(text), cancel)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        clear_line()
+    return progress, cancel.is_set()
 
 
 def _print_failure(record: Record) -> None:
