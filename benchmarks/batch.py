@@ -5,7 +5,7 @@
     python -m benchmarks.batch --files 10000                     (memory only: a backend that does nothing)
 
 Pictures are newly made, all differ, are stored as PNG, and each way gets its own, so no cache helps. Ways take turns
-in rounds; the ratio is that of the medians. Hybrid is measured where llama-cpp-python is installed.
+in rounds; the ratio is the median of the rounds' ratios, since the machine's speed can change between rounds. Hybrid is measured where llama-cpp-python is installed.
 """
 
 from __future__ import annotations
@@ -103,16 +103,20 @@ def measure(backend: Backend, args: argparse.Namespace, folder: Path) -> dict[st
     rng, seconds = random.Random(time.time_ns()), {"one by one": list[float](), "batch": list[float]()}
     draw(folder / "warm", 2, rng)
     one_by_one(folder / "warm", backend)
+    ways = list(seconds)
     for round_ in range(args.rounds):
-        for way in seconds:
+        for way in ways if round_ % 2 == 0 else reversed(ways):
             pictures = folder / f"{way}-{round_}"
             draw(pictures, args.items, rng)
             took = one_by_one(pictures, backend) if way == "one by one" else batch(pictures, backend, args.parallel)
             seconds[way].append(took)
             print(f"  {backend.name}: {way}: {args.items / took:.2f} items/s", flush=True)
-    rates = {way: args.items / statistics.median(values) for way, values in seconds.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"items_per_second": rates, "ratio": rates["batch"] / rates["one by one"], "peak_rss_bytes": peak}
+    return {
+        "items_per_second": {way: args.items / statistics.median(values) for way, values in seconds.items()},
+        "ratios": (ratios := [one / batch for one, batch in zip(*seconds.values())]),
+        "ratio": statistics.median(ratios),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
 
 
 def memory(count: int, folder: Path) -> dict[str, Any]:
@@ -152,8 +156,8 @@ def memory_of(counts: list[int]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
-    parser.add_argument("--items", type=int, default=32, help="pictures in each round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--items", type=int, default=16, help="pictures in each round")
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--parallel", type=int, default=8)
     parser.add_argument("--files", type=int, nargs="+", help="measure only the memory of batches of so many files")
     parser.add_argument("--only-memory-of", type=int, help=argparse.SUPPRESS)

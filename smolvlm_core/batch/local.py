@@ -18,6 +18,7 @@ from smolvlm_core.batch.gate import LOOK_SECONDS, Gate
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.errors import LensError
+from smolvlm_core.media import decoded_bytes
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Progress
 from smolvlm_core.prompt.messages import Message
@@ -26,10 +27,11 @@ from smolvlm_core.work.slots import Slots
 PARALLEL = 8
 AHEAD = 4  # items that are prepared, or being prepared, beyond those that are asked
 PREPARING = 2  # at once: decoders use several threads themselves
+DECODED_BYTES = 512 * 2**20  # no item is prepared while more is decoded: one clip can have 150 MB
 
 
 class LocalEngine:
-    """At most `parallel` + `AHEAD` items are in memory.
+    """At most `parallel` + `AHEAD` items are in memory, and fewer where they are large.
 
     Args:
         parallel: how many items the backend is asked about at once. Those that answer one after another queue them.
@@ -76,7 +78,7 @@ class _Run:
         self._records: queue.Queue[Record] = queue.Queue(self._working)
         self._taking = threading.Lock()
         self._state = threading.Condition()  # guards what follows
-        self._cancels: set[threading.Event] = set()  # of the items at work
+        self._cancels: dict[threading.Event, int] = {}  # of the items at work, with their decoded bytes
         self._bug: BaseException | None = None
         self._ending = threading.Event()  # take no further item
         self._closed = threading.Event()  # nobody reads records any more
@@ -114,6 +116,7 @@ class _Run:
         """Take no further item, and cancel what runs."""
         with self._state:
             self._ending.set()
+            self._state.notify_all()
             for cancel in self._cancels:
                 cancel.set()
 
@@ -141,22 +144,33 @@ class _Run:
             return True
         finally:
             with self._state:
-                self._cancels.discard(cancel)
+                self._cancels.pop(cancel, None)
                 self._state.notify_all()
 
     def _prepare_next(self, cancel: threading.Event) -> Prepared | None:
         if not self._preparing.take(self._ending, _nobody_watches):
             return None
         try:
-            with self._taking:
-                item = None if self._ending.is_set() else next(self._items, None)
+            if (item := self._begin_next(cancel)) is None:
+                return None
+            prepared = prepare(item, self._plan, self._backend, cancel)
             with self._state:
-                if item is None or self._ending.is_set():
-                    return None
-                self._cancels.add(cancel)
-            return prepare(item, self._plan, self._backend, cancel)
+                self._cancels[cancel] = _decoded_bytes(prepared)
+            return prepared
         finally:
             self._preparing.give()
+
+    def _begin_next(self, cancel: threading.Event) -> Item | None:
+        """Take an item, once there is room for it. None where there is none, or the run ends."""
+        with self._state:
+            self._state.wait_for(lambda: self._ending.is_set() or sum(self._cancels.values()) < DECODED_BYTES)
+        with self._taking:
+            item = None if self._ending.is_set() else next(self._items, None)
+        with self._state:
+            if item is None or self._ending.is_set():
+                return None
+            self._cancels[cancel] = 0
+            return item
 
     def _ask(self, prepared: Prepared, cancel: threading.Event) -> Record | None:
         """None where the run ends."""
@@ -178,6 +192,10 @@ class _Run:
                 return self._records.put(record, timeout=LOOK_SECONDS)
             except queue.Full:
                 continue
+
+
+def _decoded_bytes(prepared: Prepared) -> int:
+    return sum(decoded_bytes(slot.open()) for slot in prepared.prompt.slots) if prepared.prompt is not None else 0
 
 
 def _nobody_watches(taken: int) -> None:

@@ -79,7 +79,11 @@ class Results:
             raise self._unwritable(error) from error
         try:
             self._file = self._open()
-            self._recover()
+            try:
+                self._recover()
+            except BaseException:
+                self._file.close()
+                raise
         except BaseException:
             self._lock.release()
             raise

@@ -8,7 +8,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.plan import Item, Plan
@@ -146,7 +145,9 @@ class Batch:
         self._write_missing_sidecars(answered)
         if asked and not cancel.is_set():
             records = self._engine(self._given(asked, cancel), cancel)
-            with contextlib.closing(cast("Generator[Record]", records)):
+            with contextlib.ExitStack() as ending:
+                if isinstance(records, Generator):
+                    ending.callback(records.close)  # so that answers end where a record cannot be stored
                 self._store(records, report)
         return self.progress
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,9 @@ class Sidecars:
         """
         try:
             outcome = self._write(record, "skip" if only_missing else self.options.existing)
-        except StoreError as error:
-            outcome, self.problem = "failed", self.problem or error
+        except (StoreError, OSError) as error:
+            problem = error if isinstance(error, StoreError) else StoreError(f"A sidecar cannot be written: {error}.")
+            outcome, self.problem = "failed", self.problem or problem
         self.outcomes[outcome] += 1
         return outcome
 
@@ -87,7 +89,7 @@ class Sidecars:
         return [*lines, str(self.problem)] if self.problem is not None else lines
 
     def _write(self, record: Record, existing: Existing) -> Outcome:
-        if not Path(record.item).is_file():  # a member of an archive, or it is gone
+        if not os.path.isfile(record.item):  # noqa: PTH113 (Path.is_file raises where a member's name makes it too long)
             return "no file"
         path, line = self._path(record.item), f"{self.options.before}{record.text.strip()}{self.options.after}\n"
         owner = self._owners.get(_digest(str(path)))
@@ -95,7 +97,7 @@ class Sidecars:
             return "shared"
         if path.exists() and existing == "skip":
             return "exists"
-        before = _read(path) if existing == "append" and path.exists() else b""
+        before = path.read_bytes() if existing == "append" and path.exists() else b""
         if before and not before.endswith(b"\n"):
             before += b"\n"
         if f"\n{line}".encode() in b"\n" + before:  # the last run ended before it could note that it had written this
@@ -106,13 +108,6 @@ class Sidecars:
 
     def _path(self, item: str) -> Path:
         return Path(item).with_suffix(self.options.suffix)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
 
 
 def _digest(*parts: str) -> bytes:
