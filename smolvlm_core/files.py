@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from smolvlm_core.errors import StoreError
 
@@ -39,12 +40,23 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     Raises:
         StoreError: it cannot be written. The old file stays, and no temporary file is left.
     """
+    with replacing(path, private=private) as file:
+        file.write(json.dumps(value, indent=1).encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of another one in a single step, when the block ends without an exception.
+
+    Raises:
+        StoreError: it cannot be written. The old file stays, and no temporary file is left.
+    """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)
-            json.dump(value, file, indent=1)
+            yield file
         temporary.chmod(0o600 if private else 0o644)
         os.replace(temporary, path)
     except OSError as error:

@@ -72,7 +72,7 @@ def _attachment(item: Item, plan: Plan, backend: Backend, given: UnsavedMedia, c
 def ask(prepared: Prepared, plan: Plan, backend: Backend, cancel: threading.Event) -> Record | None:
     """The finished record; None where `cancel` was set first. Never raises LensError."""
     if prepared.prompt is None:
-        return prepared.record
+        return None if cancel.is_set() else prepared.record  # the error may be that sampling was cancelled
     record, error = prepared.record, ""
     try:
         reply = collect(backend.generate(prepared.prompt, plan.settings, cancel))
@@ -83,8 +83,8 @@ def ask(prepared: Prepared, plan: Plan, backend: Backend, cancel: threading.Even
     if reply.stats.stop_reason == "cancelled" or cancel.is_set():
         return None
     data: Any = None
-    if plan.settings.json_schema:
-        data, error = _by_schema(reply.text, plan.settings.json_schema)
+    if plan.json_schema:
+        data, error = _by_schema(reply.text, plan.json_schema)
     return replace(
         record,
         answer=reply.text,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from smolvlm_core.conversations.unsaved import ClipSampling
@@ -35,11 +37,13 @@ class Item:
         return f"{self.path}!{self.member}" if self.member else str(self.path)
 
     def stamp(self) -> tuple[int, int]:
-        """(size in bytes, time of the last change in ns) of the file or archive. Raises MediaError."""
+        """(size in bytes, time of the last change in ns) of the file or archive. Raises MediaError, also for what is no file."""
         try:
             found = self.path.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _unreadable(self.name, error) from error
+        if not stat.S_ISREG(found.st_mode):  # reading a FIFO or device may never end
+            raise MediaError(f"{self.name} is not a file.", "Check the path.")
         return found.st_size, found.st_mtime_ns
 
     def head(self) -> bytes:
@@ -65,13 +69,13 @@ class Item:
             if not self.member:
                 with self.path.open("rb") as file:
                     return file.read(count)
-            with zipfile.ZipFile(self.path) as archive:
-                if archive.getinfo(self.member).file_size > MAX_MEMBER_BYTES:
-                    raise MediaError(
-                        f"{self.name} has more than {MAX_MEMBER_BYTES // 2**20} MB.", "Unpack the archive first."
-                    )
-                with archive.open(self.member) as member:
-                    return member.read(count)
+            archive = _archive(self.path, *self.stamp())
+            if archive.getinfo(self.member).file_size > MAX_MEMBER_BYTES:
+                raise MediaError(
+                    f"{self.name} has more than {MAX_MEMBER_BYTES // 2**20} MB.", "Unpack the archive first."
+                )
+            with archive.open(self.member) as member:
+                return member.read(count)
         except (
             OSError,
             KeyError,
@@ -86,17 +90,28 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How each item is asked. `model`: `Backend.identity()`, so that other weights are another plan."""
+    """How each item is asked.
+
+    `model`: `Backend.identity()`, so that other weights are another plan. `json_schema`: a JSON schema as text that answers are
+    checked against; a backend that can enforce it has it in `settings` too.
+    """
 
     model: str
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     sampling: ClipSampling = field(default_factory=ClipSampling)
     video_prompt: VideoPrompt = "processor"
+    json_schema: str = ""
 
     @property
     def fingerprint(self) -> str:
         """A SHA-256 of all of it. Answers of the same fingerprint, prompt and file need not be asked again."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _archive(path: Path, size_bytes: int, modified_ns: int) -> zipfile.ZipFile:
+    """Stays open: reading the directory of an archive takes as long as it has members. Several threads may read members."""
+    return zipfile.ZipFile(path)
 
 
 def _unreadable(name: str, error: Exception) -> MediaError:

@@ -48,6 +48,11 @@ class Record:
     finished: float = 0.0  # seconds since 1970
 
     @property
+    def failed(self) -> bool:
+        """It has an error, and nobody wrote an answer by hand."""
+        return bool(self.error) and self.edited is None
+
+    @property
     def text(self) -> str:
         """The answer, or what a person made of it."""
         return self.answer if self.edited is None else self.edited
@@ -60,7 +65,7 @@ class Record:
     def from_line(cls, line: str) -> Record:
         """Fields that this version does not know are left out. Raises ValueError for what is no record."""
         row = json.loads(line)
-        if not isinstance(row, dict) or not {"id", "item", "prompt"} <= row.keys():
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "item", "prompt")):
             raise ValueError("not a record")
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in row.items() if name in known})
@@ -68,4 +73,6 @@ class Record:
 
 def record_id(item: str, prompt: str, sha256: str, fingerprint: str) -> str:
     """Names an answer: of this file as it is now, to this prompt, under this plan. 32 hexadecimal digits."""
-    return hashlib.sha256("\0".join((item, prompt, sha256, fingerprint)).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join((item, prompt, sha256, fingerprint)).encode("utf-8", "surrogatepass")).hexdigest()[
+        :32
+    ]

@@ -13,7 +13,8 @@ from typing import Any
 
 from smolvlm_core import media
 from smolvlm_core.backends.base import Reply, collect
-from smolvlm_core.cli.terminal import clear_line, default_entry, positive, status
+from smolvlm_core.cli.model import add_model, chosen_backend
+from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
@@ -28,12 +29,7 @@ def add(commands: Any) -> None:
         description="Ask a question. The answer is printed to stdout.",
     )
     ask.add_argument("question")
-    ask.add_argument(
-        "--model",
-        metavar="M",
-        help="a model's key, hub ID or checkpoint folder, a .gguf file, a server URL, ollama:MODEL, or the name of a backend "
-        "added in the app (default: the best model for this machine)",
-    )
+    add_model(ask)
     ask.add_argument(
         "--image",
         metavar="F",
@@ -52,7 +48,6 @@ def add(commands: Any) -> None:
     ask.add_argument("--max-new-tokens", metavar="N", type=positive, default=256)
     ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
-    ask.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     ask.add_argument(
         "--json",
         action="store_true",
@@ -70,7 +65,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         settings = GenerationSettings(max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
     except ValueError as error:
         args.wrong(str(error))
-    backend = default_entry(workspace, args.model).make(workspace.pool, args.dtype)
+    backend = chosen_backend(args, workspace)
     spec = backend.spec
     given = UnsavedMedia()
     attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]

@@ -11,7 +11,8 @@ from typing import Any
 
 from smolvlm_core.backends.base import Entry
 from smolvlm_core.cli import serve_llama_cpp
-from smolvlm_core.cli.terminal import clear_line, default_entry, positive, status
+from smolvlm_core.cli.model import chosen_entry
+from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.workspace import Workspace
 
 API_KEY = "SMOLVLM_LENS_API_KEY"
@@ -99,7 +100,7 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
         max_requests=args.max_requests,
         timeout_seconds=float(args.timeout),
     )
-    entry = default_entry(workspace, args.model)
+    entry = chosen_entry(args.model, workspace)
     listening = bind(args.host, args.port or 8000)
     if not args.no_check and not _sees(workspace, entry):
         return 1

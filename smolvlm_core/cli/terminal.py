@@ -1,13 +1,10 @@
-"""Argument types, the status line and the default model that commands share. Does not know any command."""
+"""Argument types and the status line that all commands share. Does not know any command."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from typing import NoReturn
-
-from smolvlm_core.backends.base import Entry
-from smolvlm_core.workspace import Workspace
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,16 +37,3 @@ def status_with_fraction(text: str, fraction: float | None) -> None:
 def clear_line() -> None:
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def default_entry(workspace: Workspace, name: str | None) -> Entry:
-    """The entry of a name; without one, the best for this machine, and why on stderr. Raises LensError."""
-    if name is not None:
-        return workspace.registry.find(name)
-    from smolvlm_core.models.catalog import default_model
-    from smolvlm_core.models.machine import this_machine
-
-    default, reason = default_model(this_machine())
-    entry = workspace.registry.preferred(workspace.registry.find(default.key))
-    print(f"{entry.label}: {reason}", file=sys.stderr)
-    return entry
