@@ -34,11 +34,15 @@ from smolvlm_core.api.server import bind
 from smolvlm_core.api.stops import Stops
 from smolvlm_core.api.uploads import Uploads
 from smolvlm_core.backends import registry
-from smolvlm_core.backends.base import Backend, Entry
+from smolvlm_core.backends.base import Backend, Entry, collect
+from smolvlm_core.backends.remote.openai import OpenAIBackend
+from smolvlm_core.check import check
+from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.models import catalog
 from smolvlm_core.paths import GALLERY
-from smolvlm_core.prompt.build import Prompt
+from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.prompt.messages import Message as ChatMessage
 from smolvlm_core.video import sample_clip
 from smolvlm_core.work.pool import Pool
 from smolvlm_core.workspace import Workspace
@@ -164,6 +168,20 @@ def test_clips_are_sampled_as_in_the_app(start: Start) -> None:
     other = api.ask(question, extra_body={"num_frames": 5, "video_prompt": "vlmevalkit"})
     assert "Here are some frames sampled from a video:" in other.smolvlm_lens["prompt"]
     assert "You are provided the following series of five frames" in answer.smolvlm_lens["prompt"]
+
+
+def test_this_app_as_a_client_gives_the_same_prompt_and_passes_the_check(start: Start, backend: Backend) -> None:
+    """Frames of a clip stay single tiles in their places, though the chat API knows only pictures."""
+    api = start()
+    given = UnsavedMedia()
+    shown = given.add_clip(MOVES, "clip", ClipSampling(frames=4), model_fps=1, model_max_frames=8)
+    prompt = build_prompt([ChatMessage("user", "Which way does the circle move?", (shown,))], given.open)
+    through = OpenAIBackend(api.url)
+    reply = collect(through.generate(prompt, GenerationSettings(), threading.Event()))
+    here = collect(backend.generate(prompt, GenerationSettings(), threading.Event()))
+    assert (reply.text, reply.stats.prompt_tokens) == (here.text, here.stats.prompt_tokens)
+    verdict = check(through, seed=5)
+    assert verdict.verdict == "sees" and verdict.subjects["clips"].standing == "sees"
 
 
 def test_an_uploaded_clip_is_asked_by_its_id(start: Start) -> None:

@@ -10,7 +10,7 @@ import binascii
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +18,7 @@ from PIL import Image
 from smolvlm_core import media
 from smolvlm_core.api.errors import invalid
 from smolvlm_core.api.fetch import Fetcher
-from smolvlm_core.api.schemas import ChatMessage, ChatRequest, ImagePart, InputVideo, Part, Text, VideoPart
+from smolvlm_core.api.schemas import Address, ChatMessage, ChatRequest, ImagePart, InputVideo, Part, Text, VideoPart
 from smolvlm_core.api.uploads import Uploads
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
@@ -85,12 +85,19 @@ class Reader:
         self, message: ChatMessage, given: UnsavedMedia, clip: Callable[[Path | bytes, str], Attachment]
     ) -> Message:
         role: Role = "assistant" if message.role == "assistant" else "user"
-        texts: list[str] = []
+        parts = _parts(message)
+        attachments = self._attachments(role, parts, given, clip)
+        if _are_frames(parts):
+            frames = tuple(replace(attachment, tiled=False) for attachment in attachments)
+            return Message(role, "", frames, pieces=_pieces(parts))
+        attachments = [replace(a, tiled=not _is_low(p)) for p, a in zip(_media(parts), attachments, strict=True)]
+        return Message(role, "\n".join(part.text for part in parts if isinstance(part, Text)), tuple(attachments))
+
+    def _attachments(
+        self, role: Role, parts: list[Part], given: UnsavedMedia, clip: Callable[[Path | bytes, str], Attachment]
+    ) -> list[Attachment]:
         attachments: list[Attachment] = []
-        for part in _parts(message):
-            if isinstance(part, Text):
-                texts.append(part.text)
-                continue
+        for part in _media(parts):
             if role == "assistant":
                 raise invalid("An assistant's message can only have text.", "Put pictures into a user's message.")
             source, name = self._source(part, len(attachments) + 1)
@@ -100,7 +107,7 @@ class Reader:
                 attachments.append(given.add_image(source, name))
             else:
                 attachments.append(given.add_image(source.read_bytes(), name))
-        return Message(role, "\n".join(texts), tuple(attachments))
+        return attachments
 
     def _source(self, part: Part, number: int) -> tuple[Path | bytes, str]:
         """(a file's path or its bytes, its name)."""
@@ -153,6 +160,31 @@ def _parts(message: ChatMessage) -> list[Part]:
     if isinstance(message.content, str):
         return [Text(type="text", text=message.content)]
     return message.content or []
+
+
+def _media(parts: list[Part]) -> list[Part]:
+    return [part for part in parts if not isinstance(part, Text)]
+
+
+def _is_low(part: Part) -> bool:
+    return isinstance(part, ImagePart) and isinstance(part.image_url, Address) and part.image_url.detail == "low"
+
+
+def _are_frames(parts: list[Part]) -> bool:
+    """Whether pictures have places in the text, as this app sends the frames of a clip to a server: the text then stays in order."""
+    pictures = _media(parts)
+    return bool(pictures) and isinstance(parts[-1], Text) and all(map(_is_low, pictures))
+
+
+def _pieces(parts: list[Part]) -> tuple[str, ...]:
+    """The text before, between and after the pictures."""
+    pieces = [""]
+    for part in parts:
+        if isinstance(part, Text):
+            pieces[-1] += part.text
+        else:
+            pieces.append("")
+    return tuple(pieces)
 
 
 def _is_data(url: str) -> bool:

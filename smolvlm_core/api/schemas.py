@@ -17,10 +17,11 @@ class Text(BaseModel):
 
 
 class Address(BaseModel):
-    """A data URI, or a web address where the server allows its host."""
+    """A data URI, or a web address where the server allows its host. `detail`: "low" is one tile, as for a frame of a clip."""
 
     model_config = ConfigDict(extra="allow")
     url: str
+    detail: str | None = None
 
 
 class ImagePart(BaseModel):

@@ -104,7 +104,8 @@ def build_prompt(
         check_text(system_prompt)
         turns.append(Turn("system", valid_text(system_prompt).strip()))
     for message in messages:
-        check_text(message.text)
+        for text in message.pieces or (message.text,):
+            check_text(text)
         content, turn_slots = _content(message, open_media, style)
         turns.append(Turn(message.role, content))
         slots += turn_slots
@@ -121,7 +122,7 @@ def check_text(text: str) -> None:
 
 
 def _content(message: Message, open_media: OpenMedia, style: VideoPrompt) -> tuple[str, list[Slot]]:
-    """The content of a turn (images first, then the clip, then the text) and its slots."""
+    """The content of a turn and its slots: images first, then the clip, then the text, unless images have places in the text."""
     shown = [a for a in message.attachments if a.shown]
     images = [a for a in shown if a.kind == "image"]
     videos = [a for a in shown if a.kind == "video"]
@@ -134,12 +135,14 @@ def _content(message: Message, open_media: OpenMedia, style: VideoPrompt) -> tup
             sha256=a.sha256,
             width=a.width,
             height=a.height,
-            tiled=True,
+            tiled=a.tiled,
             label=a.name,
             open=partial(open_media, a.sha256),
         )
         for a in images
     ]
+    if message.pieces:
+        return IMAGE_SLOT.join(valid_text(piece) for piece in message.pieces), slots
     if not videos:
         return IMAGE_SLOT * len(images) + valid_text(message.text).strip(), slots
     clip = videos[0]

@@ -22,7 +22,10 @@ class FrameRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
-    """An image, or the frames selected from a clip. `shown` is False after the user hides it from the model."""
+    """An image, or the frames selected from a clip. `shown` is False after the user hides it from the model.
+
+    `tiled`: an image that is split into tiles; else it is one square tile, as the frames of clips are.
+    """
 
     kind: Literal["image", "video"]
     sha256: str
@@ -31,6 +34,7 @@ class Attachment:
     width: int
     height: int
     shown: bool = True
+    tiled: bool = True
     duration_seconds: float = 0.0
     range_seconds: tuple[float, float] | None = None  # the part of the clip that was sampled
     frames: tuple[FrameRef, ...] = ()
@@ -41,12 +45,16 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Message:
-    """One question or one answer. `reply_to` of an answer is the ID of its question."""
+    """One question or one answer. `reply_to` of an answer is the ID of its question.
+
+    `pieces`: the text before, between and after its images, where each image has its place in the text; then `text` is unused.
+    """
 
     role: Role
     text: str
     attachments: tuple[Attachment, ...] = ()
     _: KW_ONLY
+    pieces: tuple[str, ...] = ()
     id: int = 0
     reply_to: int | None = None
     status: AnswerStatus = "complete"

@@ -65,7 +65,9 @@ def _content(text: str, slots: Iterator[Slot]) -> str | list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for i, piece in enumerate(text.split(IMAGE)):
         if i:
-            parts.append({"type": "image_url", "image_url": {"url": data_uri(next(slots))}})
+            slot = next(slots)
+            detail = {} if slot.tiled else {"detail": "low"}  # a frame: one tile, where the server knows that
+            parts.append({"type": "image_url", "image_url": {"url": data_uri(slot), **detail}})
         if piece:
             parts.append({"type": "text", "text": piece})
     return parts
