@@ -34,12 +34,12 @@ def prompt(*keys: str, text: str = "What is it?") -> Prompt:
 
 
 class Server:
-    """`chat`: the lines of the answer to a chat request, or a status and a body."""
+    """`chat`: the lines of the answer to a chat request, or a status, a body and headers."""
 
     def __init__(self) -> None:
         self.models: object = {"data": [{"id": "a-model"}]}
         self.props: object = None
-        self.chat: Callable[[], Iterator[bytes]] | tuple[int, str] = (500, "nothing set")
+        self.chat: Callable[[], Iterator[bytes]] | tuple[int, str] | tuple[int, str, dict[str, str]] = (500, "not set")
         self.asked: list[dict[str, object]] = []
         self.keys: list[str | None] = []
         self.hung_up = threading.Event()
@@ -72,14 +72,16 @@ class Server:
                 except OSError:
                     outer.hung_up.set()
 
-            def reply(self, status: int, body: str) -> None:
+            def reply(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
                 self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body.encode())
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
 
 @pytest.fixture

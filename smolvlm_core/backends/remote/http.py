@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from smolvlm_core.backends.base import THIS_MACHINE
-from smolvlm_core.backends.remote.stream import refused
+from smolvlm_core.backends.remote.stream import ServerFault, refused
 from smolvlm_core.errors import BackendError, LensError, NoVision
 from smolvlm_core.web import certificates
 
@@ -55,12 +55,11 @@ def no_vision(name: str) -> LensError:
 
 
 def get_json(url: str, headers: dict[str, str]) -> dict[str, Any]:
+    """Raises ServerFault where nothing answers, or something else than JSON; BackendError where the server refuses."""
     try:
         answer = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False, verify=certificates())
     except httpx.TransportError as error:
-        raise BackendError(
-            f"Nothing answers at {url}: {error}.", "Start the server, or correct the address."
-        ) from error
+        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
     if answer.status_code != 200:
         raise refused(url, answer)
     try:
@@ -68,5 +67,5 @@ def get_json(url: str, headers: dict[str, str]) -> dict[str, Any]:
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        raise BackendError(f"{url} did not answer with JSON.", "Check the address: it often ends in /v1.")
+        raise ServerFault(f"{url} did not answer with JSON.", "Check the address: it often ends in /v1.")
     return said

@@ -18,6 +18,7 @@ from smolvlm_core.backends.remote.estimates import DEFAULT_CONTEXT, ESTIMATES, e
 from smolvlm_core.backends.remote.http import authorization, device_of, get_json, no_vision, normal_url
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties, causes_in_template
 from smolvlm_core.backends.remote.llama_completion import server_properties
+from smolvlm_core.backends.remote.stream import ServerFault
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
@@ -112,12 +113,12 @@ class OpenAIBackend(Backend):
         """What /v1/models says of the model, or of the first one where none is named."""
         models = get_json(f"{self.url}/models", self.headers).get("data") or []
         if not models:
-            raise BackendError(f"{self.url} serves no model.", "Load one there.")
+            raise ServerFault(f"{self.url} serves no model.", "Load one there.")
         for listed in models:
             if self.model in ("", listed.get("id")):
                 return dict(listed)
         names = ", ".join(str(m.get("id")) for m in models[:8])
-        raise BackendError(f"{self.url} has no model {self.model!r}.", f"It has: {names}.")
+        raise ServerFault(f"{self.url} has no model {self.model!r}.", f"It has: {names}.")
 
     def _props(self) -> dict[str, Any]:
         """llama-server's own description of itself; empty for other servers."""

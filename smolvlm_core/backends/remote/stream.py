@@ -9,7 +9,9 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from smolvlm_core.text import valid_text
 from smolvlm_core.web import certificates
 
 CONNECT_SECONDS = 10
+TOO_MANY_REQUESTS = 429
 SILENCE_SECONDS = 600  # a long prompt on a slow machine. A server that ends closes the connection at once
 
 
@@ -26,7 +29,20 @@ class Cancelled(Exception):
     """The caller's event was set."""
 
 
-class ServerGone(BackendError):
+class ServerFault(BackendError):
+    """The reason is the server's, not the question's: another server may answer it.
+
+    Attributes:
+        status: of its HTTP answer; 0 where there was none.
+        retry_after_seconds: how long it asks to be left alone; None where it does not say.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, status: int = 0, retry_after_seconds: float | None = None):
+        super().__init__(message, hint)
+        self.status, self.retry_after_seconds = status, retry_after_seconds
+
+
+class ServerGone(ServerFault):
     """The connection broke in the middle of an answer."""
 
 
@@ -37,7 +53,8 @@ def post_stream(
 
     Raises:
         Cancelled: `cancel` was set. The connection is closed, which is how the server learns of it.
-        BackendError: nothing answers there, or the server refused.
+        ServerFault: nothing answers there, or the server cannot answer now.
+        BackendError: it refused the question.
         ServerGone: the connection broke in the middle of the answer.
     """
     connection = Connection()
@@ -54,11 +71,9 @@ def post_stream(
                 raise refused(url, answer)
             yield from _events(answer)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-        raise BackendError(
-            f"Nothing answers at {url}: {error}.", "Start the server, or correct the address."
-        ) from error
+        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
     except ValueError as error:
-        raise BackendError(f"{url} did not answer with events of JSON: {error}.", "Check the address.") from error
+        raise ServerFault(f"{url} did not answer with events of JSON: {error}.", "Check the address.") from error
     except (httpx.HTTPError, OSError) as error:
         if cancel.is_set():
             raise Cancelled from None
@@ -101,20 +116,50 @@ def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
         kind, _, data = line.partition(":")
         data = data.strip()
         if kind == "error" or (kind == "data" and data.startswith('{"error"')):
-            raise error_of(_message(data))
+            raise _fault_or_refusal(_message(data), _code(data))
         if kind == "data" and data and data != "[DONE]":
             yield json.loads(data)
 
 
 def refused(url: str, answer: httpx.Response) -> BackendError:
-    """An error response as an error that a user can act on."""
-    if answer.status_code in (401, 403):
-        return BackendError(f"{url} refused the API key ({answer.status_code}).", "Enter the right one.")
-    if answer.status_code == 404:
-        return BackendError(
-            f"{url} is not there (404).", "Check the address (it often ends in /v1) and the model's name."
-        )
-    return error_of(_message(answer.text) or f"HTTP {answer.status_code}")
+    """An error response as an error that a user can act on: a ServerFault where the question is not the reason."""
+    status = answer.status_code
+    if status in (401, 403):
+        return ServerFault(f"{url} refused the API key ({status}).", "Enter the right one.", status=status)
+    if status == 404:
+        hint = "Check the address (it often ends in /v1) and the model's name."
+        return ServerFault(f"{url} is not there (404).", hint, status=status)
+    after = seconds_of_retry_after(answer.headers.get("Retry-After", ""), time.time())
+    return _fault_or_refusal(_message(answer.text) or f"HTTP {status}", status, after)
+
+
+def _fault_or_refusal(message: str, status: int, retry_after_seconds: float | None = None) -> BackendError:
+    """Servers answer some bad questions with 500 too, so what they say counts first."""
+    error = error_of(message)
+    if type(error) is not BackendError or (status < 500 and status != TOO_MANY_REQUESTS):
+        return error
+    return ServerFault(Exception.__str__(error), error.hint, status=status, retry_after_seconds=retry_after_seconds)
+
+
+def seconds_of_retry_after(value: str, now: float) -> float | None:
+    """The header's seconds or date, in seconds from `now` (since 1970); None for anything else."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def _code(data: str) -> int:
+    """The status in an error that comes as an event; 0 where there is none."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        return 0
+    error = said.get("error", said) if isinstance(said, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) else 0
 
 
 def _message(text: str) -> str:

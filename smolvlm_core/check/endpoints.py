@@ -1,0 +1,33 @@
+"""Several servers as one backend, each proved by the vision check before it gets a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.remote.endpoints import EndpointsBackend
+from smolvlm_core.check.run import check
+from smolvlm_core.errors import BackendError
+
+
+def checked_endpoints(
+    urls: Sequence[str], *, model: str = "", api_key: str = "", patience_seconds: float = 0.0
+) -> EndpointsBackend:
+    """See `EndpointsBackend`. Sends nothing yet; `preload` starts the checks. Raises BackendError."""
+    return EndpointsBackend(urls, prove, model=model, api_key=api_key, patience_seconds=patience_seconds)
+
+
+def prove(backend: Backend) -> str | None:
+    """Ask about shapes, the quickest check. None where it sees, else what the check found.
+
+    Raises:
+        BackendError: it could not be checked.
+    """
+    verdict = check(backend, subjects=("shapes",))
+    if verdict.verdict == "unchecked":
+        raise BackendError(verdict.cause, verdict.fix)
+    if verdict.verdict == "sees":
+        return None
+    right, asked = verdict.accuracy("its picture")
+    figures = f" ({right} of {asked} correct)" if asked else ""
+    return f"{verdict.verdict}{figures}. {verdict.cause} {verdict.fix}".strip()
