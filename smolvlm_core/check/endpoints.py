@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.backends.remote.endpoints import EndpointsBackend
 from smolvlm_core.check.run import check
 from smolvlm_core.errors import BackendError
+from smolvlm_core.work.pool import Pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointsEntry(Entry):
+    """Several servers, chosen on the command line. All its backends are one: what is known of the servers is shared."""
+
+    kind: ClassVar[str] = "endpoints"
+
+    urls: tuple[str, ...]
+    model: str = ""
+    api_key: str = field(default="", repr=False)
+
+    def make(self, pool: Pool, precision: str = "") -> EndpointsBackend:
+        return pool.shared(
+            f"endpoints {self.model} {self.urls}",
+            lambda: checked_endpoints(self.urls, model=self.model, api_key=self.api_key, patience_seconds=60),
+        )
+
+    @classmethod
+    def of_urls(cls, urls: Sequence[str], model: str = "", api_key: str = "") -> EndpointsEntry:
+        title = f"{model or 'model'} · {len(urls)} endpoints"
+        return cls(key=model or "endpoints", title=title, urls=tuple(urls), model=model, api_key=api_key)
 
 
 def checked_endpoints(

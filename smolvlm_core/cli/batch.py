@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.cli.model import add_model, chosen_backend
+from smolvlm_core.cli.model import add_endpoints, add_model, chosen_entry
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.errors import LensError
 from smolvlm_core.workspace import Workspace
@@ -45,11 +45,32 @@ def add(commands: Any) -> None:
     batch.add_argument("--out", metavar="F", type=Path, default=Path("results.jsonl"), help="default: results.jsonl")
     batch.add_argument("--csv", metavar="F", type=Path, help="at the end, also write the results as a table")
     add_model(batch)
+    add_endpoints(batch)
     batch.add_argument("--parallel", metavar="N", type=positive, default=8, help="answers at once (default: 8)")
+    _add_engine(batch.add_argument_group("engine"))
     _add_answers(batch.add_argument_group("answers"))
     _add_clips(batch.add_argument_group("clips"))
     _add_sidecars(batch.add_argument_group("sidecars: a text file beside each picture or clip, for captioning tools"))
     batch.set_defaults(run=_batch, wrong=batch.error)
+
+
+def _add_engine(group: Any) -> None:
+    group.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="local (default), or the workers of a Ray cluster"
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="A",
+        default="auto",
+        help="auto (default) or HOST:PORT; local starts Ray on this machine",
+    )
+    group.add_argument("--ray-actors", metavar="N", type=positive, default=1, help="workers, each with its own model")
+    group.add_argument(
+        "--ray-cpus", metavar="N", type=float, default=1.0, help="that each worker reserves (default: 1)"
+    )
+    group.add_argument(
+        "--ray-gpus", metavar="N", type=float, default=0.0, help="that each worker reserves (default: 0)"
+    )
 
 
 def _add_answers(group: Any) -> None:
@@ -95,13 +116,16 @@ def _batch(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.batch.run import Batch
 
     sidecars, schema = _sidecars(args), _schema(args.json_schema)
-    backend = chosen_backend(args, workspace)
+    if args.endpoint and args.engine == "ray":
+        args.wrong("--endpoint spreads the questions itself: use it without --engine ray")
+    entry = chosen_entry(args, workspace)
+    backend = entry.make(workspace.pool, args.dtype)
     plan, gate = _plan(args, backend, schema), Gate()
     with Results(args.out) as results:
         batch = Batch(
             expand(args.inputs, args.prompt),
             plan,
-            _engine(args, plan, backend, gate),
+            _engine(args, plan, entry.key, backend, gate),
             results,
             sidecars=sidecars,
             gate=gate,
@@ -117,8 +141,15 @@ def _batch(args: argparse.Namespace, workspace: Workspace) -> int:
     return 1 if progress.failed or progress.remaining or (sidecars and sidecars.problem) else 0
 
 
-def _engine(args: argparse.Namespace, plan: Plan, backend: Backend, gate: Gate) -> Engine:
-    """What answers. Other engines are chosen here."""
+def _engine(args: argparse.Namespace, plan: Plan, model: str, backend: Backend, gate: Gate) -> Engine:
+    """What answers. `model`: a name that workers on other machines find, too."""
+    if args.engine == "ray":
+        from smolvlm_core.batch.ray_runner import RaySettings, ray_engine
+
+        cluster = RaySettings(address=args.ray_address, actors=args.ray_actors, cpus=args.ray_cpus, gpus=args.ray_gpus)
+        is_file = args.model is not None and Path(args.model).exists()  # workers have another working folder
+        name = str(Path(args.model).resolve()) if is_file else args.model or model
+        return ray_engine(plan, name, cluster, precision=args.dtype)
     from smolvlm_core.batch.local import LocalEngine
 
     return LocalEngine(plan, backend, parallel=args.parallel, gate=gate, loading=lambda event: status(event.text))

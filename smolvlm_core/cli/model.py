@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.models.catalog import default_model
 from smolvlm_core.models.machine import this_machine
 from smolvlm_core.workspace import Workspace
+
+ENDPOINT_KEY = "SMOLVLM_LENS_ENDPOINT_KEY"
+
+
+def add_endpoints(command: argparse.ArgumentParser) -> None:
+    """For commands whose questions can be spread over several servers."""
+    command.add_argument(
+        "--endpoint",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="ask this OpenAI-compatible server; repeat the option to spread the questions over several. Each is checked first, "
+        f"and one that does not see gets none. --model is then the model's name there, ${ENDPOINT_KEY} their API key",
+    )
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
@@ -23,13 +38,21 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 def chosen_backend(args: argparse.Namespace, workspace: Workspace) -> Backend:
     """The model that was named, or the default, which is printed. Raises LensError."""
-    return chosen_entry(args.model, workspace).make(workspace.pool, args.dtype)
+    return chosen_entry(args, workspace).make(workspace.pool, args.dtype)
 
 
-def chosen_entry(name: str | None, workspace: Workspace) -> Entry:
-    """The entry of a name; without one, the best for this machine, which is printed. Raises LensError."""
-    if name is not None:
-        return workspace.registry.find(name)
+def chosen_entry(args: argparse.Namespace, workspace: Workspace) -> Entry:
+    """The endpoints that were given, or the entry of a name; without both, the best for this machine, which is printed.
+
+    Raises:
+        LensError: there is none, or it cannot be used.
+    """
+    if endpoints := getattr(args, "endpoint", []):
+        from smolvlm_core.check.endpoints import EndpointsEntry
+
+        return EndpointsEntry.of_urls(endpoints, args.model or "", os.environ.get(ENDPOINT_KEY, ""))
+    if args.model is not None:
+        return workspace.registry.find(args.model)
     default, reason = default_model(this_machine())
     entry = workspace.registry.preferred(workspace.registry.find(default.key))
     print(f"{entry.label}: {reason}", file=sys.stderr)

@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from smolvlm_core.backends.base import Entry
+from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.cli import serve_llama_cpp
-from smolvlm_core.cli.model import chosen_entry
+from smolvlm_core.cli.model import add_endpoints, chosen_entry
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.workspace import Workspace
 
@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
         help="what answers where a request names no model; as in `ask`. With llama.cpp: a checkpoint folder, a model's key or "
         "a text model's .gguf file (default: the best model for this machine)",
     )
+    add_endpoints(serve)
     serve.add_argument(
         "--engine",
         choices=ENGINES,
@@ -77,8 +78,8 @@ def _add_llama_cpp_options(group: Any) -> None:
 
 def _serve(args: argparse.Namespace, workspace: Workspace) -> int:
     if args.engine == "llama.cpp":
-        if args.model is None:
-            args.wrong("--engine llama.cpp needs --model")
+        if args.model is None or args.endpoint:
+            args.wrong("--engine llama.cpp needs --model, and takes no --endpoint")
         return serve_llama_cpp.serve(args, workspace)
     return _serve_api(args, workspace)
 
@@ -100,9 +101,11 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
         max_requests=args.max_requests,
         timeout_seconds=float(args.timeout),
     )
-    entry = chosen_entry(args.model, workspace)
+    entry = chosen_entry(args, workspace)
     listening = bind(args.host, args.port or 8000)
-    if not args.no_check and not _sees(workspace, entry):
+    if args.endpoint:
+        _wait_for_endpoints(entry.make(workspace.pool))
+    elif not args.no_check and not _sees(workspace, entry):
         return 1
     app = build_api(workspace, entry, options)
     host = f"[{args.host}]" if ":" in args.host else args.host
@@ -114,6 +117,16 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
 def _ready(address: str, label: str) -> None:
     print(address, flush=True)
     print(f"OpenAI-compatible; answers with {label}; Ctrl-C stops it.", file=sys.stderr)
+
+
+def _wait_for_endpoints(backend: Backend) -> None:
+    """Until each was checked. Raises BackendError where none sees; the others may come later."""
+    status("Checking the endpoints")
+    try:
+        backend.capabilities()
+    finally:
+        clear_line()
+    print(backend.status().text, file=sys.stderr)
 
 
 def _sees(workspace: Workspace, entry: Entry) -> bool:
