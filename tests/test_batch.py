@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.batch import local
+from smolvlm_core.batch.answer import ask, prepare
 from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.inputs import expand
 from smolvlm_core.batch.lists import read_list
@@ -243,15 +244,16 @@ def test_edits_stay_and_a_failed_record_that_a_person_answered_is_not_asked_agai
     draw(folder, 2)
     (folder / "damaged.png").write_bytes(b"x")
     _, records = run(folder, tmp_path / "r.jsonl")
+    plain = next(record for record in records if not record.error)
     with Results(tmp_path / "r.jsonl") as results:
         for record in records:
             results.edit(record.id, f"mine {record.kind}")
-        results.edit(records[0].id, None)
+        results.edit(plain.id, None)
         with pytest.raises(StoreError, match="no record"):
             results.edit("0", "x")
     progress, after = run(folder, tmp_path / "r.jsonl")
     assert counts(progress) == (0, 0, 3)
-    assert after == [records[0], *(replace(record, edited=f"mine {record.kind}") for record in records[1:])]
+    assert after == [r if r is plain else replace(r, edited=f"mine {r.kind}") for r in records]
 
 
 # What is asked again
@@ -447,12 +449,16 @@ def test_only_a_few_items_are_in_memory_and_several_are_asked_at_once(gauge: Gau
 
 def test_large_items_are_fewer_in_memory(gauge: Gauge, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "DECODED_BYTES", 1)
-    items = items_of(gauge, folder, 40)
+    items = items_of(gauge, folder, 20)
+    gauge.free.clear()
     with Results(folder / "r.jsonl") as results:
         _, job = start(gauge, items, results)
+        until(lambda: gauge.running >= 1)
+        job.wait(0.3)
+        assert gauge.prepared <= local.PREPARING
+        gauge.free.set()
         job.wait(60)
-        assert counts(job.result) == (40, 0, 0)
-    assert gauge.most_prepared <= local.PREPARING
+        assert counts(job.result) == (20, 0, 0)
 
 
 def test_pause_lets_running_answers_end_and_starts_no_new_ones(gauge: Gauge, folder: Path) -> None:
@@ -460,7 +466,7 @@ def test_pause_lets_running_answers_end_and_starts_no_new_ones(gauge: Gauge, fol
     gauge.free.clear()
     with Results(folder / "r.jsonl") as results:
         batch, job = start(gauge, items, results)
-        until(lambda: gauge.running == 3)
+        until(lambda: gauge.running == 3 and gauge.prepared == 3 + AHEAD)
         batch.pause()
         gauge.free.set()
         until(lambda: batch.progress.answered == 3)
@@ -492,6 +498,13 @@ def test_cancel_ends_at_once_and_what_is_finished_stays(gauge: Gauge, folder: Pa
     assert counts(progress) == (30 - len(records), 0, len(records)) and after[: len(records)] == records
 
 
+def test_a_clip_whose_sampling_was_cancelled_is_no_failure(write_clip: Writer) -> None:
+    item, toy, cancel = Item(path=write_clip(), prompt=ASKED), ToyBackend("a"), threading.Event()
+    cancel.set()
+    prepared = prepare(item, plan_of(toy), toy, cancel)
+    assert "cancelled" in prepared.record.error and ask(prepared, plan_of(toy), toy, cancel) is None
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_bug_ends_the_run_with_itself_and_does_not_hang(gauge: Gauge, folder: Path, paused: bool) -> None:
     items = items_of(gauge, folder, 40)
@@ -504,8 +517,10 @@ def test_a_bug_ends_the_run_with_itself_and_does_not_hang(gauge: Gauge, folder: 
             raise ZeroDivisionError("a bug")
 
     gauge.on_answer = fail
+    gauge.free.clear()
     with Results(folder / "r.jsonl") as results:
         batch, job = start(gauge, items, results)
+        gauge.free.set()
         job.wait(20)
         with pytest.raises(ZeroDivisionError):
             _ = job.result

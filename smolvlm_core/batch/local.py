@@ -26,6 +26,7 @@ from smolvlm_core.work.slots import Slots
 
 PARALLEL = 8
 AHEAD = 4  # items that are prepared, or being prepared, beyond those that are asked
+CLOSE_SECONDS = 5.0  # for cancelled answers to end
 PREPARING = 2  # at once: decoders use several threads themselves
 DECODED_BYTES = 512 * 2**20  # no item is prepared while more is decoded: one clip can have 150 MB
 
@@ -96,7 +97,7 @@ class _Run:
             self._closed.set()
             self._end()
             with self._state:
-                self._state.wait_for(lambda: not self._cancels)
+                self._state.wait_for(lambda: not self._cancels, CLOSE_SECONDS)
         if self._bug is not None:
             raise self._bug
 
