@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def connected(address: str) -> Iterator[Any]:
         ModelError: Ray is not installed.
         BackendError: nothing can be reached at `address`.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reads it when it starts
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reads both when it starts
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes to the terminal otherwise
     try:
         import ray
         import ray.data
@@ -109,15 +111,17 @@ def _answers(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     tasks = min(MOST_TASKS, -(-len(rows) // settings.items_per_task))
-    answered = ray.data.from_items(rows, override_num_blocks=tasks).map_batches(
-        Worker,
-        fn_constructor_args=(plan, model, precision, settings.parallel),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=settings.actors),
-        num_cpus=settings.cpus,
-        num_gpus=settings.gpus,
-        max_task_retries=MOST_RETRIES,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`ray_remote_args`")  # 2.60 has no other way yet to limit retries
+        answered = ray.data.from_items(rows, override_num_blocks=tasks).map_batches(
+            Worker,
+            fn_constructor_args=(plan, model, precision, settings.parallel),
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=min(settings.actors, tasks)),
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus,
+            max_task_retries=MOST_RETRIES,
+        )
     for batch in answered.iter_batches(batch_size=None, prefetch_batches=0):
         for line, problem, hint in zip(batch["record"], batch["problem"], batch["hint"]):
             yield {"record": line, "problem": problem, "hint": hint}
