@@ -658,7 +658,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (("{}", "--prompt", "x", "--sidecar", "--sidecar-suffix", ".png"), 2, "suffix is '.png'"),
         (("{}", "--prompt", "x", "--prefix", "y"), 2, "need --sidecar"),
         (("{}", "--prompt", "x", "--json-schema", "README.md"), 1, "README.md is not JSON"),
-        (("{}", "--prompt", "x", "--out", "README.md"), 1, "not a record of a batch"),
+        (("{}", "--prompt", "x", "--out", "{}/0000.png"), 1, "not a record of a batch"),
     ],
 )
 def test_errors_have_exit_codes(
