@@ -135,14 +135,18 @@ def test_a_question_to_a_dead_server_is_asked_elsewhere_and_the_server_comes_bac
     fleet.clock.now += PAUSES[0]
     fleet.ready(1)  # looked at, and not back
     assert fleet.proof.asked.count(dead.url) == 1
-    fleet.clock.now += PAUSES[0]
-    fleet.ready(1)
-    assert "still loading" in fleet.backend.status().text  # the second pause is longer
+    assert "still loading" in fleet.backend.status().text
     dead.models, dead.chat = fleet.servers[1].models, answering(piece("back", finish_reason="stop"))
-    fleet.clock.now += PAUSES[1]
+    fleet.clock.now += PAUSES[1] - 1
+    fleet.ready(1)  # the second pause is longer
+    fleet.clock.now += 1
     fleet.ready(2)
     assert fleet.proof.asked.count(dead.url) == 2  # it was proved again
-    assert {fleet.ask().text for _ in range(4)} >= {"back"}
+    assert "back" in {fleet.ask().text for _ in range(4)}
+    dead.chat = (503, "dead again")
+    until(lambda: fleet.ask() and "dead again" in fleet.backend.status().text)
+    fleet.clock.now += PAUSES[0]
+    fleet.ready(2)  # it answered in between, so the pause is the first one again
 
 
 def test_no_connection_is_a_reason_to_ask_elsewhere(fleet: Fleet) -> None:
@@ -197,14 +201,32 @@ def test_a_question_waits_for_a_busy_server_and_can_be_cancelled(fleet: Fleet) -
     assert reply.text == "at last" and reply.stats.queued_seconds >= 60
 
 
-def test_a_prompt_that_does_not_fit_is_not_asked_elsewhere(fleet: Fleet) -> None:
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_prompt_that_does_not_fit_is_not_asked_elsewhere(fleet: Fleet, status: int) -> None:
     fleet.ready(2)
     for server in fleet.servers:
-        server.chat = (400, '{"error": {"message": "exceeds the maximum context length"}}')
+        server.chat = (status, '{"error": {"message": "exceeds the maximum context length"}}')
     with pytest.raises(ContextTooSmall):
         fleet.ask()
     assert sum(fleet.counts()) == 1
     assert fleet.backend.status().text == "2 of 2 endpoints ready"
+
+
+@pytest.mark.parametrize("fleet", [6], indirect=True)
+def test_a_question_that_ends_servers_does_not_end_all_of_them(fleet: Fleet) -> None:
+    fleet.ready(6)
+    for server in fleet.servers:
+        server.chat = answering()  # the connection ends without an answer
+    with pytest.raises(BackendError, match="in the middle of the answer"):
+        fleet.ask()
+    assert sum(fleet.counts()) == 4
+
+
+def test_an_error_that_comes_as_an_event_counts_like_a_status(fleet: Fleet) -> None:
+    fleet.ready(2)
+    fleet.servers[0].chat = answering(b'data: {"error": {"message": "engine is dead", "code": 503}}\n\n')
+    assert fleet.ask().text == "server 1"
+    assert "engine is dead" in fleet.backend.status().text
 
 
 def test_text_that_was_passed_on_is_not_taken_back(fleet: Fleet) -> None:
@@ -248,6 +270,8 @@ def test_what_it_is(fleet: Fleet) -> None:
     fleet.servers.reverse()
     other = fleet.made()
     assert other.identity() == fleet.backend.identity()
+    twice = EndpointsBackend([fleet.servers[0].url, f"{fleet.servers[0].url}/"], fleet.proof)
+    assert twice.name.endswith("1 endpoints")
     assert fleet.backend.device == THIS_MACHINE
     assert EndpointsBackend(["gpu1:8000", "http://gpu2:8000/v1"], fleet.proof).device == SEVERAL_MACHINES
     with pytest.raises(BackendError, match="No endpoint"):
