@@ -1,4 +1,4 @@
-"""How many pictures a second a batch answers, against asking one after another in the same process with the same backend.
+"""How many pictures a second a batch answers, against asking one after another: in the same process, and with `ask` for each.
 
     python -m benchmarks.batch                                   (the bundled checkpoint)
     python -m benchmarks.batch --checkpoint FOLDER --items 64 --out batch.json
@@ -48,6 +48,7 @@ PROMPT = "Describe the image."
 ANSWER = GenerationSettings(max_new_tokens=48)
 PHOTO = (600, 400)  # px
 MIB = 2**20
+ASKED = 4  # pictures with a command each
 
 
 class Nothing(Backend):
@@ -99,7 +100,16 @@ def batch(folder: Path, backend: Backend, parallel: int) -> float:
     return time.perf_counter() - began
 
 
-def measure(backend: Backend, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def with_ask(folder: Path, model: str, count: int) -> float:
+    """Seconds for so many pictures, each with a command of its own, as a shell's loop would ask."""
+    began = time.perf_counter()
+    for path in sorted(folder.iterdir())[:count]:
+        command = [sys.executable, "-m", "smolvlm_core", "ask", PROMPT, "--model", model, "--image", str(path)]
+        subprocess.run([*command, "--max-new-tokens", str(ANSWER.max_new_tokens)], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def measure(backend: Backend, name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng, seconds = random.Random(time.time_ns()), {"one by one": list[float](), "batch": list[float]()}
     draw(folder / "warm", 2, rng)
     one_by_one(folder / "warm", backend)
@@ -111,7 +121,11 @@ def measure(backend: Backend, args: argparse.Namespace, folder: Path) -> dict[st
             took = one_by_one(pictures, backend) if way == "one by one" else batch(pictures, backend, args.parallel)
             seconds[way].append(took)
             print(f"  {backend.name}: {way}: {args.items / took:.2f} items/s", flush=True)
+    asked = min(ASKED, args.items)
+    draw(folder / "ask", asked, rng)
+    by_command = asked / with_ask(folder / "ask", name, asked)
     return {
+        "items_per_second_with_ask": by_command,
         "items_per_second": {way: args.items / statistics.median(values) for way, values in seconds.items()},
         "ratios": (ratios := [one / batch for one, batch in zip(*seconds.values())]),
         "ratio": statistics.median(ratios),
@@ -185,10 +199,11 @@ def speed(args: argparse.Namespace, data: Path) -> dict[str, Any]:
         for number, name in enumerate(names):
             backend = workspace.registry.make(name)
             (data / str(number)).mkdir()
-            found[backend.name] = row = measure(backend, args, data / str(number))
+            found[backend.name] = row = measure(backend, name, args, data / str(number))
             rates = row["items_per_second"]
             print(
                 f"{backend.name}: {rates['one by one']:.2f} → {rates['batch']:.2f} items/s ({row['ratio']:.2f} ×), "
+                f"{rates['batch'] / row['items_per_second_with_ask']:.1f} × `ask` for each, "
                 f"peak RSS {row['peak_rss_bytes'] / MIB:.0f} MiB"
             )
     finally:

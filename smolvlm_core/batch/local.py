@@ -10,18 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NoReturn
 
-from smolvlm_core.backends.base import Backend, collect
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.batch.answer import Prepared, ask, prepare
+from smolvlm_core.batch.engine import load
 from smolvlm_core.batch.gate import LOOK_SECONDS, Gate
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import decoded_bytes
-from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Progress
-from smolvlm_core.prompt.messages import Message
 from smolvlm_core.work.slots import Slots
 
 PARALLEL = 8
@@ -56,9 +54,8 @@ class LocalEngine:
 
     def __call__(self, items: Iterable[Item], cancel: threading.Event) -> Iterator[Record]:
         """Raises LensError where the model cannot be loaded, and what a bug raises, after the records that are finished."""
-        hello = build_prompt([Message("user", "Hello")], _no_pictures, self.plan.settings.system_prompt)
         try:
-            collect(self.backend.prepare(hello, self.plan.settings, cancel), self._loading)
+            load(self.backend, self.plan, cancel, self._loading)
         except LensError:
             if cancel.is_set():
                 return
@@ -201,7 +198,3 @@ def _decoded_bytes(prepared: Prepared) -> int:
 
 def _nobody_watches(taken: int) -> None:
     return
-
-
-def _no_pictures(sha256: str) -> NoReturn:
-    raise KeyError(sha256)

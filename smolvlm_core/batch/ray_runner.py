@@ -9,25 +9,23 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smolvlm_core.backends.base import Backend, collect
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.batch.answer import ask, prepare
+from smolvlm_core.batch.engine import Engine, load
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.errors import BackendError, LensError, ModelError
 from smolvlm_core.paths import data_folder
-from smolvlm_core.prompt.build import build_prompt
-from smolvlm_core.prompt.messages import Message
 from smolvlm_core.work.pool import Pool
 
-Engine = Callable[[Iterable[Item], threading.Event], Iterator[Record]]
 LOCAL = "local"
 MOST_RETRIES = 5  # of a task whose worker was lost: an item that ends its worker must not do so for ever
 MOST_TASKS = 10_000  # Ray keeps account of each
@@ -183,10 +181,5 @@ def _loaded(plan: Plan, model: str, precision: str) -> Backend:
             f"A worker has other weights than this batch: {backend.identity()} instead of {plan.model}.",
             "Use a model from the hub, or a checkpoint folder with the same path, files and file times on every machine.",
         )
-    hello = build_prompt([Message("user", "Hello")], _no_pictures, plan.settings.system_prompt)
-    collect(backend.prepare(hello, plan.settings, threading.Event()))
+    load(backend, plan, threading.Event())
     return backend
-
-
-def _no_pictures(sha256: str) -> Any:
-    raise KeyError(sha256)

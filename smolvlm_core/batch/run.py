@@ -9,15 +9,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from smolvlm_core.batch.engine import Engine
 from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results, key_of
 from smolvlm_core.batch.sidecars import Sidecars
 from smolvlm_core.work.report import Report
-
-# Takes items and yields finished records in any order, one for each item unless the event is set.
-Engine = Callable[[Iterable[Item], threading.Event], Iterator[Record]]
 
 RATE_ITEMS = 100  # the rate is that of the last so many items
 REPORT_SECONDS = 0.2

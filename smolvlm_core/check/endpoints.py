@@ -22,17 +22,30 @@ class EndpointsEntry(Entry):
     urls: tuple[str, ...]
     model: str = ""
     api_key: str = field(default="", repr=False)
+    patience_seconds: float = 0.0
 
     def make(self, pool: Pool, precision: str = "") -> EndpointsBackend:
         return pool.shared(
             f"endpoints {self.model} {self.urls}",
-            lambda: checked_endpoints(self.urls, model=self.model, api_key=self.api_key, patience_seconds=60),
+            lambda: checked_endpoints(
+                self.urls, model=self.model, api_key=self.api_key, patience_seconds=self.patience_seconds
+            ),
         )
 
     @classmethod
-    def of_urls(cls, urls: Sequence[str], model: str = "", api_key: str = "") -> EndpointsEntry:
-        title = f"{model or 'model'} · {len(urls)} endpoints"
-        return cls(key=model or "endpoints", title=title, urls=tuple(urls), model=model, api_key=api_key)
+    def of_urls(
+        cls, urls: Sequence[str], model: str = "", api_key: str = "", patience_seconds: float = 0.0
+    ) -> EndpointsEntry:
+        """`patience_seconds`: how long a question waits while all servers are gone."""
+        title = f"{model or 'model'} · {len(urls)} endpoint{'s' if len(urls) > 1 else ''}"
+        return cls(
+            key=model or "endpoints",
+            title=title,
+            urls=tuple(urls),
+            model=model,
+            api_key=api_key,
+            patience_seconds=patience_seconds,
+        )
 
 
 def checked_endpoints(

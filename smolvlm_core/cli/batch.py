@@ -18,13 +18,15 @@ from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from smolvlm_core.backends.base import Backend
+    from smolvlm_core.batch.engine import Engine
     from smolvlm_core.batch.gate import Gate
     from smolvlm_core.batch.plan import Plan
     from smolvlm_core.batch.records import Record
-    from smolvlm_core.batch.run import Batch, BatchProgress, Engine
+    from smolvlm_core.batch.run import Batch, BatchProgress
     from smolvlm_core.batch.sidecars import Sidecars
 
 INTERRUPTED = 130
+PATIENCE_SECONDS = 300.0  # for servers that are all gone: a restart takes as long
 
 
 def add(commands: Any) -> None:
@@ -118,7 +120,7 @@ def _batch(args: argparse.Namespace, workspace: Workspace) -> int:
     sidecars, schema = _sidecars(args), _schema(args.json_schema)
     if args.endpoint and args.engine == "ray":
         args.wrong("--endpoint spreads the questions itself: use it without --engine ray")
-    entry = chosen_entry(args, workspace)
+    entry = chosen_entry(args, workspace, patience_seconds=PATIENCE_SECONDS)
     backend = entry.make(workspace.pool, args.dtype)
     plan, gate = _plan(args, backend, schema), Gate()
     with Results(args.out) as results:

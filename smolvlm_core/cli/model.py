@@ -41,8 +41,10 @@ def chosen_backend(args: argparse.Namespace, workspace: Workspace) -> Backend:
     return chosen_entry(args, workspace).make(workspace.pool, args.dtype)
 
 
-def chosen_entry(args: argparse.Namespace, workspace: Workspace) -> Entry:
+def chosen_entry(args: argparse.Namespace, workspace: Workspace, *, patience_seconds: float = 0.0) -> Entry:
     """The endpoints that were given, or the entry of a name; without both, the best for this machine, which is printed.
+
+    `patience_seconds`: how long a question waits while all endpoints are gone.
 
     Raises:
         LensError: there is none, or it cannot be used.
@@ -50,7 +52,7 @@ def chosen_entry(args: argparse.Namespace, workspace: Workspace) -> Entry:
     if endpoints := getattr(args, "endpoint", []):
         from smolvlm_core.check.endpoints import EndpointsEntry
 
-        return EndpointsEntry.of_urls(endpoints, args.model or "", os.environ.get(ENDPOINT_KEY, ""))
+        return EndpointsEntry.of_urls(endpoints, args.model or "", os.environ.get(ENDPOINT_KEY, ""), patience_seconds)
     if args.model is not None:
         return workspace.registry.find(args.model)
     default, reason = default_model(this_machine())
