@@ -16,6 +16,7 @@ st.navigation(
     [
         st.Page(PAGES / "image_chat.py", title="Image chat", icon=":material/image:", default=True),
         st.Page(PAGES / "video_chat.py", title="Video chat", icon=":material/movie:"),
+        st.Page(PAGES / "batch.py", title="Batch", icon=":material/photo_library:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),
     ]
