@@ -6,7 +6,6 @@ from ui import state
 from ui.batch import export, form, picker, progress, results
 from ui.chat import sidebar
 
-st.set_page_config(layout="wide")
 choice = sidebar.draw_model()
 st.title("Batch")
 st.caption("Ask the same question about many pictures and clips, look through the answers, correct and export them.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
 from smolvlm_core.work.job import Job
 from smolvlm_core.workspace import Process, Workspace
+from ui.batch.selection import Selection
 from ui.text import show_error
 
 
@@ -70,12 +72,12 @@ class BatchForm:
 class BatchSession:
     """The Batch page. `open`: identity of the batch that is shown, "" for the form, None before any choice.
 
-    `selected`: ids of rows, by the identity of their batch.
+    `selections`: the rows that are selected, by the identity of their batch.
     """
 
     open: str | None = None
     form: BatchForm = field(default_factory=BatchForm)
-    selected: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
 @dataclass

@@ -110,20 +110,21 @@ def _draw_survey(job: Job, polled: bool) -> None:
         return
     if polled:
         st.rerun()  # ends the polling, and draws an error beside its field
-    if job.problem is not None:
-        if not isinstance(job.error, MediaError):
-            st.caption(f":red[:material/error: {message(job.problem)}]", width="content")
-    elif job.result is not None:
-        st.caption(message(f"{job.result.describe()}."), width="content")
-    st.button(
-        "",
-        icon=":material/refresh:",
-        key="batch_count_again",
-        type="tertiary",
-        help="Count again",
-        on_click=_forget_survey,
-        args=(session().batch.form,),
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if job.problem is not None:
+            if not isinstance(job.error, MediaError):  # that one is beside the inputs
+                st.caption(f":red[:material/error: {message(job.problem)}]", width="content")
+        elif job.result is not None:
+            st.caption(message(f"{job.result.describe()}."), width="content")
+        st.button(
+            "",
+            icon=":material/refresh:",
+            key="batch_count_again",
+            type="tertiary",
+            help="Count again",
+            on_click=_forget_survey,
+            args=(session().batch.form,),
+        )
 
 
 def _use_samples() -> None:

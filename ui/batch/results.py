@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -13,6 +14,7 @@ from smolvlm_core.batch.table import ONLY, SORTS, Only, Row, Sort, common_parent
 from smolvlm_core.errors import LensError
 from ui import state
 from ui.batch import detail
+from ui.batch.selection import Selection
 from ui.state import session, workspace
 from ui.text import show_error
 
@@ -46,25 +48,28 @@ def _results(batch: SavedBatch) -> None:
     picked, view = _draw_filters(batch, rows)
     _draw_page(batch, rows, picked, view)
     known = {row.id: row for row in rows}
-    selected = [known[row_id] for row_id in session().batch.selected.get(batch.identity, ()) if row_id in known]
-    _draw_ask_again(batch, selected)
-    if selected:
-        detail.draw(batch, selected[-1])
+    selection = session().batch.selections[batch.identity]
+    _draw_ask_again(batch, [known[row_id] for row_id in selection.ids if row_id in known])
+    if selection.shown in known:
+        detail.draw(batch, known[selection.shown])
     else:
-        st.caption("Select a row to see the picture or the frames beside the answer, and to edit the answer.")
+        st.caption(
+            "Click a row to see the picture or the frames beside the answer, and to edit the answer. Tick rows to ask about several again."
+        )
 
 
 def _draw_filters(batch: SavedBatch, rows: Sequence[Row]) -> tuple[list[Row], str]:
     """(the rows that match, a name for this view)"""
     key = batch.identity
     counts = {only: sum(row.is_one_of(only) for row in rows) for only in ONLY}
-    search, kind, order = st.columns([2, 2, 1], vertical_alignment="bottom")
+    search, order = st.columns([3, 1])
     words = search.text_input("Search", key=f"batch_words_{key}", placeholder="Words of a name, answer or error")
-    only: Any = kind.segmented_control(
+    only: Any = st.segmented_control(
         "Show",
         list(ONLY),
         default="all",
         required=True,
+        label_visibility="collapsed",
         format_func=lambda one: f"{ONLY_LABELS[one]} {counts[one]:,}",
         key=f"batch_only_{key}",
     )
@@ -87,19 +92,19 @@ def _draw_page(batch: SavedBatch, rows: Sequence[Row], picked: Sequence[Row], vi
         _draw_table(batch, shown, common_parent([row.item for row in rows]), f"batch_table_{name}_{number}")
 
 
-def _draw_table(batch: SavedBatch, shown: Sequence[Row], parent: str, key: str) -> None:
-    columns: dict[str, list[Any]] = {
-        "Name": [row.item.removeprefix(parent) for row in shown],
-        "Answer": [row.text for row in shown],
-    }
+def _draw_table(batch: SavedBatch, shown: Sequence[Row], parent: str, view: str) -> None:
+    selection, ids = session().batch.selections[batch.identity], [row.id for row in shown]
+    key = selection.key(view, ids)
+    columns: dict[str, list[Any]] = {"Name": [row.item.removeprefix(parent) for row in shown]}
     if any(row.prompt != batch.request.prompt for row in shown):
         columns["Prompt"] = [row.prompt for row in shown]
-    if any(row.error for row in shown):
-        columns["Error"] = [row.error for row in shown]
     if any(row.is_edited or row.is_cut_off for row in shown):
         columns["Note"] = [_note(row) for row in shown]
     columns["Seconds"] = [round(row.seconds, 2) for row in shown]
     columns["Tokens"] = [row.tokens for row in shown]
+    if any(row.error for row in shown):
+        columns["Error"] = [row.error for row in shown]
+    columns["Answer"] = [row.text for row in shown]  # last: it is the one that may be cut by the edge
     st.dataframe(
         columns,
         key=key,
@@ -107,25 +112,20 @@ def _draw_table(batch: SavedBatch, shown: Sequence[Row], parent: str, key: str) 
         height=min(38 + 35 * len(shown), 420),
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
-            "Answer": st.column_config.TextColumn(width="large"),
             "Error": st.column_config.TextColumn(width="medium"),
+            "Note": st.column_config.TextColumn(width="small"),
             "Seconds": st.column_config.NumberColumn(width="small", format="%.2f"),
             "Tokens": st.column_config.NumberColumn(width="small"),
         },
-        on_select=_selected(batch.identity, key, [row.id for row in shown]),
+        on_select=partial(_take_selection, selection, key, ids),
         selection_mode=["multi-row", "single-cell"],
+        selection_default=selection.places(ids),
     )
 
 
-def _selected(identity: str, key: str, ids: Sequence[str]) -> Callable[[], None]:
-    """Rows are remembered by their ids, since their places change while the batch runs. A clicked cell selects its row too."""
-
-    def store() -> None:
-        selection = st.session_state[key]["selection"]
-        places = [*selection["rows"], *(row for row, _ in selection["cells"])]
-        session().batch.selected[identity] = tuple(dict.fromkeys(ids[place] for place in places if place < len(ids)))
-
-    return store
+def _take_selection(selection: Selection, key: str, ids: Sequence[str]) -> None:
+    places = st.session_state[key]["selection"]
+    selection.take(places["rows"], places["cells"], ids)
 
 
 def _note(row: Row) -> str:
@@ -154,5 +154,5 @@ def _draw_ask_again(batch: SavedBatch, selected: Sequence[Row]) -> None:
     if asked < len(selected):
         gone = len(selected) - asked
         state.notify(f"{gone} of {len(selected)} rows are not asked again: their files are gone.")
-    session().batch.selected.pop(batch.identity, None)
+    session().batch.selections[batch.identity].clear()
     st.rerun()
