@@ -13,7 +13,6 @@ from ui.compare import input as compare_input
 from ui.compare.choices import choices
 from ui.state import session, workspace
 
-st.set_page_config(layout="wide")
 page = session().compare
 st.title("Compare")
 st.caption("The same pictures and prompt for several backends. Backends on one machine answer in turn.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.backends.self_tests import SelfTests
+from smolvlm_core.batch.jobs import Batches
 from smolvlm_core.check.schedule import Checks
 from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.run import Comparisons
@@ -53,6 +54,7 @@ class Workspace:
         self.verdicts = Verdicts(self.folder)
         self.self_tests = SelfTests(self.jobs, self.devices, self.pool)
         self.checks = Checks(self.jobs, self.devices, self.verdicts)
+        self.batches = Batches(self.folder, self.jobs, self.registry)
         self.comparisons = Comparisons(self.devices, Votes(self.folder))
 
     @property

@@ -9,14 +9,22 @@ import streamlit as st
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
-st.set_page_config(
-    page_title="SmolVLM Lens", page_icon=":material/visibility:", layout="centered", initial_sidebar_state="auto"
-)
-st.navigation(
+WIDE = ("Batch", "Compare")
+
+page = st.navigation(
     [
         st.Page(PAGES / "image_chat.py", title="Image chat", icon=":material/image:", default=True),
         st.Page(PAGES / "video_chat.py", title="Video chat", icon=":material/movie:"),
+        st.Page(PAGES / "batch.py", title="Batch", icon=":material/photo_library:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),
     ]
-).run()
+)
+# Once a run: where the page itself sets another layout, the browser can miss the second of two changes.
+st.set_page_config(
+    page_title="SmolVLM Lens",
+    page_icon=":material/visibility:",
+    layout="wide" if page.title in WIDE else "centered",
+    initial_sidebar_state="auto",
+)
+page.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +13,17 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from smolvlm_core.batch.request import Request
+from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
+from smolvlm_core.work.job import Job
 from smolvlm_core.workspace import Process, Workspace
+from ui.batch.selection import Selection
 from ui.text import show_error
 
 
@@ -37,6 +42,42 @@ class CompareSession:
     questions: str = ""
     blind: bool = False
     key: str | None = None
+
+
+@dataclass
+class BatchForm:
+    """What is typed for a new batch. `paths`: one a line. `uploads`: the name of a folder of uploads.
+
+    `round`: raised to fill the fields from here: new keys are new widgets. `pressed`: Start was pressed, so what is missing is an
+    error. `survey`: what is counted, and its job.
+    """
+
+    source: str = "On this machine"
+    paths: str = ""
+    uploads: str = ""
+    prompt: str = ""
+    json_schema: str = ""
+    frame_rule: str = "The model's rule"
+    frames: int = 8
+    fps: float = 1.0
+    scenes: bool = False
+    sidecars: bool = False
+    sidecar_options: SidecarOptions = field(default_factory=SidecarOptions)
+    round: int = 0
+    pressed: bool = False
+    survey: tuple[Request, Job] | None = None
+
+
+@dataclass
+class BatchSession:
+    """The Batch page. `open`: identity of the batch that is shown, "" for the form, None before any choice.
+
+    `selections`: the rows that are selected, by the identity of their batch.
+    """
+
+    open: str | None = None
+    form: BatchForm = field(default_factory=BatchForm)
+    selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
 @dataclass
@@ -76,6 +117,7 @@ class Session:
     notices: tuple[str, ...] = ()
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
+    batch: BatchSession = field(default_factory=BatchSession)
 
 
 @lru_cache(maxsize=1)

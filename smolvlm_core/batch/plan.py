@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import zipfile
 import zlib
@@ -35,6 +36,18 @@ class Item:
     def name(self) -> str:
         """Unique in a batch together with the prompt: the path, and the name within an archive."""
         return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+    @classmethod
+    def of_name(cls, name: str, prompt: str) -> Item:
+        """The item with this `name`. Raises MediaError where its file or archive is gone."""
+        at = 0
+        while not is_file(name):
+            at = name.find("!", at) + 1
+            if not at:
+                raise MediaError(f"{name} is not there any more.", "Put it back, or leave its answer as it is.")
+            if is_file(name[: at - 1]):
+                return cls(path=Path(name[: at - 1]), prompt=prompt, member=name[at:])
+        return cls(path=Path(name), prompt=prompt)
 
     def stamp(self) -> tuple[int, int]:
         """(size in bytes, time of the last change in ns) of the file or archive. Raises MediaError, also for what is no file."""
@@ -106,6 +119,11 @@ class Plan:
     def fingerprint(self) -> str:
         """A SHA-256 of all of it. Answers of the same fingerprint, prompt and file need not be asked again."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def is_file(name: str) -> bool:
+    """False, too, where the name of an archive's member makes it too long for a path."""
+    return os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises there)
 
 
 @lru_cache(maxsize=2)

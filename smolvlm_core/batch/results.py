@@ -185,7 +185,7 @@ class Results:
         """Learn what is in the file, and repair its end where the last process ended while it wrote."""
         size = 0
         last = b"\n"
-        for record, last in _scan(self.path):
+        for record, last in scan(self.path):
             self._remember(record)
             size += len(last)
         if self._file.seek(0, os.SEEK_END) != size:
@@ -196,7 +196,7 @@ class Results:
     def _rewrite(self, change: Callable[[Record], Record | None]) -> None:
         """Replace the file in one step. Lines of records that stay as they are stay as they are."""
         with replacing(self.path) as file:
-            for record, line in _scan(self.path):
+            for record, line in scan(self.path):
                 changed = change(record)
                 if changed is not None:
                     file.write(line if changed is record else (changed.as_line() + "\n").encode())
@@ -218,7 +218,7 @@ def key_of(item: str, prompt: str, fingerprint: str) -> bytes:
 
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a results file, also while it is written. Raises StoreError where it is some other file."""
-    return (record for record, _ in _scan(path))
+    return (record for record, _ in scan(path))
 
 
 def export_csv(records: Iterable[Record], path: Path) -> None:
@@ -242,10 +242,11 @@ def _cell(record: Record, name: str) -> str:
     return str(getattr(record, name))
 
 
-def _scan(path: Path) -> Iterator[tuple[Record, bytes]]:
-    """Each record with its line. Ends before a last line that was not written completely."""
+def scan(path: Path, offset: int = 0) -> Iterator[tuple[Record, bytes]]:
+    """Each record with its line, from a byte where a line begins. Ends before a last line that was not written completely."""
     try:
         with path.open("rb") as file:
+            file.seek(offset)
             for number, line in enumerate(file, start=1):
                 record = _parsed(line)
                 if record is not None:

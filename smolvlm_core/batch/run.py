@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from smolvlm_core.batch.engine import Engine
@@ -88,6 +88,7 @@ class Batch:
         results: open; whoever opened it closes it.
         gate: the engine's, where it has one, so that a pause also stops what it has prepared.
         on_record: gets each record once it is stored.
+        again: answers whose items are asked again although they are answered, by `key_of`. They stay until the model is loaded.
     """
 
     def __init__(
@@ -100,10 +101,11 @@ class Batch:
         sidecars: Sidecars | None = None,
         gate: Gate | None = None,
         on_record: Callable[[Record], None] = lambda record: None,
+        again: Mapping[bytes, Record] | None = None,
     ) -> None:
         self.plan, self.results, self.sidecars = plan, results, sidecars
         self._items, self._engine, self._on_record = items, engine, on_record
-        self._gate, self._fingerprint = gate or Gate(), plan.fingerprint
+        self._gate, self._fingerprint, self._again = gate or Gate(), plan.fingerprint, again or {}
         self._counts, self._reading = _Counts(), threading.Lock()
 
     def pause(self) -> None:
@@ -158,8 +160,9 @@ class Batch:
                 break
             if self.sidecars is not None:
                 self.sidecars.claim(item)
-            if self.results.state_of(item, self._fingerprint) == "finished":
-                answered.add(self._key(item))
+            key = self._key(item)
+            if key not in self._again and self.results.state_of(item, self._fingerprint) == "finished":
+                answered.add(key)
             else:
                 asked.append(item)
         with self._reading:
@@ -192,13 +195,22 @@ class Batch:
         report("Loading the model", None)
         for record in records:
             if self.sidecars is not None and not record.failed:
-                self.sidecars.write(record)  # before the record: what a kill comes between is asked and written again
+                self._write_sidecar(
+                    self.sidecars, record
+                )  # before the record: what a kill comes between is asked and written again
             self.results.append(record)
             self._count(record)
             self._on_record(record)
             if time.monotonic() - reported > REPORT_SECONDS:
                 reported, progress = time.monotonic(), self.progress
                 report(progress.describe(), progress.done / (progress.total or 1))
+
+    def _write_sidecar(self, sidecars: Sidecars, record: Record) -> None:
+        old = self._again.get(key_of(record.item, record.prompt, record.fingerprint))
+        if old is None:
+            sidecars.write(record)
+        else:
+            sidecars.rewrite(old, record)
 
     def _count(self, record: Record) -> None:
         with self._reading:

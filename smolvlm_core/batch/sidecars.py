@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from smolvlm_core.batch.inputs import EXTENSIONS
-from smolvlm_core.batch.plan import Item
+from smolvlm_core.batch.plan import Item, is_file
 from smolvlm_core.batch.records import Record
 from smolvlm_core.errors import StoreError
 from smolvlm_core.files import replacing
@@ -74,13 +74,12 @@ class Sidecars:
         Args:
             only_missing: it was answered in an earlier run, so nothing that is there changes.
         """
-        try:
-            outcome = self._write(record, "skip" if only_missing else self.options.existing)
-        except (StoreError, OSError) as error:
-            problem = error if isinstance(error, StoreError) else StoreError(f"A sidecar cannot be written: {error}.")
-            outcome, self.problem = "failed", self.problem or problem
-        self.outcomes[outcome] += 1
-        return outcome
+        return self._counted(lambda: self._write(record, "skip" if only_missing else self.options.existing))
+
+    def rewrite(self, old: Record, new: Record) -> Outcome:
+        """An answer was edited or asked again: replace what was written of the old one. A sidecar that somebody else has
+        changed since stays as it is."""
+        return self._counted(lambda: self._rewrite(old, new))
 
     def describe(self) -> list[str]:
         """What became of them, one line for each outcome."""
@@ -88,10 +87,23 @@ class Sidecars:
         lines = [f"sidecars {what}: {count}" for what, count in counts.items()]
         return [*lines, str(self.problem)] if self.problem is not None else lines
 
+    def text_of(self, record: Record) -> str:
+        """What is written for an answer, with a line end."""
+        return f"{self.options.before}{record.text.strip()}{self.options.after}\n"
+
+    def _counted(self, write: Callable[[], Outcome]) -> Outcome:
+        try:
+            outcome = write()
+        except (StoreError, OSError) as error:
+            problem = error if isinstance(error, StoreError) else StoreError(f"A sidecar cannot be written: {error}.")
+            outcome, self.problem = "failed", self.problem or problem
+        self.outcomes[outcome] += 1
+        return outcome
+
     def _write(self, record: Record, existing: Existing) -> Outcome:
-        if not os.path.isfile(record.item):  # noqa: PTH113 (Path.is_file raises where a member's name makes it too long)
+        if not is_file(record.item):
             return "no file"
-        path, line = self._path(record.item), f"{self.options.before}{record.text.strip()}{self.options.after}\n"
+        path, line = self._path(record.item), self.text_of(record)
         owner = self._owners.get(_digest(str(path)))
         if self.options.existing != "append" and owner not in (None, _digest(record.item, record.prompt)):
             return "shared"
@@ -104,6 +116,20 @@ class Sidecars:
             return "exists"
         with replacing(path) as file:
             file.write(before + line.encode())
+        return "written"
+
+    def _rewrite(self, old: Record, new: Record) -> Outcome:
+        if new.failed:
+            return "exists"
+        if old.failed or not is_file(old.item) or not self._path(old.item).exists():
+            return self._write(new, self.options.existing)
+        path, was, line = self._path(old.item), self.text_of(old).encode(), self.text_of(new).encode()
+        before = path.read_bytes()
+        at = (b"\n" + before).find(b"\n" + was)
+        if at < 0 or (self.options.existing != "append" and before != was):
+            return "exists"
+        with replacing(path) as file:
+            file.write(before[:at] + line + before[at + len(was) :])
         return "written"
 
     def _path(self, item: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import threading
@@ -186,20 +185,17 @@ def _plan(args: argparse.Namespace, backend: Backend, schema: str) -> Plan:
 
 def _schema(path: Path | None) -> str:
     """The schema as text; "" for none. Raises LensError where it is no schema."""
-    import jsonschema
+    from smolvlm_core.batch.schema import check_schema
 
     if path is None:
         return ""
     try:
         text = path.read_text("utf-8")
-        schema = json.loads(text)
-        jsonschema.validators.validator_for(schema).check_schema(schema)
     except OSError as error:
         raise LensError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise LensError(f"{path} is not JSON: {error}.", "Check its commas and quotes.") from error
-    except jsonschema.SchemaError as error:
-        raise LensError(f"{path} is not a JSON schema: {error.message}.", "Correct it.") from error
+    except UnicodeDecodeError as error:
+        raise LensError(f"{path} is not JSON: {error}.", "Save it as UTF-8.") from error
+    check_schema(text, str(path))
     return text
 
 

@@ -13,6 +13,15 @@ from ui.text import escape, message
 
 
 def draw(kind: ConversationKind) -> Choice:
+    """For a chat page."""
+    choice = draw_model()
+    with st.sidebar:
+        conversations.draw(kind)
+    return choice
+
+
+def draw_model() -> Choice:
+    """The model, its status and the settings, without conversations."""
     with st.sidebar:
         entry = model.choose()
         status = st.container()
@@ -21,7 +30,6 @@ def draw(kind: ConversationKind) -> Choice:
         with status:
             badges.draw_last(backend)
             model.draw_status(backend)
-        conversations.draw(kind)
     return Choice(entry, backend, generation)
 
 

@@ -1,0 +1,109 @@
+"""Which pictures and clips a new batch asks about: paths on this machine, or uploads, which are stored in the data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from smolvlm_core.batch.inputs import ARCHIVE_EXTENSION, EXTENSIONS
+from smolvlm_core.errors import LensError
+from smolvlm_core.models.machine import describe_bytes
+from ui import state
+from ui.state import session, workspace
+from ui.text import escape, show_error
+
+SOURCES = ["On this machine", "Upload"]
+
+
+def draw() -> tuple[str, ...]:
+    """The inputs, as the core takes them."""
+    form = session().batch.form
+    source: Any = st.segmented_control(
+        "Pictures and clips", SOURCES, default=form.source, required=True, key=f"batch_source_{form.round}"
+    )
+    form.source = source
+    return _draw_paths() if form.source == SOURCES[0] else _draw_uploads()
+
+
+def _draw_paths() -> tuple[str, ...]:
+    form = session().batch.form
+    form.paths = st.text_area(
+        "Folders and files, one per line",
+        form.paths,
+        key=f"batch_paths_{form.round}",
+        placeholder="/home/me/photos\n/home/me/clips/**/*.mp4",
+        height=110,
+        help="Folders are searched with their subfolders. Patterns such as `photos/**/*.jpg`, zip archives, and CSV or JSONL "
+        "lists with a column `path` and, optionally, `prompt` work too.",
+    )
+    return tuple(str(Path(line.strip()).expanduser()) for line in form.paths.splitlines() if line.strip())
+
+
+def _draw_uploads() -> tuple[str, ...]:
+    """The name is chosen first: files are stored as soon as they arrive."""
+    form, uploads = session().batch.form, workspace().batches.uploads
+    names = uploads.names()
+    options = sorted({*names, form.uploads} - {""})
+    chosen = st.selectbox(
+        "Name",
+        options,
+        options.index(form.uploads) if form.uploads in options else None,
+        key=f"batch_uploads_{form.round}",
+        accept_new_options=True,
+        placeholder="Type a name for these files, or choose earlier ones",
+        help="Uploaded files are stored in the data folder under this name, so that the results stay usable.",
+    )
+    form.uploads = (chosen or "").strip()
+    if not form.uploads:
+        return ()
+    try:
+        files = uploads.files(form.uploads)
+    except LensError as error:
+        show_error(error)
+        return ()
+    key = f"batch_files_{session().uploader_round}"
+    st.file_uploader(
+        "Drop or choose pictures, clips and zip archives",
+        type=[*sorted(EXTENSIONS), ARCHIVE_EXTENSION],
+        accept_multiple_files=True,
+        key=key,
+        on_change=_store,
+        args=(key, form.uploads),
+    )
+    if not files:
+        return ()
+    _draw_stored(form.uploads, len(files))
+    return (uploads.input(form.uploads),)
+
+
+def _draw_stored(name: str, count: int) -> None:
+    uploads = workspace().batches.uploads
+    with st.container(horizontal=True, vertical_alignment="center"):
+        size = describe_bytes(uploads.size_bytes(name))
+        st.caption(f"{count} {'file' if count == 1 else 'files'} in {escape(name)}, {size}", width="content")
+        with st.popover("Delete", icon=":material/delete:", type="tertiary"):
+            st.write(f"Delete the {count} uploaded files of {escape(name)}? Answers about them stay.")
+            st.button("Delete the files", key="batch_delete_uploads", on_click=_delete, args=(name,))
+
+
+def _store(key: str, name: str) -> None:
+    files = st.session_state.get(key) or []
+    session().uploader_round += 1  # a new key is a new, empty uploader
+    for file in files:
+        try:
+            workspace().batches.uploads.add(name, file, file.name)
+        except LensError as error:
+            state.notify(error)
+        state.forget_upload(file)
+
+
+def _delete(name: str) -> None:
+    try:
+        workspace().batches.delete_uploads(name)
+    except LensError as error:
+        state.notify(error)
+        return
+    session().batch.form.uploads = ""
+    session().batch.form.round += 1
