@@ -26,6 +26,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smolvlm_core.api import conversation
 from smolvlm_core.api.app import build_api
 from smolvlm_core.api.errors import ApiError
 from smolvlm_core.api.fetch import Fetcher, is_public
@@ -257,6 +258,15 @@ def test_models_health_and_metrics(start: Start, workspace: Workspace) -> None:
     assert "smolvlm_lens_requests_running 0.0" in metrics
 
 
+def test_pictures_have_a_limit_together(monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    monkeypatch.setattr(conversation, "MAX_IMAGE_PIXELS", 2 * 340 * 340)
+    api = start()
+    first, second, third = (picture("red", 340), picture("blue", 340), picture("green", 340))
+    assert api.post(json=body(user("What color is the circle?", first, second))).status_code == 200
+    refused = api.post(json=body(user("What color is the circle?", first, second, third)))
+    assert refused.status_code == 400 and "megapixels together" in refused.json()["error"]["message"]
+
+
 def body(*messages: Any, **more: Any) -> dict[str, Any]:
     return {"messages": list(messages), **more}
 
@@ -284,6 +294,7 @@ def test_what_cannot_be_served_is_refused_with_a_reason(start: Start) -> None:
         (body(user("Hi"), {"role": "system", "content": "Be brief"}), 400, "invalid_value", "system message"),
         (body(user("Hi", clip()), num_frames=3, fps=1), 400, "invalid_value", "num_frames and fps"),
         (body(user("Hi", clip()), num_frames=60), 400, "context_length_exceeded", "fewer"),
+        (body(user("Hi", *[text] * 60)), 400, "context_length_exceeded", "60 pictures"),
         (body(user("Hi"), response_format={"type": "json_object"}), 400, "no_json_schema", "schema"),
         (
             body(user("Hi", {"type": "image_url", "image_url": {"url": "http://a.example/b.png"}})),

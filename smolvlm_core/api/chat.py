@@ -9,14 +9,14 @@ import asyncio
 import json
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from smolvlm_core.api.conversation import Asked, Reader
+from smolvlm_core.api.conversation import Reader
 from smolvlm_core.api.errors import ApiError, body_of, invalid, status_of
 from smolvlm_core.api.metrics import Metrics
 from smolvlm_core.api.models import Models
@@ -28,11 +28,12 @@ from smolvlm_core.api.schemas import ChatRequest
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats
+from smolvlm_core.work.slots import Slots
 
 MOST_NEW_TOKENS = 8192
+ANSWERS_AT_ONCE = 8  # as many as backends write together. The others wait with their pictures still encoded
 HEADERS_AFTER_SECONDS = 2.0  # a stream that is refused within this time has an HTTP status that says so
 CLIENT_GONE = 499  # as nginx counts them
-Notice = Callable[[str], None]
 
 
 class Chat:
@@ -41,6 +42,7 @@ class Chat:
     def __init__(self, models: Models, reader: Reader, options: ApiOptions, metrics: Metrics, places: Places) -> None:
         self._models, self._reader, self._options = models, reader, options
         self._metrics, self._places = metrics, places
+        self._at_once = Slots(ANSWERS_AT_ONCE)
 
     async def answer(self, request: Request, chat: ChatRequest) -> Response:
         """Raises LensError before an answer begins. A client that leaves stops the model."""
@@ -70,12 +72,16 @@ class Chat:
 
     def _work(self, backend: Backend, chat: ChatRequest, writer: Writer, cancel: threading.Event) -> Iterator[Event]:
         """On the answer's own thread."""
-        spec = backend.spec
-        asked: Asked = self._reader.read(chat, spec, cancel)
-        writer.asked = asked
-        yield Progress("Waiting")
-        yield from backend.generate(asked.prompt, writer.settings, cancel)
-        writer.revision = backend.revision
+        if not self._at_once.take(cancel, lambda taken: None):
+            return
+        try:
+            asked = writer.asked = self._reader.read(chat, backend.spec, cancel)
+            chat.messages = []  # what they hold is decoded now
+            yield Progress("Waiting")
+            yield from backend.generate(asked.prompt, writer.settings, cancel)
+            writer.revision = backend.revision
+        finally:
+            self._at_once.give()
 
     async def _whole(self, request: Request, running: RunningAnswer, writer: Writer) -> Response:
         try:

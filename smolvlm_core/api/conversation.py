@@ -22,6 +22,8 @@ from smolvlm_core.api.schemas import Address, ChatMessage, ChatRequest, ImagePar
 from smolvlm_core.api.uploads import Uploads
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.errors import ContextTooSmall
+from smolvlm_core.media import MAX_IMAGE_PIXELS
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Attachment, Message, Role
@@ -55,7 +57,8 @@ class Reader:
     ) -> Asked:
         """Raises LensError. `spec`: of the model that is asked; it has its own rule for the frames of a clip."""
         sampling = sampling_of(request)
-        given = UnsavedMedia()
+        _refuse_too_many(request, spec)
+        given = UnsavedMedia(MAX_IMAGE_PIXELS)
 
         def clip(source: Path | bytes, name: str) -> Attachment:
             key = (media.sha256_of(source) if isinstance(source, bytes) else str(source), sampling, spec.key)
@@ -126,6 +129,16 @@ class Reader:
             return _decoded(value.data, name), name
         upload = self._uploads.find(value.file_id)
         return upload.path, upload.name
+
+
+def _refuse_too_many(request: ChatRequest, spec: ModelSpec) -> None:
+    """Before any picture is decoded. Raises ContextTooSmall: each takes at least one tile."""
+    count = sum(len(_media(_parts(message))) for message in request.messages)
+    if count * spec.geometry.tokens_per_tile >= spec.context_tokens:
+        raise ContextTooSmall(
+            f"{count} pictures and clips do not fit: {spec.title} has room for {spec.context_tokens} tokens.",
+            "Send fewer of them.",
+        )
 
 
 def sampling_of(request: ChatRequest) -> ClipSampling:

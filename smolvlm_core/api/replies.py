@@ -28,6 +28,7 @@ class Writer:
         self.stats: Stats | None = None
         self.revision = ""
         self._chat, self._backend, self._verdict = chat, backend, verdict
+        self._ignored = chat.ignored()
         self._id, self._created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         self._stops = Stops([chat.stop] if isinstance(chat.stop, str) else chat.stop or [])
         self._text = ""
@@ -110,7 +111,7 @@ class Writer:
             "prompt": self.asked.prompt.text if self.asked is not None else "",
             "settings": asdict(self.settings),
             "stats": asdict(self.stats) if self.stats is not None else None,
-            "ignored": self._chat.ignored(),
+            "ignored": self._ignored,
             "warnings": warnings,
         }
 

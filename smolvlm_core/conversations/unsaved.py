@@ -14,6 +14,7 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.conversations.attachments import describe_clip, image_attachment
+from smolvlm_core.errors import MediaError
 from smolvlm_core.prompt.messages import Attachment
 from smolvlm_core.video import ClipFacts, Strategy, default_frame_count, sample_clip
 from smolvlm_core.video.sampling import STRATEGIES, FrameProgress
@@ -56,10 +57,14 @@ class ClipSampling:
 
 
 class UnsavedMedia:
-    """The decoded pictures and frames of one question or conversation, by SHA-256. `open` is for `build_prompt`."""
+    """The decoded pictures and frames of one question or conversation, by SHA-256. `open` is for `build_prompt`.
 
-    def __init__(self) -> None:
+    `max_pixels`: of all of them together; None for no limit. Adding more raises MediaError.
+    """
+
+    def __init__(self, max_pixels: int | None = None) -> None:
         self._images: dict[str, Image.Image] = {}
+        self._max_pixels = max_pixels
 
     def open(self, sha256: str) -> Image.Image:
         return self._images[sha256]
@@ -69,12 +74,18 @@ class UnsavedMedia:
         return self.add_picture(media.open_image(data, name))
 
     def add_picture(self, picture: media.Picture) -> Attachment:
-        self._images[picture.sha256] = picture.image
+        self.add_frames({picture.sha256: picture.image})
         return image_attachment(picture)
 
     def add_frames(self, images: Mapping[str, Image.Image]) -> None:
-        """Frames by SHA-256 that were decoded before."""
+        """Pictures or frames by SHA-256 that were decoded before. Raises MediaError where they are too many."""
         self._images.update(images)
+        pixels = sum(image.width * image.height for image in self._images.values())
+        if self._max_pixels is not None and pixels > self._max_pixels:
+            raise MediaError(
+                f"The pictures have more than {self._max_pixels // 1_000_000} megapixels together.",
+                "Resize them, or ask about them in separate conversations.",
+            )
 
     def add_clip(
         self,
@@ -103,5 +114,5 @@ class UnsavedMedia:
         )
         sha256 = media.sha256_of(source) if isinstance(source, bytes) else ""
         attachment, _ = describe_clip(sha256, name, sampled, sampling.range_seconds, sampling.strategy)
-        self._images.update((ref.sha256, frame.image) for ref, frame in zip(attachment.frames, sampled.frames))
+        self.add_frames({ref.sha256: frame.image for ref, frame in zip(attachment.frames, sampled.frames)})
         return attachment

@@ -1,4 +1,4 @@
-"""So many at once. Does not know what is done in a slot, or who comes first: one thread takes slots for all."""
+"""So many at once. Does not know what is done in a slot. Of several threads that wait, any comes first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LOOK_SECONDS = 0.1
 
 
 class Slots:
-    """`take` and `wait_until_empty` are called on a worker's thread, `give` on any."""
+    """Used from any thread."""
 
     def __init__(self, count: int) -> None:
         self._count = count
