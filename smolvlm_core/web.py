@@ -30,7 +30,12 @@ def is_allowed_host(host: str, patterns: Collection[str]) -> bool:
 
 def is_same_origin(origin: str | None, host: str, trusted: Collection[str] = ()) -> bool:
     """Whether a browser's page of this server, or no browser's page at all, sent it. `trusted`: other origins, in lower case."""
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower() or origin.lower() in trusted
+    if origin is None or origin.lower() in trusted:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _hostname(host: str) -> str:

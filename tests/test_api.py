@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from smolvlm_core.backends.base import Backend, Entry, collect
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.check import check
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.media import sha256_of
 from smolvlm_core.models import catalog
 from smolvlm_core.paths import GALLERY
 from smolvlm_core.prompt.build import Prompt, build_prompt
@@ -53,6 +55,7 @@ from tests.toy_backend import ToyBackend
 ROOT = Path(__file__).resolve().parent.parent
 MOVES = GALLERY / "circle-moves-right.mp4"
 COLORS = ("red", "blue", "green", "yellow")
+NEVER = threading.Event()
 Message = dict[str, Any]
 
 
@@ -192,6 +195,7 @@ def test_an_uploaded_clip_is_asked_by_its_id(start: Start) -> None:
     part = {"type": "input_video", "input_video": {"file_id": uploaded.id}}
     answer = api.ask(user("Which way does the circle move?", part), extra_body={"num_frames": 6})
     assert "right" in answer.choices[0].message.content and answer.smolvlm_lens["media"][0]["name"] == MOVES.name
+    assert answer.smolvlm_lens["media"][0]["sha256"] == sha256_of(MOVES.read_bytes())
     newer = files.create(file=("a.png", encoded(drawn("green", size=303))), purpose="vision")
     assert [file.id for file in files.list()] == [newer.id]  # the older one had to make room
     with pytest.raises(openai.NotFoundError, match="Upload it"):
@@ -297,6 +301,18 @@ def test_what_cannot_be_served_is_refused_with_a_reason(start: Start) -> None:
         (body(user("Hi", *[text] * 60)), 400, "context_length_exceeded", "60 pictures"),
         (body(user("Hi"), response_format={"type": "json_object"}), 400, "no_json_schema", "schema"),
         (
+            body(user("Hi"), response_format={"type": "json_schema", "json_schema": "x"}),
+            400,
+            "invalid_value",
+            "json_schema",
+        ),
+        (body(user("Hi"), response_format={"type": "json_schema"}), 400, "invalid_value", "response_format"),
+        (body(user("Hi"), tool_choice="required"), 400, "invalid_value", "no tools"),
+        (body(user("Hi"), stop=["x"] * 17), 400, "invalid_value", "stop"),
+        (body(*[0] * 3000), 400, "invalid_value", "messages"),
+        (body(user("a" * 2_000_000)), 400, "context_length_exceeded", "characters"),
+        (body(user("Hi"), model="m" * 100_000), 404, "model_not_found", "…"),
+        (
             body(user("Hi", {"type": "image_url", "image_url": {"url": "http://a.example/b.png"}})),
             400,
             "invalid_value",
@@ -309,17 +325,31 @@ def test_what_cannot_be_served_is_refused_with_a_reason(start: Start) -> None:
             error = answer.json()["error"]
             assert (answer.status_code, error["code"]) == (status, code), answer.text
             assert words in error["message"], error
-    assert api.post(content=b"{").status_code == 400
-    assert api.post(content=b"[" * 200_000, headers={"Content-Type": "application/json"}).status_code == 400
+    json_type = {"Content-Type": "application/json"}
+    assert "Content-Type: application/json" in api.post(content=b"{}").json()["error"]["hint"]
+    assert api.post(content=b"{", headers=json_type).status_code == 400
+    assert api.post(content=b"[" * 200_000, headers=json_type).json()["error"]["hint"]
     assert api.post("/nowhere").json()["error"]["code"] == "not_found"
+
+
+def test_what_openai_clients_send(start: Start) -> None:
+    """Nulls, a seed of -1, no limit of tokens, and the Responses API's form of a picture."""
+    image = {"type": "input_image", "image_url": picture("red", 334)["image_url"]["url"]}
+    question = {"role": "user", "content": [{"type": "input_text", "text": "What color is the circle?"}, image]}
+    options = dict.fromkeys(("model", "stream", "stop", "temperature", "frame_strategy", "video_prompt", "tools"))
+    answer = start().post(json=body(question, seed=-1, max_tokens=-1, top_p=0, **options)).json()
+    assert answer["choices"][0]["message"]["content"] == "Red." and answer["smolvlm_lens"]["ignored"] == []
 
 
 def test_what_is_ignored_is_listed(start: Start) -> None:
     answer = start().ask(
-        user("What color is the circle?", picture("blue", 331)), presence_penalty=0.5, user="me", max_tokens=99999
+        user("What color is the circle?", {**picture("blue", 331), "cache_control": {"type": "ephemeral"}}),
+        presence_penalty=0.5,
+        user="me",
+        max_tokens=99999,
     )
     given = answer.smolvlm_lens
-    assert given["ignored"] == ["presence_penalty", "user"]
+    assert given["ignored"] == ["presence_penalty", "user", "messages.0.image_url.cache_control"]
     assert given["warnings"] == ["max_tokens is limited to 8192."]
 
 
@@ -332,12 +362,14 @@ def test_other_hosts_origins_and_keys_are_refused(start: Start) -> None:
 
     assert status() == 401 and status(Authorization="Bearer wrong") == 401 and status(**allowed) == 200
     assert status(**allowed, Host="evil.example") == 403 and status(**allowed, Origin="http://evil.example") == 403
+    assert status(**allowed, Origin="http://[") == 403
     assert httpx.get(api.url.replace("/v1", "/health"), trust_env=False).status_code == 200
     assert api.client.models.list().data[0].id == catalog.BUNDLED
     large = json.dumps(body(user("x" * 100_000))).encode()
-    assert api.post(content=large, headers=allowed).status_code == 413
     pieces = (large[i : i + 1000] for i in range(0, len(large), 1000))  # without a length
-    assert api.post(content=pieces, headers=allowed).status_code == 413
+    for content in (large, pieces):
+        refused = api.post(content=content, headers=allowed)
+        assert refused.status_code == 413 and "/v1/files" in refused.json()["error"]["hint"]
 
 
 class SlowBackend(ToyBackend):
@@ -383,6 +415,15 @@ def test_a_client_that_leaves_stops_the_model(start: Start, slow: SlowEntry, str
         client.sendall(f"{head}Content-Length: {len(request)}\r\n\r\n{request}".encode())
         assert backend.began.wait(20)
     assert backend.stopped.wait(20)
+    metrics = api.url.replace("/v1", "/metrics")
+    wait_until(lambda: "requests_running 0.0" in httpx.get(metrics, trust_env=False).text)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 def test_a_full_queue_and_a_slow_answer(start: Start, slow: SlowEntry) -> None:
@@ -395,8 +436,12 @@ def test_a_full_queue_and_a_slow_answer(start: Start, slow: SlowEntry) -> None:
         second = api.post(json=body(user("Go")))
         assert second.status_code == 429 and int(second.headers["Retry-After"]) >= 1
         assert second.json()["error"]["code"] == "queue_full"
+        assert api.post(json=body(user("Go"), model="junk")).status_code == 429
         assert first.result().status_code == 504 and first.result().json()["error"]["code"] == "timeout"
     assert backend.stopped.wait(20)
+    metrics = api.url.replace("/v1", "/metrics")
+    wait_until(lambda: "requests_running 0.0" in httpx.get(metrics, trust_env=False).text)
+    assert "junk" not in httpx.get(metrics, trust_env=False).text
     streamed = api.post(json=body(user("Go"), stream=True))
     assert streamed.status_code == 200 and '"code": "timeout"' in streamed.text.splitlines()[-2]
 
@@ -424,7 +469,7 @@ def test_web_addresses_only_from_listed_public_hosts() -> None:
             return ["127.0.0.1"]
 
         fetcher = Fetcher(["pictures.example"], 4_000, resolve=resolve, is_allowed=lambda address: True)
-        assert fetcher.fetch(f"http://pictures.example:{port}/picture").startswith(b"\x89PNG")
+        assert fetcher.fetch(f"http://pictures.example:{port}/picture", NEVER).startswith(b"\x89PNG")
         assert asked == ["pictures.example"]
         for url, words in (
             (f"http://other.example:{port}/picture", "pictures.example only"),
@@ -433,12 +478,13 @@ def test_web_addresses_only_from_listed_public_hosts() -> None:
             (f"http://pictures.example:{port}/large", "more than"),
             ("file:///etc/passwd", "only"),
             ("http://pictures.example:99999/", "not an address"),
+            (f"http://pictures.example:{port}/\x00", "cannot be fetched"),
         ):
             with pytest.raises(ApiError, match=words):
-                fetcher.fetch(url)
+                fetcher.fetch(url, NEVER)
         private = Fetcher(["pictures.example"], 4_000, resolve=resolve)
         with pytest.raises(ApiError, match="private"):
-            private.fetch(f"http://pictures.example:{port}/picture")
+            private.fetch(f"http://pictures.example:{port}/picture", NEVER)
         web.shutdown()
     inside = [
         "127.0.0.1",

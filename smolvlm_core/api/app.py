@@ -47,52 +47,51 @@ def build_api(workspace: Workspace, default: Entry, options: ApiOptions) -> Fast
         title="SmolVLM Lens",
         version=smolvlm_core.__version__,
         lifespan=lifespan,
-        max_body_size=options.max_body_bytes,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
     app.add_middleware(Guard, options=options)
     errors.install(app)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", max_body_size=options.max_body_bytes, name="chat")
     async def _chat(request: Request, body: ChatRequest) -> Response:
         return await chat.answer(request, body)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", name="models")
     def _models() -> dict[str, Any]:
         return {"object": "list", "data": [models.as_json(entry) for entry in models.entries()]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", name="model")
     def _model(name: str) -> dict[str, Any]:
         found = next((entry for entry in models.entries() if entry.key == name), None)
         if found is None:
             raise errors.ApiError(404, "model_not_found", f"There is no model {name!r}.", "See /v1/models.")
         return models.as_json(found)
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"], name="health")
     def _health() -> JSONResponse:
         status = models.backend(models.default).status()
         state = {"loading": "loading", "failed": "failed"}.get(status.state, "ok")
         body = {"status": state, "model": default.key, "detail": status.text, "requests": places.taken}
         return JSONResponse(body, 200 if state == "ok" else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", name="metrics")
     def _metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post(errors.UPLOAD_ROUTE, max_body_size=options.max_form_bytes)
+    @app.post(errors.UPLOAD_ROUTE, max_body_size=options.max_form_bytes, name="upload")
     async def _upload(file: UploadFile) -> dict[str, Any]:
         return (await run_in_threadpool(uploads.add, file.file, file.filename or "file")).as_json()
 
-    @app.get("/v1/files")
+    @app.get("/v1/files", name="files")
     def _files() -> dict[str, Any]:
         return {"object": "list", "data": [upload.as_json() for upload in uploads.all()], "has_more": False}
 
-    @app.get("/v1/files/{identity}")
+    @app.get("/v1/files/{identity}", name="file")
     def _file(identity: str) -> dict[str, Any]:
         return uploads.find(identity).as_json()
 
-    @app.delete("/v1/files/{identity}")
+    @app.delete("/v1/files/{identity}", name="delete")
     def _delete(identity: str) -> dict[str, Any]:
         uploads.remove(identity)
         return {"id": identity, "object": "file", "deleted": True}

@@ -18,19 +18,33 @@ from PIL import Image
 from smolvlm_core import media
 from smolvlm_core.api.errors import invalid
 from smolvlm_core.api.fetch import Fetcher
-from smolvlm_core.api.schemas import Address, ChatMessage, ChatRequest, ImagePart, InputVideo, Part, Text, VideoPart
+from smolvlm_core.api.schemas import (
+    Address,
+    ChatMessage,
+    ChatRequest,
+    ImagePart,
+    Input,
+    InputImage,
+    InputVideo,
+    Part,
+    Text,
+    VideoPart,
+)
 from smolvlm_core.api.uploads import Uploads
 from smolvlm_core.byte_cache import ByteCache
+from smolvlm_core.conversations.clip_frames import errors_named
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.errors import ContextTooSmall
 from smolvlm_core.media import MAX_IMAGE_PIXELS
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Attachment, Message, Role
+from smolvlm_core.video import SamplingCancelled
 
 CLIP_CACHE_BYTES = 256 * 2**20
 _DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 SampledFrames = tuple[Attachment, dict[str, Image.Image]]
+SampleClip = Callable[[Path | bytes, str, str], Attachment]  # source, name, SHA-256 where it is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +62,13 @@ class Reader:
         self._uploads, self._fetcher = uploads, fetcher
         self._clips: ByteCache[SampledFrames] = ByteCache(CLIP_CACHE_BYTES, _held_bytes)
 
-    def read(
-        self,
-        request: ChatRequest,
-        spec: ModelSpec,
-        cancel: threading.Event,
-        progress: Callable[[str], None] = lambda text: None,
-    ) -> Asked:
+    def read(self, request: ChatRequest, spec: ModelSpec, cancel: threading.Event) -> Asked:
         """Raises LensError. `spec`: of the model that is asked; it has its own rule for the frames of a clip."""
         sampling = sampling_of(request)
         _refuse_too_many(request, spec)
         given = UnsavedMedia(MAX_IMAGE_PIXELS)
 
-        def clip(source: Path | bytes, name: str) -> Attachment:
+        def clip(source: Path | bytes, name: str, sha256: str) -> Attachment:
             key = (media.sha256_of(source) if isinstance(source, bytes) else str(source), sampling, spec.key)
 
             def sample() -> SampledFrames:
@@ -71,25 +79,23 @@ class Reader:
                     model_fps=spec.video_fps,
                     model_max_frames=spec.video_max_frames,
                     cancel=cancel,
-                    progress=lambda done, of: progress(f"Frame {done} of {of}"),
                 )
                 return attachment, {frame.sha256: given.open(frame.sha256) for frame in attachment.frames}
 
-            attachment, images = self._clips.get(key, sample)
+            with errors_named(name, source):
+                attachment, images = self._clips.get(key, sample)
             given.add_frames(images)
-            return attachment
+            return replace(attachment, name=name, sha256=attachment.sha256 or sha256)
 
         systems, messages = _split(request.messages)
-        turns = [self._message(message, given, clip) for message in messages]
-        prompt = build_prompt(turns, given.open, "\n\n".join(systems), request.video_prompt)
+        turns = [self._message(message, given, clip, cancel) for message in messages]
+        prompt = build_prompt(turns, given.open, "\n\n".join(systems), request.video_prompt or "processor")
         return Asked(prompt=prompt, attachments=tuple(a for turn in turns for a in turn.attachments))
 
-    def _message(
-        self, message: ChatMessage, given: UnsavedMedia, clip: Callable[[Path | bytes, str], Attachment]
-    ) -> Message:
+    def _message(self, message: ChatMessage, given: UnsavedMedia, clip: SampleClip, cancel: threading.Event) -> Message:
         role: Role = "assistant" if message.role == "assistant" else "user"
         parts = _parts(message)
-        attachments = self._attachments(role, parts, given, clip)
+        attachments = self._attachments(role, parts, given, clip, cancel)
         if _are_frames(parts):
             frames = tuple(replace(attachment, tiled=False) for attachment in attachments)
             return Message(role, "", frames, pieces=_pieces(parts))
@@ -97,38 +103,37 @@ class Reader:
         return Message(role, "\n".join(part.text for part in parts if isinstance(part, Text)), tuple(attachments))
 
     def _attachments(
-        self, role: Role, parts: list[Part], given: UnsavedMedia, clip: Callable[[Path | bytes, str], Attachment]
+        self, role: Role, parts: list[Part], given: UnsavedMedia, clip: SampleClip, cancel: threading.Event
     ) -> list[Attachment]:
         attachments: list[Attachment] = []
         for part in _media(parts):
+            if cancel.is_set():
+                raise SamplingCancelled
             if role == "assistant":
                 raise invalid("An assistant's message can only have text.", "Put pictures into a user's message.")
-            source, name = self._source(part, len(attachments) + 1)
+            source, name, sha256 = self._source(part, len(attachments) + 1, cancel)
             if isinstance(part, VideoPart | InputVideo):
-                attachments.append(clip(source, name))
+                attachments.append(clip(source, name, sha256))
             elif isinstance(source, bytes):
                 attachments.append(given.add_image(source, name))
             else:
-                attachments.append(given.add_image(source.read_bytes(), name))
+                with errors_named(name, source):
+                    picture = media.open_image_file(source)
+                attachments.append(replace(given.add_picture(picture), name=name))
         return attachments
 
-    def _source(self, part: Part, number: int) -> tuple[Path | bytes, str]:
-        """(a file's path or its bytes, its name)."""
-        if isinstance(part, Text):
-            raise AssertionError("texts have no source")
-        kind = "clip" if isinstance(part, VideoPart | InputVideo) else "picture"
-        name = f"{kind} {number}"
-        if isinstance(part, ImagePart | VideoPart):
-            address = part.image_url if isinstance(part, ImagePart) else part.video_url
-            url = address if isinstance(address, str) else address.url
-            return (_decoded(url, name) if _is_data(url) else self._fetcher.fetch(url)), name
-        value = part.input_video if isinstance(part, InputVideo) else part.input_image
+    def _source(self, part: Part, number: int, cancel: threading.Event) -> tuple[Path | bytes, str, str]:
+        """(an uploaded file's path or bytes, its name, the SHA-256 of an uploaded file)."""
+        name = f"{'clip' if isinstance(part, VideoPart | InputVideo) else 'picture'} {number}"
+        url, value = _address(part)
+        if url:
+            return (_decoded(url, name) if _is_data(url) else self._fetcher.fetch(url, cancel)), name, ""
         if bool(value.data) == bool(value.file_id):
-            raise invalid(f"{part.type} of {name} needs either data or file_id.")
+            raise invalid(f"{part.type} of {name} needs an address, or either data or file_id.")
         if value.data:
-            return _decoded(value.data, name), name
+            return _decoded(value.data, name), name, ""
         upload = self._uploads.find(value.file_id)
-        return upload.path, upload.name
+        return upload.path, upload.name, upload.sha256
 
 
 def _refuse_too_many(request: ChatRequest, spec: ModelSpec) -> None:
@@ -147,12 +152,13 @@ def sampling_of(request: ChatRequest) -> ClipSampling:
         return ClipSampling(
             frames=request.num_frames,
             fps=request.fps,
-            strategy=request.frame_strategy,
+            strategy=request.frame_strategy or "even",
             range_seconds=request.frame_range_seconds,
         )
     except ValueError as error:
         words = str(error).replace("frames is", "num_frames is").replace("frames and", "num_frames and")
-        raise invalid(f"{words}.") from error
+        words = words.replace("range_seconds", "frame_range_seconds")
+        raise invalid(f"{words}.", param=words.partition(" ")[0]) from error
 
 
 def _split(messages: list[ChatMessage]) -> tuple[list[str], list[ChatMessage]]:
@@ -173,6 +179,19 @@ def _parts(message: ChatMessage) -> list[Part]:
     if isinstance(message.content, str):
         return [Text(type="text", text=message.content)]
     return message.content or []
+
+
+def _address(part: Part) -> tuple[str, Input]:
+    """(the address of a picture or clip, or "", what else says where it is)."""
+    if isinstance(part, InputVideo):
+        return "", part.input_video
+    if isinstance(part, InputImage):
+        inner = part.input_image
+        return part.image_url.strip(), Input(data=inner.data, file_id=inner.file_id or part.file_id)
+    if isinstance(part, Text):
+        return "", Input()
+    found = part.image_url if isinstance(part, ImagePart) else part.video_url
+    return (found if isinstance(found, str) else found.url).strip(), Input()
 
 
 def _media(parts: list[Part]) -> list[Part]:

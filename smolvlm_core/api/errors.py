@@ -23,6 +23,8 @@ from smolvlm_core.errors import (
 from smolvlm_core.text import valid_text
 
 logger = logging.getLogger(__name__)
+ROUTES = "The routes are listed at /openapi.json."
+MOST_CHARACTERS = 1000  # of a message: it may repeat what the request said
 UPLOAD_ROUTE = "/v1/files"
 # The first that matches: (type of error, HTTP status, OpenAI's "type", "code")
 _KINDS: tuple[tuple[type[LensError], int, str, str], ...] = (
@@ -72,13 +74,25 @@ def body_of(error: LensError) -> dict[str, Any]:
         param = None
     return {
         "error": {
-            "message": valid_text(str(error)),
+            "message": _shortened(str(error)),
             "type": kind,
             "param": param,
             "code": code,
-            "hint": valid_text(error.hint) or None,
+            "hint": _shortened(error.hint) or None,
         }
     }
+
+
+def _shortened(text: str) -> str:
+    text = valid_text(text)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+
+
+def _is_a_field(part: int | str) -> bool:
+    """Of a validation error's place: not the names of types that could have been meant."""
+    return isinstance(part, int) or (
+        part.islower() and part not in ("body", "str") and "[" not in part and len(part) < 64
+    )
 
 
 def response_of(error: LensError) -> JSONResponse:
@@ -98,7 +112,9 @@ def install(app: FastAPI) -> None:
         first = max(
             error.errors(), key=lambda e: len(e["loc"])
         )  # of several that could be meant, the one that fits most
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        where = ".".join(str(part) for part in first["loc"] if _is_a_field(part))
+        if not where and "json" not in request.headers.get("content-type", ""):
+            return response_of(invalid("The body is not JSON.", "Send it with Content-Type: application/json."))
         return response_of(invalid(f"{where or 'The request'}: {first['msg']}.", param=where or None))
 
     @app.exception_handler(HTTPException)
@@ -106,8 +122,9 @@ def install(app: FastAPI) -> None:
         if error.status_code == 413:  # a body without a length
             return response_of(too_large())
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-        hint = "The routes are listed at /openapi.json." if error.status_code in (404, 405) else ""
-        return response_of(ApiError(error.status_code, code, f"{error.detail}.", hint))
+        hint = {400: "The body must be JSON in UTF-8, or a form with a file."}.get(error.status_code, ROUTES)
+        headers = dict(error.headers or {})
+        return response_of(ApiError(error.status_code, code, f"{error.detail.rstrip('.')}.", hint, headers=headers))
 
     @app.exception_handler(Exception)
     def _bug(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,7 @@ from smolvlm_core.web import certificates
 
 CONNECT_SECONDS = 10
 TOTAL_SECONDS = 60
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 Resolve = Callable[[str, int], list[str]]
 
 
@@ -30,8 +32,9 @@ def resolve(host: str, port: int) -> list[str]:
 def is_public(address: str) -> bool:
     """Whether an IP address is on the internet: neither private, loopback, link-local nor reserved."""
     found = ipaddress.ip_address(address.split("%")[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global and not (mapped or found).is_multicast
+    if isinstance(found, ipaddress.IPv6Address):  # addresses with an IPv4 address inside lead elsewhere
+        return found in GLOBAL_UNICAST and found.is_global and found.sixtofour is None and found.teredo is None
+    return found.is_global and not found.is_multicast
 
 
 class Fetcher:
@@ -48,16 +51,17 @@ class Fetcher:
         self._hosts, self._max_bytes = frozenset(host.lower() for host in hosts), max_bytes
         self._resolve, self._is_allowed = resolve, is_allowed
 
-    def fetch(self, url: str) -> bytes:
+    def fetch(self, url: str, cancel: threading.Event) -> bytes:
         """Raises ApiError."""
         parts = self._checked(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        target = httpx.URL(url).copy_with(host=self._address(host, port), port=port)
         headers, sni = {"Host": parts.netloc}, {"sni_hostname": host}
         try:
+            target = httpx.URL(url).copy_with(host=self._address(host, port), port=port)
             with httpx.Client(timeout=CONNECT_SECONDS, trust_env=False, verify=certificates()) as client:
-                return self._read(client, client.build_request("GET", target, headers=headers, extensions=sni), url)
-        except (httpx.HTTPError, OSError) as error:
+                request = client.build_request("GET", target, headers=headers, extensions=sni)
+                return self._read(client, request, url, cancel)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise invalid(f"{url} cannot be fetched: {error}.", "Send the file as a data URI instead.") from error
 
     def _checked(self, url: str) -> SplitResult:
@@ -86,7 +90,7 @@ class Fetcher:
             raise invalid(f"{host} is in a private network.", "Send the file as a data URI instead.")
         return addresses[0]
 
-    def _read(self, client: httpx.Client, request: httpx.Request, url: str) -> bytes:
+    def _read(self, client: httpx.Client, request: httpx.Request, url: str, cancel: threading.Event) -> bytes:
         ends = time.monotonic() + TOTAL_SECONDS
         answer = client.send(request, stream=True, follow_redirects=False)
         try:
@@ -95,6 +99,8 @@ class Fetcher:
             data = bytearray()
             for chunk in answer.iter_bytes():
                 data += chunk
+                if cancel.is_set():
+                    raise invalid("The request was cancelled.")
                 if len(data) > self._max_bytes:
                     raise invalid(f"{url} has more than {self._max_bytes // 2**20} MB.", "Send a smaller file.")
                 if time.monotonic() > ends:

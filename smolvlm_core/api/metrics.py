@@ -30,7 +30,7 @@ class Metrics:
         )
         self._total = Histogram(
             f"{name}request_seconds",
-            "Whole answers, queueing and loading included",
+            "Whole answers, as the backend measures them: queueing and loading included",
             ["model"],
             buckets=SECONDS,
             registry=self.registry,

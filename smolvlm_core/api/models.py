@@ -24,7 +24,7 @@ class Models:
         others = self._workspace.registry.entries()
         return [self.default, *(entry for entry in others if entry.key != self.default.key)]
 
-    def choose(self, name: str) -> Backend:
+    def choose(self, name: str) -> Entry:
         """Raises ApiError where there is no such model, LensError where it cannot be used."""
         entries = self.entries()
         entry = entries[0] if not name else next((e for e in entries if name in (e.key, e.title)), None)
@@ -36,7 +36,7 @@ class Models:
         if not entry.is_on_this_machine and entry.key != self.default.key:
             hint = f"Start the server with --model {entry.key}, or ask it in the app: that downloads it."
             raise ApiError(400, "model_not_downloaded", f"{entry.title} is not on this machine.", hint, param="model")
-        return self.backend(entry)
+        return entry
 
     def backend(self, entry: Entry) -> Backend:
         return entry.make(self._workspace.pool)

@@ -12,7 +12,6 @@ class ApiOptions:
     """Limits and access.
 
     Attributes:
-        model: the id of the entry that answers where a request names none.
         api_key: every request but /health must carry it as a bearer token; "" for none.
         allowed_hosts: values of the Host header that are answered; `*.example.com` is any subdomain.
         url_hosts: web hosts that pictures and clips may be fetched from; empty for none.
@@ -22,7 +21,6 @@ class ApiOptions:
         timeout_seconds: of one answer, waiting and loading included.
     """
 
-    model: str = ""
     api_key: str = ""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     url_hosts: tuple[str, ...] = ()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from smolvlm_core.api.errors import ApiError
 
@@ -17,9 +15,8 @@ class Places:
         self.taken = 0
         self._average_seconds = 1.0
 
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Raises ApiError (429) where all are taken. Retry-After says when one is likely to be free."""
+    def take(self) -> float:
+        """When the place was taken, for `give`. Raises ApiError (429) where all are taken; Retry-After is the average time."""
         if self.taken >= self.count:
             wait = str(max(1, round(self._average_seconds)))
             hint = f"Ask again in {wait} s, or start the server with a larger --max-requests."
@@ -27,9 +24,10 @@ class Places:
                 429, "queue_full", f"{self.taken} requests run and wait.", hint, headers={"Retry-After": wait}
             )
         self.taken += 1
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.taken -= 1
-            self._average_seconds += SMOOTHING * (time.monotonic() - began - self._average_seconds)
+        return time.monotonic()
+
+    def give(self, taken: float, *, answered: bool) -> None:
+        """`answered`: refusals take no time and do not count in the average."""
+        self.taken -= 1
+        if answered:
+            self._average_seconds += SMOOTHING * (time.monotonic() - taken - self._average_seconds)

@@ -18,21 +18,29 @@ FINISH = {"end": "stop", "length": "length", "context": "length", "cancelled": "
 
 
 class Writer:
-    """One answer. `asked` and `revision` are set once they are known, `stats` at the end."""
+    """One answer. `settings`, `asked` and `revision` are set once they are known, `stats` at the end.
 
-    def __init__(
-        self, model: str, chat: ChatRequest, settings: GenerationSettings, backend: Backend, verdict: str | None
-    ) -> None:
-        self.model, self.settings = model, settings
+    `label`: the model's id for figures; requests name what they like before it is chosen.
+    """
+
+    def __init__(self, chat: ChatRequest, default: str) -> None:
+        self.model, self.label = chat.model or default, "unknown"
+        self.settings = GenerationSettings()
         self.asked: Asked | None = None
         self.stats: Stats | None = None
         self.revision = ""
-        self._chat, self._backend, self._verdict = chat, backend, verdict
+        self._chat, self._name = chat, ""
+        self._verdict: str | None = None
         self._ignored = chat.ignored()
         self._id, self._created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         self._stops = Stops([chat.stop] if isinstance(chat.stop, str) else chat.stop or [])
         self._text = ""
         self._logprobs: list[dict[str, Any]] = []
+
+    def begin(self, key: str, backend: Backend, verdict: str | None) -> None:
+        """The model is chosen."""
+        self.model = self.label = key
+        self._name, self._verdict = backend.name, verdict
 
     @property
     def stopped(self) -> bool:
@@ -41,9 +49,9 @@ class Writer:
 
     def add(self, delta: Delta) -> str:
         """Takes a piece of the answer; returns what can be passed on."""
+        text = self._stops.add(delta.text)
         if not self.stopped:
             self._logprobs += self.logprobs_of(delta)
-        text = self._stops.add(delta.text)
         self._text += text
         return text
 
@@ -74,14 +82,15 @@ class Writer:
     def chunk(self, delta: dict[str, Any], logprobs: list[dict[str, Any]] | None = None, **more: Any) -> str:
         """A server-sent event with the next piece."""
         choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": self._content(logprobs or []), **more}
-        return _event({**self._head("chat.completion.chunk"), "choices": [choice]})
+        return _event({**self._head("chat.completion.chunk"), "choices": [choice], **self._no_usage})
 
     def ending(self) -> list[str]:
         """The last events: why it ended and what the model was given, the usage where it is wanted, and the end mark."""
         last = {"index": 0, "delta": {}, "finish_reason": self._finish, "logprobs": None}
-        events = [_event({**self._head("chat.completion.chunk"), "choices": [last], "smolvlm_lens": self.given()})]
-        if self._chat.stream_options is not None and self._chat.stream_options.include_usage:
-            events.append(_event({**self._head("chat.completion.chunk"), "choices": [], "usage": self.usage()}))
+        head = self._head("chat.completion.chunk")
+        events = [_event({**head, "choices": [last], "smolvlm_lens": self.given(), **self._no_usage})]
+        if self._no_usage:
+            events.append(_event({**head, "choices": [], "usage": self.usage()}))
         return [*events, "data: [DONE]\n\n"]
 
     def usage(self) -> dict[str, Any]:
@@ -100,11 +109,10 @@ class Writer:
         warnings = []
         if self._verdict == "blind" and self._media():
             warnings.append("The last vision check found that this model does not see pictures.")
-        wanted = self._chat.max_completion_tokens or self._chat.max_tokens
-        if wanted is not None and wanted > self.settings.max_new_tokens:
+        if (self._chat.wanted_tokens or 0) > self.settings.max_new_tokens:
             warnings.append(f"max_tokens is limited to {self.settings.max_new_tokens}.")
         return {
-            "backend": self._backend.name,
+            "backend": self._name,
             "weights": self.revision,
             "vision_check": self._verdict,
             "media": self._media(),
@@ -136,6 +144,12 @@ class Writer:
                 }
             rows.append(row)
         return rows
+
+    @property
+    def _no_usage(self) -> dict[str, None]:
+        """In every event but the last, where usage is wanted."""
+        options = self._chat.stream_options
+        return {"usage": None} if options is not None and options.include_usage else {}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self.model}

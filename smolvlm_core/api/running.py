@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -18,9 +19,13 @@ Work = Callable[[threading.Event], Iterator[Event]]  # the event asks it to stop
 
 
 class RunningAnswer:
-    """Starts at once. `close` must be called: it stops what still runs."""
+    """Starts at once. `close` must be called: it stops what still runs.
 
-    def __init__(self, work: Work, timeout_seconds: float) -> None:
+    `ended` is called on the event loop once the thread has ended, which may be after `close`.
+    """
+
+    def __init__(self, work: Work, timeout_seconds: float, ended: Callable[[], None]) -> None:
+        self._ended = ended
         self.cancel = threading.Event()
         self._work = work
         self._ends = time.monotonic() + timeout_seconds
@@ -40,6 +45,8 @@ class RunningAnswer:
             self._put(unexpected().with_traceback(error.__traceback__))
         finally:
             self._put(None)
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(self._ended)
 
     def _put(self, item: Event | LensError | None) -> None:
         try:

@@ -10,44 +10,57 @@ from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS
 from smolvlm_core.prompt.template import VideoPrompt
 from smolvlm_core.video import Strategy
 
+MOST_MESSAGES = 1000
+MOST_PARTS = 1000
+MOST_STOPS = 16
+StopText = Annotated[str, Field(max_length=1000)]
 
-class Text(BaseModel):
+
+class Open(BaseModel):
+    """Takes further fields, which have no effect: `ChatRequest.ignored` lists them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Text(Open):
     type: Literal["text", "input_text"]
     text: str
 
 
-class Address(BaseModel):
+class Address(Open):
     """A data URI, or a web address where the server allows its host. `detail`: "low" is one tile, as for a frame of a clip."""
 
-    model_config = ConfigDict(extra="allow")
     url: str
     detail: str | None = None
 
 
-class ImagePart(BaseModel):
+class ImagePart(Open):
     type: Literal["image_url"]
     image_url: Address | str
 
 
-class VideoPart(BaseModel):
+class VideoPart(Open):
     type: Literal["video_url"]
     video_url: Address | str
 
 
-class Input(BaseModel):
+class Input(Open):
     """`data`: base64 or a data URI. `file_id`: of a file that was uploaded to /v1/files. One of them."""
 
-    model_config = ConfigDict(extra="allow")
     data: str = ""
     file_id: str = ""
 
 
-class InputImage(BaseModel):
+class InputImage(Open):
+    """Ours, or as the Responses API has it: `image_url` or `file_id` beside `type`."""
+
     type: Literal["input_image"]
-    input_image: Input
+    input_image: Input = Input()
+    image_url: str = ""
+    file_id: str = ""
 
 
-class InputVideo(BaseModel):
+class InputVideo(Open):
     type: Literal["input_video"]
     input_video: Input
 
@@ -55,55 +68,66 @@ class InputVideo(BaseModel):
 Part = Annotated[Text | ImagePart | VideoPart | InputImage | InputVideo, Field(discriminator="type")]
 
 
-class ChatMessage(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class ChatMessage(Open):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MOST_PARTS, fail_fast=True)] | None = None
 
 
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    include_usage: bool = False
+class StreamOptions(Open):
+    include_usage: bool | None = False
 
 
-class VideoOptions(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class JsonSchema(Open):
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError('it is {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}')
+        return self
+
+
+class VideoOptions(Open):
     num_frames: int | None = Field(None, ge=1)
     fps: float | None = Field(None, gt=0)
 
 
-class MediaOptions(BaseModel):
+class MediaOptions(Open):
     """As vLLM names them (its documentation, "Multimodal Inputs")."""
 
-    model_config = ConfigDict(extra="allow")
     video: VideoOptions | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Open):
     """`temperature` is 0 where none is given: SmolVLM2 answers best so, and the same again."""
 
-    model_config = ConfigDict(extra="allow")
-    model: str = ""
-    messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool = False
+    model: str | None = ""
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=-1)
+    max_completion_tokens: int | None = Field(None, ge=-1)
     temperature: float | None = Field(None, ge=0, le=5)
     top_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, ge=0.5, le=3)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: str | list[str] | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     n: Literal[1] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    tool_choice: Any = None
     # Ours: which frames of a clip are shown, and how they are introduced
     num_frames: int | None = Field(None, ge=1)
     fps: float | None = Field(None, gt=0)
-    frame_strategy: Strategy = "even"
+    frame_strategy: Strategy | None = None
     frame_range_seconds: tuple[float, float] | None = None
-    video_prompt: VideoPrompt = "processor"
+    video_prompt: VideoPrompt | None = None
     media_io_kwargs: MediaOptions | None = None
 
     @model_validator(mode="after")
@@ -113,6 +137,12 @@ class ChatRequest(BaseModel):
             self.num_frames = self.num_frames if self.num_frames is not None else video.num_frames
             self.fps = self.fps if self.fps is not None else video.fps
         return self
+
+    @property
+    def wanted_tokens(self) -> int | None:
+        """Of the answer at most; None where the request does not say. -1, as some clients send for no limit, is a large number."""
+        wanted = self.max_completion_tokens or self.max_tokens
+        return 2**31 if wanted == -1 else wanted
 
     def ignored(self) -> list[str]:
         """Names of fields that have no effect here. Those that are empty or null change nothing and are not listed."""
@@ -124,7 +154,10 @@ class ChatRequest(BaseModel):
             extra += [f"messages.{i}.{name}" for name in _extra(message) if name != "name"]
             parts = message.content if isinstance(message.content, list) else []
             for part in parts:
-                extra += [f"messages.{i}.{part.type}.{name}" for name in _extra(getattr(part, part.type, None))]
+                inner = getattr(part, part.type, None)
+                extra += [f"messages.{i}.{part.type}.{name}" for name in (*_extra(part), *_extra(inner))]
+        if self.top_logprobs and not self.logprobs:
+            extra.append("top_logprobs")
         return list(dict.fromkeys(extra))
 
 

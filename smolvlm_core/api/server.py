@@ -20,7 +20,8 @@ def bind(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-    except OSError as error:
+        listening.listen()  # otherwise another server could bind it, too
+    except (OSError, OverflowError, UnicodeError) as error:
         raise BackendError(f"{host}:{port} cannot be used: {error}.", "Choose another --port or --host.") from error
     return listening
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import tempfile
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from smolvlm_core.api.errors import ApiError
+from smolvlm_core.api.errors import ApiError, invalid
+from smolvlm_core.errors import StoreError
 
 CHUNK_BYTES = 2**20
 
@@ -22,6 +24,7 @@ class Upload:
 
     id: str
     name: str
+    sha256: str
     size_bytes: int
     created: int
     path: Path
@@ -51,22 +54,34 @@ class Uploads:
         """Raises ApiError where it is too large."""
         identity = f"file-{secrets.token_hex(12)}"
         path = self._made_folder() / identity
-        size = 0
-        with path.open("wb") as out:
-            while chunk := file.read(CHUNK_BYTES):
-                size += len(chunk)
-                if size > self._max_bytes:
-                    break
-                out.write(chunk)
-        if size > self._max_bytes:
-            path.unlink()
-            raise ApiError(413, "file_too_large", f"{name} has more than {self._max_bytes // 2**20} MB.", "Cut it.")
-        upload = Upload(id=identity, name=name, size_bytes=size, created=int(time.time()), path=path)
+        try:
+            size, sha256 = self._write(file, name, path)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise StoreError(f"{name} cannot be stored: {error.strerror}.", "Free some disk space.") from error
+            raise
+        upload = Upload(id=identity, name=name, sha256=sha256, size_bytes=size, created=int(time.time()), path=path)
         with self._lock:
             self._uploads[identity] = upload
             while sum(u.size_bytes for u in self._uploads.values()) > self._max_bytes:
                 self._uploads.pop(next(iter(self._uploads))).path.unlink(missing_ok=True)
         return upload
+
+    def _write(self, file: BinaryIO, name: str, path: Path) -> tuple[int, str]:
+        """(bytes, SHA-256). Raises ApiError where the file is empty or too large."""
+        size, digest = 0, hashlib.sha256()
+        with path.open("wb") as out:
+            while chunk := file.read(CHUNK_BYTES):
+                size += len(chunk)
+                if size > self._max_bytes:
+                    limit = f"{name} has more than {self._max_bytes // 2**20} MB."
+                    raise ApiError(413, "file_too_large", limit, "Upload a shorter part of it.")
+                digest.update(chunk)
+                out.write(chunk)
+        if not size:
+            raise invalid(f"{name} is empty.", "Choose another file.")
+        return size, digest.hexdigest()
 
     def all(self) -> list[Upload]:
         with self._lock:
@@ -76,7 +91,7 @@ class Uploads:
         """Raises ApiError."""
         with self._lock:
             upload = self._uploads.get(identity)
-        if upload is None:
+        if upload is None or not upload.path.exists():
             raise ApiError(404, "file_not_found", f"There is no file {identity!r}.", "Upload it to /v1/files again.")
         return upload
 
@@ -85,7 +100,7 @@ class Uploads:
         upload = self.find(identity)
         with self._lock:
             self._uploads.pop(identity, None)
-        upload.path.unlink(missing_ok=True)
+        upload.path.unlink(missing_ok=True)  # who reads it now keeps it open
 
     def close(self) -> None:
         with self._lock:

@@ -27,6 +27,8 @@ from smolvlm_core.work.pool import Handle, Pool
 
 READS_FROM_PARAMETERS = 100_000_000  # every published SmolVLM2 reads; the bundled model, of 7 million, does not
 
+MOST_CHARACTERS_A_TOKEN = 128  # the longest token of SmolLM2's vocabulary has 81
+
 
 class CheckpointBackend(Backend):
     """`precision`: of the weights that run the text, as `identity` has it. All backends of one key share what is loaded."""
@@ -124,7 +126,13 @@ class CheckpointBackend(Backend):
         return handle.load_seconds if handle is not None else None
 
     def refuse_if_too_long(self, prompt: Prompt) -> None:
-        """Raises ContextTooSmall where the pictures alone do not fit."""
+        """Raises ContextTooSmall where the pictures or the text alone do not fit. Does not tokenize: that can take long."""
+        if len(prompt.text) > MOST_CHARACTERS_A_TOKEN * self.spec.context_tokens:
+            raise ContextTooSmall(
+                f"The conversation has {len(prompt.text):,} characters; {self.spec.title} has room for "
+                f"{self.spec.context_tokens:,} tokens.",
+                "Shorten it, or start a new conversation.",
+            )
         images = self.spec.geometry.image_tokens(prompt.slots)
         if images >= self.spec.context_tokens:
             raise ContextTooSmall(

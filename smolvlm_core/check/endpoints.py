@@ -26,7 +26,7 @@ class EndpointsEntry(Entry):
 
     def make(self, pool: Pool, precision: str = "") -> EndpointsBackend:
         return pool.shared(
-            f"endpoints {self.model} {self.urls}",
+            repr((self.kind, self.urls, self.model, self.api_key, self.patience_seconds)),
             lambda: checked_endpoints(
                 self.urls, model=self.model, api_key=self.api_key, patience_seconds=self.patience_seconds
             ),

@@ -12,7 +12,7 @@ from typing import Any
 from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.cli import serve_llama_cpp
 from smolvlm_core.cli.model import add_endpoints, chosen_entry
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, port, positive, status
 from smolvlm_core.workspace import Workspace
 
 API_KEY = "SMOLVLM_LENS_API_KEY"
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         help="app (default): any backend, clips included; llama.cpp: one model, converted where needed, in llama-server",
     )
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one only)")
-    serve.add_argument("--port", type=positive, help="default: 8000; with llama.cpp 8080")
+    serve.add_argument("--port", type=port, help="default: 8000; with llama.cpp 8080")
     serve.add_argument("--no-check", action="store_true", help="do not prove first that it sees")
     _add_api_options(serve.add_argument_group("only with --engine app"))
     _add_llama_cpp_options(serve.add_argument_group("only with --engine llama.cpp"))
@@ -58,6 +58,7 @@ def _add_api_options(group: Any) -> None:
         "--allow-urls",
         metavar="HOST",
         nargs="+",
+        action="extend",
         default=[],
         help="fetch pictures and clips from these web hosts (default: none)",
     )
@@ -90,6 +91,8 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.api.server import bind, run
 
     key = args.api_key if args.api_key is not None else os.environ.get(API_KEY, "")
+    if not key.isascii() or not key.isprintable():
+        args.wrong("the API key has characters that cannot be sent")
     is_local = args.host in LOOPBACK_HOSTS
     if not is_local and not key:
         args.wrong(f"--host {args.host} lets other machines in: set an API key, with {API_KEY} or --api-key")
@@ -105,7 +108,9 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
     listening = bind(args.host, args.port or 8000)
     if args.endpoint:
         _wait_for_endpoints(entry.make(workspace.pool))
-    elif not args.no_check and not _sees(workspace, entry):
+    elif args.no_check:
+        entry.make(workspace.pool).preload()
+    elif not _sees(workspace, entry):
         return 1
     app = build_api(workspace, entry, options)
     host = f"[{args.host}]" if ":" in args.host else args.host

@@ -59,7 +59,7 @@ class SampledFrames:
 def open_stored_clip(store: Store, sha256: str, name: str) -> StoredClip:
     """Open a stored clip. Raises MediaError, whose message has `name` instead of the stored file's name."""
     path = store.media.path(sha256)
-    with _errors_named(name, path):
+    with errors_named(name, path):
         opened = open_clip(path)
     opened.close()
     return StoredClip(sha256, name, opened.facts)
@@ -74,7 +74,7 @@ def sample_frames(
 ) -> SampledFrames:
     """Decode the chosen frames. For a choice by hand, frames that are in `before` are reused. Raises MediaError."""
     path, encoded = store.media.path(clip.sha256), {}
-    with _errors_named(clip.name, path):
+    with errors_named(clip.name, path):
         if choice.strategy != "hand":
             sampled = sample_clip(path, choice.count, choice.range_seconds, choice.strategy, progress=progress)
         elif before is not None and before.sha256 == clip.sha256:
@@ -127,8 +127,12 @@ def hide_earlier_frames(store: Store, conversation: str) -> None:
 
 
 @contextmanager
-def _errors_named(name: str, path: Path) -> Iterator[None]:
+def errors_named(name: str, source: Path | bytes) -> Iterator[None]:
+    """Errors about a stored file have the user's name for it, not its path."""
     try:
         yield
     except MediaError as error:
-        raise MediaError(error.args[0].replace(path.name, name), error.hint) from error
+        if isinstance(source, bytes):
+            raise
+        message = error.args[0].replace(str(source), name).replace(source.name, name)
+        raise MediaError(message, error.hint) from error
