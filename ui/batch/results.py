@@ -81,6 +81,8 @@ def _draw_page(batch: SavedBatch, rows: Sequence[Row], picked: Sequence[Row], vi
     if not picked:
         st.caption("No rows match.")
         return
+    if len(picked) < len(rows):
+        st.caption(f"{len(picked):,} of {len(rows):,} rows")
     pages = -(-len(picked) // ROWS_PER_PAGE)
     place = st.container()
     name = hashlib.sha256(f"{batch.identity}\0{view}".encode()).hexdigest()[:12]
