@@ -57,7 +57,7 @@ class BatchForm:
     uploads: str = ""
     prompt: str = ""
     json_schema: str = ""
-    frame_rule: str = "The model's rule"
+    frame_rule: str = "Model's rule"
     frames: int = 8
     fps: float = 1.0
     scenes: bool = False
