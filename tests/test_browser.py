@@ -7,12 +7,14 @@ import http.client
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,9 +121,9 @@ def test_an_idle_page_receives_no_messages(page: playwright.Page, address: str) 
     """Every rerun costs server time, so idle tabs must not cause any."""
     received: list[object] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(frame)))
-    for path in ("", "backends"):
+    for path, text in (("", "Ready"), ("backends", "in this app"), ("batch", "Try it with the samples")):
         page.goto(f"{address}/{path}")
-        page.get_by_text("Ready" if path == "" else "in this app").first.wait_for()
+        page.get_by_text(text).first.wait_for()
         page.wait_for_timeout(2500)  # wait for the last polls
         received.clear()
         page.wait_for_timeout(4000)
@@ -273,11 +275,11 @@ def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_wider_than_the_screen(page: playwright.Page, width: int, scheme: str) -> None:
+def test_no_page_is_wider_than_the_screen(page: playwright.Page, address: str, width: int, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
-    for name in ("Image chat", "Video chat"):
-        page.goto(page.url.rstrip("/").removesuffix("/video_chat") + ("/video_chat" if name == "Video chat" else ""))
+    for name, path in (("Image chat", ""), ("Video chat", "video_chat"), ("Batch", "batch")):
+        page.goto(f"{address}/{path}")
         page.get_by_role("heading", name=name).wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.get_by_test_id("stException").count() == 0
@@ -364,3 +366,44 @@ def test_a_blind_comparison_of_two_backends(page: playwright.Page, address: str)
         page.get_by_role("button", name="HTML report").click()
     report = download.value.path().read_text()
     assert "Red." in report and "transformers fp32" in report and "data:image/png" in report
+
+
+def click_row(page: playwright.Page, number: int, name: str) -> None:
+    """The table is a canvas with its cells as text inside. Its header is 35 px high, as is each row."""
+    page.get_by_test_id("stDataFrame").locator(f"[role=gridcell]:has-text('{name}')").wait_for(state="attached")
+    box = page.get_by_test_id("stDataFrame").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 120, box["y"] + 35 * number + 17)
+
+
+def test_a_batch_of_the_samples_is_asked_edited_and_exported(page: playwright.Page, address: str) -> None:
+    page.goto(f"{address}/batch")
+    page.get_by_role("button", name="Try it with the samples").click()
+    page.get_by_text("6 items (1 clip).").wait_for()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Last run: 6 answered").wait_for()
+    playwright.expect(page).to_have_url(re.compile("batch=gallery-"))
+    page.reload()
+    page.get_by_text("Last run: 6 answered").wait_for()
+    page.get_by_role("textbox", name="Search").fill("red circle in")
+    page.keyboard.press("Enter")
+    page.get_by_text("1 of 6 rows").wait_for()
+    click_row(page, 1, "1-red-circle.png")
+    answer = page.get_by_role("textbox", name="Answer")
+    playwright.expect(answer).to_have_value("A large red circle in the center.")
+    playwright.expect(page.get_by_test_id("stImage")).to_have_count(1)
+    answer.fill("A red disc.")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("The model's own answer").wait_for()
+    page.get_by_text("Edited 1").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSONL").click()
+    records = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    edited = [record for record in records if record["edited"]]
+    assert len(records) == 6 and [(r["answer"], r["edited"]) for r in edited] == [
+        ("A large red circle in the center.", "A red disc.")
+    ]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Text files (zip)").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.read("1-red-circle.txt") == b"A red disc.\n" and len(archive.namelist()) == 6

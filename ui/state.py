@@ -57,7 +57,7 @@ class BatchForm:
     uploads: str = ""
     prompt: str = ""
     json_schema: str = ""
-    frame_rule: str = "The model's rule"
+    frame_rule: str = "Model's rule"
     frames: int = 8
     fps: float = 1.0
     scenes: bool = False
@@ -72,11 +72,13 @@ class BatchForm:
 class BatchSession:
     """The Batch page. `open`: identity of the batch that is shown, "" for the form, None before any choice.
 
-    `selections`: the rows that are selected, by the identity of their batch.
+    `selections`: the rows that are selected, by the identity of their batch. `problem`: why the last edit was not saved, to show
+    once.
     """
 
     open: str | None = None
     form: BatchForm = field(default_factory=BatchForm)
+    problem: str = ""
     selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 

@@ -188,7 +188,9 @@ class Batches:
 
     def _refuse_while_running(self) -> None:
         if (running := self.running) is not None:
-            raise LensError(f"Another batch is running: {running.title}.", "Wait until it ends, or stop it.")
+            raise LensError(
+                f"Another batch is running: {running.title.rstrip('.')}.", "Wait until it ends, or stop it."
+            )
 
     def _backend(self, request: Request) -> Backend:
         return self._registry.make(request.entry, request.precision)

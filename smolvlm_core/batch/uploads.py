@@ -13,6 +13,7 @@ from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.files import replacing
 
 MAX_NAME_CHARACTERS = 80
+FORBIDDEN = '/\\:*?"<>|[]\0'  # in names of folders on some system, or in a glob
 
 
 class Uploads:
@@ -33,7 +34,7 @@ class Uploads:
             name != name.strip()
             or not 0 < len(name) <= MAX_NAME_CHARACTERS
             or name[0] == "."
-            or set(name) & set('/\\:*?"<>|\0')
+            or set(name) & set(FORBIDDEN)
         ):
             raise LensError(f"{name!r} is not a name for a folder.", "Use letters, digits and spaces.")
         return self.folder / name
@@ -58,6 +59,7 @@ class Uploads:
             LensError: the folder's name cannot be used, or it cannot be written.
         """
         wanted = PurePath(file_name.replace("\\", "/")).name.lstrip(".") or "file"
+        file.seek(0)
         digest = hashlib.file_digest(file, "sha256").digest()
         for number in itertools.count(1):
             numbered = wanted if number == 1 else f"{PurePath(wanted).stem} ({number}){PurePath(wanted).suffix}"

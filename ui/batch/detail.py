@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import streamlit as st
 
@@ -15,7 +16,7 @@ from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import decoded_bytes
 from ui.frames import SMALL_EDGE, draw_frames
-from ui.state import workspace
+from ui.state import session, workspace
 from ui.text import escape, message, show_error
 
 EDGE = 900  # px
@@ -23,7 +24,7 @@ CUT = {
     "length": "This answer was cut at the longest answer allowed (see Settings).",
     "context": "This answer was cut: the model's context is full.",
 }
-SIDECARS: dict[Outcome, str] = {
+SIDECARS: dict[Outcome, str] = {  # "failed" is an error
     "written": "Saved, in the text file beside it too.",
     "exists": "Saved. The text file beside it stays as it is: it was there before, or somebody changed it.",
     "shared": "Saved. The text file beside it belongs to another picture.",
@@ -75,31 +76,43 @@ def _draw_answer(batch: SavedBatch, record: Record) -> None:
     if (reason := CUT.get(record.stats.get("stop_reason", ""))) is not None and not record.error:
         st.warning(reason, icon=":material/content_cut:")
     version = hashlib.sha256(f"{record.id}\0{record.text}".encode()).hexdigest()[:16]
+    key = f"batch_answer_{version}"
     with st.form(f"batch_edit_{version}", border=False):
-        text = st.text_area("Answer", record.text, key=f"batch_answer_{version}", height=120)
+        st.text_area("Answer", record.text, key=key, height=120)
         with st.container(horizontal=True):
-            save = st.form_submit_button("Save", icon=":material/save:")
-            undo = record.edited is not None and st.form_submit_button("Use the model's answer", type="tertiary")
+            st.form_submit_button("Save", icon=":material/save:", on_click=_save, args=(batch, record, key))
+            if record.edited is not None:
+                undo = partial(_edit, batch, record, None)
+                st.form_submit_button("Use the model's answer", type="tertiary", on_click=undo)
+    _show_problem()
     if record.edited is not None:
         st.caption("The model's own answer")
         st.text(record.answer or "(none)")
-    if save and text != record.text:
-        _edit(batch, record, text)
-    elif undo:
-        _edit(batch, record, None)
     if record.data is not None:
         with st.expander("As JSON", icon=":material/data_object:"):
             st.json(record.data)
+
+
+def _show_problem() -> None:
+    page = session().batch
+    if page.problem:
+        show_error(page.problem)
+    page.problem = ""
+
+
+def _save(batch: SavedBatch, record: Record, key: str) -> None:
+    text = st.session_state[key]
+    if text != record.text:
+        _edit(batch, record, text)
 
 
 def _edit(batch: SavedBatch, record: Record, text: str | None) -> None:
     try:
         outcome = workspace().batches.edit(batch, record.id, text)
     except LensError as error:
-        show_error(error)
+        session().batch.problem = str(error)
         return
-    st.toast(SIDECARS.get(outcome, "Saved.") if outcome is not None else "Saved.", icon=":material/save:")
-    st.rerun(scope="fragment")
+    st.toast(SIDECARS[outcome] if outcome is not None else "Saved.", icon=":material/save:")
 
 
 def _draw_given(record: Record, given: Given | None) -> None:

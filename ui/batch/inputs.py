@@ -81,7 +81,8 @@ def _draw_uploads() -> tuple[str, ...]:
 def _draw_stored(name: str, count: int) -> None:
     uploads = workspace().batches.uploads
     with st.container(horizontal=True, vertical_alignment="center"):
-        size = describe_bytes(uploads.size_bytes(name))
+        count_bytes = uploads.size_bytes(name)
+        size = describe_bytes(count_bytes) if count_bytes >= 2**20 else "less than 1 MiB"
         st.caption(f"{count} {'file' if count == 1 else 'files'} in {escape(name)}, {size}", width="content")
         with st.popover("Delete", icon=":material/delete:", type="tertiary"):
             st.write(f"Delete the {count} uploaded files of {escape(name)}? Answers about them stay.")

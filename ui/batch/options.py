@@ -13,7 +13,7 @@ from smolvlm_core.errors import LensError
 from ui.state import session
 from ui.text import show_error
 
-FRAME_RULES = ["The model's rule", "Number of frames", "Frames per second"]
+FRAME_RULES = ["Model's rule", "Number", "Per second"]
 EXISTING = {"skip": "Leave it", "overwrite": "Replace it", "append": "Add a line"}
 
 

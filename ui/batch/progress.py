@@ -66,7 +66,7 @@ def _draw_ended(batch: SavedBatch, run: Run | None) -> None:
         show_error(run.problem)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Go on",
+            "Continue",
             icon=":material/play_arrow:",
             key="batch_go_on",
             help="Asks about what is new, changed or failed. What is answered is skipped.",

@@ -19,6 +19,7 @@ from ui.state import session, workspace
 from ui.text import show_error
 
 ROWS_PER_PAGE = 100
+ANSWER_WIDTH = 330  # px: the other columns fit beside it
 POLL_SECONDS = 2.0
 ONLY_LABELS: dict[Only, str] = {"all": "All", "failed": "Failed", "edited": "Edited", "cut off": "Cut off"}
 SORT_LABELS: dict[Sort, str] = {
@@ -81,6 +82,8 @@ def _draw_page(batch: SavedBatch, rows: Sequence[Row], picked: Sequence[Row], vi
     if not picked:
         st.caption("No rows match.")
         return
+    if len(picked) < len(rows):
+        st.caption(f"{len(picked):,} of {len(rows):,} rows")
     pages = -(-len(picked) // ROWS_PER_PAGE)
     place = st.container()
     name = hashlib.sha256(f"{batch.identity}\0{view}".encode()).hexdigest()[:12]
@@ -95,16 +98,18 @@ def _draw_page(batch: SavedBatch, rows: Sequence[Row], picked: Sequence[Row], vi
 def _draw_table(batch: SavedBatch, shown: Sequence[Row], parent: str, view: str) -> None:
     selection, ids = session().batch.selections[batch.identity], [row.id for row in shown]
     key = selection.key(view, ids)
-    columns: dict[str, list[Any]] = {"Name": [row.item.removeprefix(parent) for row in shown]}
+    columns: dict[str, list[Any]] = {
+        "Name": [row.item.removeprefix(parent) for row in shown],
+        "Answer": [row.text for row in shown],
+    }
     if any(row.prompt != batch.request.prompt for row in shown):
         columns["Prompt"] = [row.prompt for row in shown]
+    if any(row.error for row in shown):
+        columns["Error"] = [row.error for row in shown]
     if any(row.is_edited or row.is_cut_off for row in shown):
         columns["Note"] = [_note(row) for row in shown]
     columns["Seconds"] = [round(row.seconds, 2) for row in shown]
     columns["Tokens"] = [row.tokens for row in shown]
-    if any(row.error for row in shown):
-        columns["Error"] = [row.error for row in shown]
-    columns["Answer"] = [row.text for row in shown]  # last: it is the one that may be cut by the edge
     st.dataframe(
         columns,
         key=key,
@@ -112,6 +117,7 @@ def _draw_table(batch: SavedBatch, shown: Sequence[Row], parent: str, view: str)
         height=min(38 + 35 * len(shown), 420),
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
+            "Answer": st.column_config.TextColumn(width=ANSWER_WIDTH),
             "Error": st.column_config.TextColumn(width="medium"),
             "Note": st.column_config.TextColumn(width="small"),
             "Seconds": st.column_config.NumberColumn(width="small", format="%.2f"),
