@@ -49,6 +49,24 @@ def compare_page(page: Page, out: Path, name: str) -> None:
     page.screenshot(path=out / name)
 
 
+def batch_page(page: Page, out: Path, name: str) -> None:
+    page.get_by_role("button", name="Try it with the samples").click()
+    page.get_by_text("6 items").wait_for()
+    page.get_by_role("button", name="Start").click()
+    table = page.get_by_test_id("stDataFrame")
+    row = table.locator("[role=row]", has_text="circle-moves-right.mp4")
+    row.wait_for(state="attached")
+    page.get_by_role("button", name="Continue").wait_for()
+    page.wait_for_timeout(1500)  # after the last update
+    number = (
+        int(row.get_attribute("aria-rowindex") or 7) - 1
+    )  # rows and the header are 35 px high, and drawn on a canvas
+    table.click(position={"x": 120, "y": 35 * number + 17})
+    page.get_by_text("3.33 s").wait_for()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--url", default="http://localhost:8501")
@@ -71,6 +89,9 @@ def main() -> None:
             page.goto(f"{args.url}/video_chat")
             page.get_by_role("heading", name="Video chat").wait_for()
             video_page(page, args.out, f"video-chat{suffix}.png")
+            page.goto(f"{args.url}/batch")
+            page.get_by_role("heading", name="Batch").wait_for()
+            batch_page(page, args.out, f"batch{suffix}.png")
             page.goto(f"{args.url}/compare")
             page.get_by_role("heading", name="Compare").wait_for()
             compare_page(page, args.out, f"compare{suffix}.png")
