@@ -58,9 +58,8 @@ def batch_page(page: Page, out: Path, name: str) -> None:
     row.wait_for(state="attached")
     page.get_by_role("button", name="Continue").wait_for()
     page.wait_for_timeout(1500)  # after the last update
-    number = (
-        int(row.get_attribute("aria-rowindex") or 7) - 1
-    )  # rows and the header are 35 px high, and drawn on a canvas
+    number = int(row.get_attribute("aria-rowindex") or 7) - 1
+    # Drawn on a canvas: the header and each row are 35 px high.
     table.click(position={"x": 120, "y": 35 * number + 17})
     page.get_by_text("3.33 s").wait_for()
     page.wait_for_timeout(1500)
