@@ -89,6 +89,13 @@ def one_by_one(folder: Path, backend: Backend) -> float:
     return time.perf_counter() - began
 
 
+def cpu_seconds() -> float:
+    """Of this process and its children, so far."""
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
 def batch(folder: Path, backend: Backend, parallel: int) -> float:
     """Seconds, with everything that a batch does besides."""
     plan = Plan(model=backend.identity(), settings=ANSWER)
@@ -111,6 +118,7 @@ def with_ask(folder: Path, model: str, count: int) -> float:
 
 def measure(backend: Backend, name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng, seconds = random.Random(time.time_ns()), {"one by one": list[float](), "batch": list[float]()}
+    cores: list[float] = []
     draw(folder / "warm", 2, rng)
     one_by_one(folder / "warm", backend)
     ways = list(seconds)
@@ -118,7 +126,10 @@ def measure(backend: Backend, name: str, args: argparse.Namespace, folder: Path)
         for way in ways if round_ % 2 == 0 else reversed(ways):
             pictures = folder / f"{way}-{round_}"
             draw(pictures, args.items, rng)
+            used = cpu_seconds()
             took = one_by_one(pictures, backend) if way == "one by one" else batch(pictures, backend, args.parallel)
+            if way == "one by one":
+                cores.append((cpu_seconds() - used) / took)
             seconds[way].append(took)
             print(f"  {backend.name}: {way}: {args.items / took:.2f} items/s", flush=True)
     asked = min(ASKED, args.items)
@@ -126,6 +137,7 @@ def measure(backend: Backend, name: str, args: argparse.Namespace, folder: Path)
     by_command = asked / with_ask(folder / "ask", name, asked)
     return {
         "items_per_second_with_ask": by_command,
+        "cores_used_one_by_one": statistics.median(cores),
         "items_per_second": {way: args.items / statistics.median(values) for way, values in seconds.items()},
         "ratios": (ratios := [one / batch for one, batch in zip(*seconds.values())]),
         "ratio": statistics.median(ratios),
@@ -204,6 +216,7 @@ def speed(args: argparse.Namespace, data: Path) -> dict[str, Any]:
             print(
                 f"{backend.name}: {rates['one by one']:.2f} → {rates['batch']:.2f} items/s ({row['ratio']:.2f} ×), "
                 f"{rates['batch'] / row['items_per_second_with_ask']:.1f} × `ask` for each, "
+                f"the loop used {row['cores_used_one_by_one']:.1f} cores, "
                 f"peak RSS {row['peak_rss_bytes'] / MIB:.0f} MiB"
             )
     finally:
