@@ -73,8 +73,8 @@ class Remembered:
     `path` is asked for at each use: the data folder can change between them.
     """
 
-    def __init__(self, path: Callable[[], Path]) -> None:
-        self._path, self._writing = path, threading.Lock()
+    def __init__(self, path: Callable[[], Path], *, private: bool = False) -> None:
+        self._path, self._private, self._writing = path, private, threading.Lock()
 
     def get(self, key: str) -> Any:
         """None where there is no such row."""
@@ -94,7 +94,18 @@ class Remembered:
     def store(self, key: str, value: Any) -> None:
         """As `put`, but raises StoreError."""
         with self._writing:
-            write_json(self._path(), {**self._rows(), key: value})
+            write_json(self._path(), {**self._rows(), key: value}, private=self._private)
+
+    def keep(self, wanted: Callable[[str, Any], bool]) -> None:
+        """Drop the rows that are not wanted. A file that cannot be read or written is logged and left as it is."""
+        try:
+            with self._writing:
+                rows = self._rows()
+                kept = {key: value for key, value in rows.items() if wanted(key, value)}
+                if len(kept) < len(rows):
+                    write_json(self._path(), kept, private=self._private)
+        except StoreError as error:
+            logger.warning("%s", error)
 
     def _rows(self) -> dict[str, Any]:
         rows = read_json(self._path(), {})
