@@ -1,10 +1,14 @@
-"""SmolVLM Lens. Run with `streamlit run app.py`: the pages of ui/router.py, and the clips that its player asks for."""
+"""SmolVLM Lens. Run with `streamlit run app.py`: the pages of ui/router.py, the clips that its player asks for, and the login."""
 
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from ui.access import login
+from ui.access.start import lifespan
 from ui.clip.route import PATH, send_clip
 from ui.guard import Guard
 
-app = st.App("ui/router.py", routes=[Route(PATH, send_clip)], middleware=[Middleware(Guard)])
+app = st.App(
+    "ui/router.py", routes=[Route(PATH, send_clip), *login.ROUTES], middleware=[Middleware(Guard)], lifespan=lifespan
+)

@@ -34,14 +34,17 @@ with program:
 with listed:
     rows.draw()
 with adding:
-    st.subheader("Add a backend")
-    convert, pair, server_tab, ollama = st.tabs(["Convert a checkpoint", "GGUF files", "Server", "Ollama"])
-with convert:
-    conversions.draw_form()
-    conversions.draw_jobs()
-with pair:
-    add.draw_gguf_form()
-with server_tab:
-    add.draw_server_form()
-with ollama:
-    add.draw_ollama_form()
+    if state.is_admin():
+        st.subheader("Add a backend")
+        convert, pair, server_tab, ollama = st.tabs(["Convert a checkpoint", "GGUF files", "Server", "Ollama"])
+        with convert:
+            conversions.draw_form()
+            conversions.draw_jobs()
+        with pair:
+            add.draw_gguf_form()
+        with server_tab:
+            add.draw_server_form()
+        with ollama:
+            add.draw_ollama_form()
+    else:
+        st.caption("Admins of this app add and remove backends.")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smolvlm_core.access.quota import refuse_if_full
+from smolvlm_core.access.users import UNLIMITED, Limits
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.backends.self_tests import SelfTests
 from smolvlm_core.batch.jobs import Batches
@@ -39,23 +42,33 @@ class Process:
 class Workspace:
     """One data folder and the process that uses it. The store is opened when it is first needed.
 
+    `base`: the workspace of the machine, where this one is of a user of a shared app: backends, verdicts and checks are its.
+    `limits`: of the user, asked at each use.
+
     Raises:
         StoreError: on first use of `store`, where the data folder cannot be used.
     """
 
-    def __init__(self, folder: Path | None = None, process: Process | None = None) -> None:
-        self.folder = folder or data_folder()
+    def __init__(
+        self,
+        folder: Path | None = None,
+        process: Process | None = None,
+        *,
+        base: Workspace | None = None,
+        limits: Callable[[], Limits] = lambda: UNLIMITED,
+    ) -> None:
+        self.folder, self.limits = folder or data_folder(), limits
         self.process = process or Process.new()
         self.pool, self.jobs, self.devices = self.process.pool, self.process.jobs, self.process.devices
         self._store: Store | None = None
         self._answers: Answers | None = None
         self._opening = threading.Lock()
-        self.registry = Registry(self.folder, self.pool)
-        self.verdicts = Verdicts(self.folder)
-        self.self_tests = SelfTests(self.jobs, self.devices, self.pool)
-        self.checks = Checks(self.jobs, self.devices, self.verdicts)
+        self.registry: Registry = base.registry if base is not None else Registry(self.folder, self.pool)
+        self.verdicts: Verdicts = base.verdicts if base is not None else Verdicts(self.folder)
+        self.self_tests: SelfTests = base.self_tests if base is not None else SelfTests(self.jobs, self.devices, self.pool)
+        self.checks: Checks = base.checks if base is not None else Checks(self.jobs, self.devices, self.verdicts)
         self.batches = Batches(self.folder, self.jobs, self.registry)
-        self.comparisons = Comparisons(self.devices, Votes(self.folder))
+        self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)
 
     @property
     def store(self) -> Store:
@@ -69,8 +82,13 @@ class Workspace:
         store = self.store
         with self._opening:
             if self._answers is None:
-                self._answers = Answers(store)
+                self._answers = Answers(store, lambda: self.limits().questions)
             return self._answers
+
+    def refuse_if_full(self, more_bytes: int) -> None:
+        """Raises StoreError where this user has no room for a picture, clip or upload."""
+        if (most := self.limits().disk_bytes) < UNLIMITED.disk_bytes:
+            refuse_if_full(self.folder, more_bytes, most)
 
     @property
     def features(self) -> FeatureCache:

@@ -1,4 +1,4 @@
-"""Checks every request before a page or route sees it: the Host and Origin headers, and what a page may load.
+"""Checks every request before a page or route sees it: the Host and Origin headers, and who sends it where the app is shared.
 
 Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers every route.
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from smolvlm_core.errors import StoreError
 from smolvlm_core.web import is_allowed_host, is_same_origin
+from ui.access import current, login, oidc
 
 # Pictures and clips come from this server only: a model's answer cannot make the browser fetch an address.
 CONTENT_SECURITY_POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
+OPEN_ROUTES = (login.LOGIN, login.LOGOUT, "/_stcore/health", *oidc.ROUTES)  # strangers may ask for them
 
 
 class Guard:
-    """ASGI middleware. Refuses foreign hosts and origins with 403."""
+    """ASGI middleware. Refuses foreign hosts and origins with 403, and sends strangers to the login page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -26,25 +29,47 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if reason := refusal(headers.get("host", ""), headers.get("origin")):
+        why_shared = current.why_request_is_shared(scope)
+        if (refused := _refusal(scope, why_shared)) is not None:
             if scope["type"] == "websocket":
                 await receive()  # the connect message: a WebSocket is closed with 403 before it is accepted
                 await send({"type": "websocket.close", "code": 1008})
             else:
-                await PlainTextResponse(reason, status_code=403)(scope, receive, send)
+                await refused(scope, receive, send)
             return
+        MutableHeaders(scope=scope)[current.SHARED] = "yes" if why_shared else "no"
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+                MutableHeaders(scope=message).setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
             await send(message)
 
         await self._app(scope, receive, send_with_policy)
 
 
-def refusal(host: str, origin: str | None) -> str:
-    """Why a request is refused; "" where it is allowed."""
+def _refusal(scope: Scope, why_shared: str) -> Response | None:
+    """The answer to a request that is refused; None for one that is let through. `why_shared`: "" for an app of this machine."""
+    headers = Headers(scope=scope)
+    if reason := _wrong_place(headers.get("host", ""), headers.get("origin")):
+        return PlainTextResponse(reason, 403)
+    if not why_shared or scope["path"] == "/_stcore/health":
+        return None
+    if problem := current.problem():
+        return PlainTextResponse(f"This app is shared ({why_shared}), so it needs a login. {problem}", 403)
+    if scope["path"] in OPEN_ROUTES:
+        return None
+    try:
+        if current.user_of_request(scope) is not None:
+            return None
+    except StoreError as error:
+        return PlainTextResponse(str(error), 403)
+    if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+        return RedirectResponse(login.login_address(scope["path"]), 303)
+    return PlainTextResponse("Sign in first.", 401)
+
+
+def _wrong_place(host: str, origin: str | None) -> str:
+    """Why a request comes from where it may not; "" where it may."""
     allowed = {name.strip().lower() for name in st.get_option("server.allowedHosts")}
     if allowed and not is_allowed_host(host, allowed):
         return f"This app answers only to {', '.join(sorted(allowed))}. To add a name, set server.allowedHosts in .streamlit/config.toml."

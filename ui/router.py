@@ -7,6 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from ui import state
+from ui.access import account
+
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 WIDE = ("Batch", "Compare")
@@ -18,6 +21,7 @@ page = st.navigation(
         st.Page(PAGES / "batch.py", title="Batch", icon=":material/photo_library:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),
+        *account.pages(PAGES),
     ]
 )
 # Once a run: where the page itself sets another layout, the browser can miss the second of two changes.
@@ -27,4 +31,6 @@ st.set_page_config(
     layout="wide" if page.title in WIDE else "centered",
     initial_sidebar_state="auto",
 )
+state.forget_another_user()
+account.draw()
 page.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from smolvlm_core.access.users import LOCAL, User
 from smolvlm_core.batch.request import Request
 from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
@@ -23,6 +24,7 @@ from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
 from smolvlm_core.work.job import Job
 from smolvlm_core.workspace import Process, Workspace
+from ui.access import current as access
 from ui.batch.selection import Selection
 from ui.text import show_error
 
@@ -132,9 +134,32 @@ def _workspace(folder: Path) -> Workspace:
     return Workspace(folder, shared_process())
 
 
+@cache
+def _workspace_of_user(folder: Path, data: Path) -> Workspace:
+    return Workspace(folder, shared_process(), base=_workspace(data), limits=lambda: access.logins().users.limits)
+
+
 def workspace() -> Workspace:
-    """One for each data folder; all of them share what is loaded."""
-    return _workspace(data_folder())
+    """One for each user; all of them share the backends, their verdicts and what is loaded."""
+    return workspace_of(access.user())
+
+
+def workspace_of(user: User) -> Workspace:
+    data = data_folder()
+    return _workspace(data) if user == LOCAL else _workspace_of_user(user.folder(data), data)
+
+
+def is_admin() -> bool:
+    """Whether this user may change what all users share, and name paths on this machine."""
+    return access.user().is_admin
+
+
+def forget_another_user() -> None:
+    """Browsers can come back to a session after another user has signed in: start it afresh. Call it before anything is drawn."""
+    name = access.user().name
+    if st.session_state.get("user", name) != name:
+        st.session_state.clear()
+    st.session_state["user"] = name
 
 
 def session() -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -33,6 +34,12 @@ def draw_clip(page: str, take: Callable[[BinaryIO, str], None]) -> None:
     st.file_uploader(
         "Drop or choose a clip", type=list(VIDEO_EXTENSIONS), key=key, on_change=_take_clip, args=(key, take)
     )
+
+
+def size_bytes(file: BinaryIO) -> int:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _take_pictures(key: str, take: Callable[[list[tuple[bytes, str]]], None]) -> None:

@@ -81,7 +81,7 @@ class Logins:
             wrong = "The name or the password is wrong." if self.asks_for_name else "The password is wrong."
             raise WrongPassword(wrong)
         self._attempts.succeeded(address)
-        logger.warning("login of %s from %s", shown, address)  # a warning, so that it is logged without any setting
+        logger.info("login of %s from %s", shown, address)
         return str(self._serializer.dumps([user.name, _stamp(user), secrets.token_urlsafe(12)]))
 
     def user_of(self, token: str) -> User | None:

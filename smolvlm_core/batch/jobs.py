@@ -235,7 +235,7 @@ class Batches:
             sidecars=Sidecars(request.sidecars) if request.sidecars is not None else None,
             again=again,
         )
-        run.job = self._jobs.start(f"{PREFIX}{batch.identity}", run.work)
+        run.job = self._jobs.start(f"{PREFIX}{batch.folder}", run.work)  # users can have batches of one identity
         self._runs[batch.identity] = run
 
 

@@ -11,7 +11,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from smolvlm_core.backends.base import Backend, collect
@@ -28,6 +28,7 @@ from smolvlm_core.work.report import Report
 logger = logging.getLogger(__name__)
 MOST_COLUMNS = 4
 STORED_COMPARISONS = 8
+MOST_AT_ONCE = 1000
 
 
 class Comparison:
@@ -184,8 +185,8 @@ def _report(column: Column, progress: Progress) -> None:
 class Comparisons:
     """The comparisons of a process, found again by key when a page is loaded anew. Used from any thread."""
 
-    def __init__(self, devices: DeviceLocks, votes: Votes) -> None:
-        self._devices, self.votes = devices, votes
+    def __init__(self, devices: DeviceLocks, votes: Votes, most: Callable[[], int] = lambda: MOST_AT_ONCE) -> None:
+        self._devices, self.votes, self._most = devices, votes, most
         self._by_key: dict[str, Comparison] = {}  # in the order they began
         self._lock = threading.Lock()
 
@@ -197,7 +198,15 @@ class Comparisons:
         *,
         blind: bool = False,
     ) -> tuple[str, Comparison]:
-        """Start one; returns its key too. The oldest finished ones are forgotten. Raises LensError: see `Comparison`."""
+        """Start one; returns its key too. The oldest finished ones are forgotten.
+
+        Raises:
+            LensError: see `Comparison`; or `most` of them run already.
+        """
+        with self._lock:
+            running = sum(not comparison.done for comparison in self._by_key.values())
+        if running >= (most := self._most()):
+            raise LensError(f"{most} of your comparisons are running.", "Wait until one ends, or stop it.")
         comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind)
         key = secrets.token_hex(8)
         with self._lock:

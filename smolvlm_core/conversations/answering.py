@@ -24,6 +24,7 @@ from smolvlm_core.work.report import Report
 logger = logging.getLogger(__name__)
 SAVE_SECONDS = 0.3
 RETRY_SECONDS = 1.0
+MOST_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,10 @@ class Answer:
 
 
 class Answers:
-    """The answers in progress in this process, one per conversation. Thread-safe."""
+    """The answers in progress in this process, one per conversation, and at most `most` together. Thread-safe."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, most: Callable[[], int] = lambda: MOST_AT_ONCE) -> None:
+        self._store, self._most = store, most
         self._running: dict[str, Answer] = {}
         self._lock = threading.Lock()
 
@@ -157,6 +158,8 @@ class Answers:
         check_text(settings.system_prompt)
         if conversation_id is not None and self.running(conversation_id) is not None:
             raise _busy()
+        if len(self._running) >= self._most():
+            raise _too_many(self._most())
 
     def start(self, backend: Backend, conversation_id: str, question_id: int, settings: GenerationSettings) -> Answer:
         """Answer a stored question in the background.
@@ -169,6 +172,8 @@ class Answers:
         with self._lock:
             if conversation_id in self._running:
                 raise _busy()
+            if len(self._running) >= self._most():
+                raise _too_many(self._most())
             answer_id = self._store.begin_answer(question_id, backend.name, settings)
             answer = Answer(self._store, backend, prompt, settings, answer_id, conversation_id, self._forget)
             self._running[conversation_id] = answer
@@ -187,3 +192,7 @@ class Answers:
 
 def _busy() -> LensError:
     return LensError("This conversation already has an answer in progress.", "Stop it, or wait until it finishes.")
+
+
+def _too_many(most: int) -> LensError:
+    return LensError(f"{most} of your questions are being answered.", "Wait until one finishes, or stop it.")

@@ -78,7 +78,7 @@ def _row(key: str, entry: Entry, backend: Backend, test: SelfTest | None) -> Non
 
 def _encoders(key: str, backend: Backend) -> None:
     names = backend.vision_encoders()
-    if not names:
+    if not names or not state.is_admin():
         return
     widget, wanted = f"encoder_{key}", backend.wanted_encoder
     st.selectbox(
@@ -125,6 +125,8 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None, test: Se
         )
     if running:
         st.button("Stop the check", key=f"halt_{key}", type="tertiary", on_click=checks.stop, args=(backend,))
+    if not state.is_admin():
+        return
     if backend.status().state == "ready":
         st.button(
             "Unload",
@@ -157,7 +159,10 @@ def _broken(entry: Entry, error: LensError) -> None:
     with st.container(border=True):
         st.markdown(f"**{escape(entry.title)}**")
         show_error(error)
-        st.button("Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None))
+        if state.is_admin():
+            st.button(
+                "Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None)
+            )
 
 
 def _verdict(key: str, backend: Backend, job: Job) -> None:

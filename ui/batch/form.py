@@ -14,6 +14,7 @@ from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.paths import GALLERY
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.work.job import Job
+from ui import state
 from ui.batch import inputs, options, picker
 from ui.chat.choice import Choice
 from ui.state import BatchForm, session, workspace
@@ -129,7 +130,10 @@ def _draw_survey(job: Job, polled: bool) -> None:
 
 def _use_samples() -> None:
     form = session().batch.form
-    form.source, form.paths = inputs.SOURCES[0], str(GALLERY)
+    if state.is_admin():
+        form.source, form.paths = inputs.SOURCES[0], str(GALLERY)
+    else:
+        inputs.upload_samples()
     form.prompt = form.prompt.strip() or SAMPLE_PROMPT
     form.round += 1
 

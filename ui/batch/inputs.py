@@ -10,16 +10,21 @@ import streamlit as st
 from smolvlm_core.batch.inputs import ARCHIVE_EXTENSION, EXTENSIONS
 from smolvlm_core.errors import LensError
 from smolvlm_core.models.machine import describe_bytes
+from smolvlm_core.paths import GALLERY
 from ui import state
 from ui.state import session, workspace
 from ui.text import escape, show_error
 
 SOURCES = ["On this machine", "Upload"]
+SAMPLES = "Samples"
 
 
 def draw() -> tuple[str, ...]:
-    """The inputs, as the core takes them."""
+    """The inputs, as the core takes them. Only an admin of a shared app names paths on this machine."""
     form = session().batch.form
+    if not state.is_admin():
+        form.source = SOURCES[1]
+        return _draw_uploads()
     source: Any = st.segmented_control(
         "Pictures and clips", SOURCES, default=form.source, required=True, key=f"batch_source_{form.round}"
     )
@@ -94,10 +99,23 @@ def _store(key: str, name: str) -> None:
     session().uploader_round += 1  # a new key is a new, empty uploader
     for file in files:
         try:
+            workspace().refuse_if_full(file.size)
             workspace().batches.uploads.add(name, file, file.name)
         except LensError as error:
             state.notify(error)
         state.forget_upload(file)
+
+
+def upload_samples() -> None:
+    """For those who name no paths: copies of the samples, as if they had been uploaded."""
+    session().batch.form.uploads = SAMPLES
+    for path in sorted(path for path in GALLERY.iterdir() if path.suffix.lstrip(".") in EXTENSIONS):
+        try:
+            workspace().refuse_if_full(path.stat().st_size)
+            with path.open("rb") as file:
+                workspace().batches.uploads.add(SAMPLES, file, path.name)
+        except LensError as error:
+            state.notify(error)
 
 
 def _delete(name: str) -> None:

@@ -16,6 +16,7 @@ from ui.text import escape
 
 def add(data: bytes, name: str) -> None:
     try:
+        workspace().refuse_if_full(len(data))
         attachment = attach_image(workspace().store, data, name)
     except LensError as error:
         state.notify(error)

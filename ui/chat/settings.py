@@ -43,14 +43,9 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
         )
         system = st.text_area("System prompt", before.system_prompt, key="system_prompt", placeholder="None", height=70)
         current.precision = _precision(precisions, current.precision)
-        st.text_input(
-            "Checkpoint folder",
-            key="folder",
-            placeholder="/path/to/SmolVLM2-500M-Video-Instruct",
-            on_change=_add_folder,
-            help="A folder with config.json, the tokenizer's files and .safetensors weights. It is added to the Model list.",
-        )
-        _draw_features()
+        if state.is_admin():
+            _draw_folder()
+            _draw_features()
     current.settings = GenerationSettings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -71,6 +66,16 @@ def _precision(offered: tuple[str, ...], before: str) -> str:
         key="precision",
         disabled=not offered,
         help="Of models run by transformers. float32 takes twice the memory.",
+    )
+
+
+def _draw_folder() -> None:
+    st.text_input(
+        "Checkpoint folder",
+        key="folder",
+        placeholder="/path/to/SmolVLM2-500M-Video-Instruct",
+        on_change=_add_folder,
+        help="A folder with config.json, the tokenizer's files and .safetensors weights. It is added to the Model list.",
     )
 
 

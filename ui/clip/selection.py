@@ -43,6 +43,7 @@ def _use(file: BinaryIO, name: str) -> None:
     state.open_conversation("video", None)
     store, sha256 = workspace().store, ""
     try:
+        workspace().refuse_if_full(uploaders.size_bytes(file))
         sha256 = store.media.add_file(file, name, "video/mp4")
         session().clip = open_stored_clip(store, sha256, name)
     except LensError as error:

@@ -90,6 +90,7 @@ def _use_sample(path: Path) -> None:
 
 def _use_clip(file: BinaryIO, name: str) -> None:
     try:
+        workspace().refuse_if_full(uploaders.size_bytes(file))
         sha256 = workspace().store.media.add_file(file, name, "video/mp4")
     except LensError as error:
         state.notify(error)
