@@ -65,7 +65,9 @@ class Workspace:
         self._opening = threading.Lock()
         self.registry: Registry = base.registry if base is not None else Registry(self.folder, self.pool)
         self.verdicts: Verdicts = base.verdicts if base is not None else Verdicts(self.folder)
-        self.self_tests: SelfTests = base.self_tests if base is not None else SelfTests(self.jobs, self.devices, self.pool)
+        self.self_tests: SelfTests = (
+            base.self_tests if base is not None else SelfTests(self.jobs, self.devices, self.pool)
+        )
         self.checks: Checks = base.checks if base is not None else Checks(self.jobs, self.devices, self.verdicts)
         self.batches = Batches(self.folder, self.jobs, self.registry)
         self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)

@@ -16,7 +16,7 @@ from smolvlm_core.api import errors
 from smolvlm_core.api.chat import Chat
 from smolvlm_core.api.conversation import Reader
 from smolvlm_core.api.fetch import Fetcher
-from smolvlm_core.api.guard import Guard
+from smolvlm_core.api.guard import Guard, user_of
 from smolvlm_core.api.metrics import Metrics
 from smolvlm_core.api.models import Models
 from smolvlm_core.api.options import ApiOptions
@@ -29,10 +29,11 @@ from smolvlm_core.workspace import Workspace
 
 def build_api(workspace: Workspace, default: Entry, options: ApiOptions) -> FastAPI:
     """`default`: the model that answers where a request names none."""
+    users = options.users
     uploads, models, places = (
         Uploads(options.max_upload_bytes),
         Models(workspace, default),
-        Places(options.max_requests),
+        Places(options.max_requests, (lambda: users.limits.questions) if users is not None else None),
     )
     metrics = Metrics(lambda: float(places.taken))
     reader = Reader(uploads, Fetcher(options.url_hosts, options.max_body_bytes))
@@ -80,20 +81,22 @@ def build_api(workspace: Workspace, default: Entry, options: ApiOptions) -> Fast
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.post(errors.UPLOAD_ROUTE, max_body_size=options.max_form_bytes, name="upload")
-    async def _upload(file: UploadFile) -> dict[str, Any]:
-        return (await run_in_threadpool(uploads.add, file.file, file.filename or "file")).as_json()
+    async def _upload(request: Request, file: UploadFile) -> dict[str, Any]:
+        added = await run_in_threadpool(uploads.add, file.file, file.filename or "file", user_of(request))
+        return added.as_json()
 
     @app.get("/v1/files", name="files")
-    def _files() -> dict[str, Any]:
-        return {"object": "list", "data": [upload.as_json() for upload in uploads.all()], "has_more": False}
+    def _files(request: Request) -> dict[str, Any]:
+        found = uploads.all(user_of(request))
+        return {"object": "list", "data": [upload.as_json() for upload in found], "has_more": False}
 
     @app.get("/v1/files/{identity}", name="file")
-    def _file(identity: str) -> dict[str, Any]:
-        return uploads.find(identity).as_json()
+    def _file(request: Request, identity: str) -> dict[str, Any]:
+        return uploads.find(identity, user_of(request)).as_json()
 
     @app.delete("/v1/files/{identity}", name="delete")
-    def _delete(identity: str) -> dict[str, Any]:
-        uploads.remove(identity)
+    def _delete(request: Request, identity: str) -> dict[str, Any]:
+        uploads.remove(identity, user_of(request))
         return {"id": identity, "object": "file", "deleted": True}
 
     return app

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from smolvlm_core.api.conversation import Reader
 from smolvlm_core.api.errors import ApiError, body_of, invalid, status_of
+from smolvlm_core.api.guard import user_of
 from smolvlm_core.api.metrics import Metrics
 from smolvlm_core.api.models import Models
 from smolvlm_core.api.options import ApiOptions
@@ -49,14 +50,15 @@ class Chat:
         writer = Writer(chat, self._models.default.key)
         try:
             writer.settings = settings_of(chat)
-            taken = self._places.take()
+            user = user_of(request)
+            taken = self._places.take(user)
         except LensError as error:
             self._metrics.ended(writer.label, status_of(error))
             raise
         running = RunningAnswer(
-            lambda cancel: self._work(chat, writer, cancel),
+            lambda cancel: self._work(chat, writer, user, cancel),
             self._options.timeout_seconds,
-            lambda: self._places.give(taken, answered=writer.stats is not None),
+            lambda: self._places.give(taken, user, answered=writer.stats is not None),
         )
         try:
             if not chat.stream:
@@ -67,7 +69,7 @@ class Chat:
             raise
         return Stream(running, self._stream(first, running, writer))
 
-    def _work(self, chat: ChatRequest, writer: Writer, cancel: threading.Event) -> Iterator[Event]:
+    def _work(self, chat: ChatRequest, writer: Writer, user: str, cancel: threading.Event) -> Iterator[Event]:
         """On the answer's own thread."""
         entry = self._models.choose(chat.model or "")
         backend = self._models.backend(entry)
@@ -78,7 +80,7 @@ class Chat:
         if is_here and not self._at_once.take(cancel, lambda taken: None):
             return
         try:
-            writer.asked = self._reader.read(chat, backend.spec, cancel)
+            writer.asked = self._reader.read(chat, backend.spec, cancel, user)
             chat.messages = []  # what they hold is decoded now
             yield from backend.generate(writer.asked.prompt, writer.settings, cancel)
             writer.revision = backend.revision

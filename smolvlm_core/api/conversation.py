@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -30,7 +31,7 @@ from smolvlm_core.api.schemas import (
     Text,
     VideoPart,
 )
-from smolvlm_core.api.uploads import Uploads
+from smolvlm_core.api.uploads import Upload, Uploads
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.conversations.clip_frames import errors_named
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
@@ -44,6 +45,7 @@ from smolvlm_core.video import SamplingCancelled
 CLIP_CACHE_BYTES = 256 * 2**20
 _DATA_URI = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 SampledFrames = tuple[Attachment, dict[str, Image.Image]]
+FindUpload = Callable[[str], Upload]
 SampleClip = Callable[[Path | bytes, str, str], Attachment]  # source, name, SHA-256 where it is known
 
 
@@ -62,11 +64,17 @@ class Reader:
         self._uploads, self._fetcher = uploads, fetcher
         self._clips: ByteCache[SampledFrames] = ByteCache(CLIP_CACHE_BYTES, _held_bytes)
 
-    def read(self, request: ChatRequest, spec: ModelSpec, cancel: threading.Event) -> Asked:
-        """Raises LensError. `spec`: of the model that is asked; it has its own rule for the frames of a clip."""
+    def read(self, request: ChatRequest, spec: ModelSpec, cancel: threading.Event, user: str = "") -> Asked:
+        """Raises LensError.
+
+        Args:
+            spec: of the model that is asked; it has its own rule for the frames of a clip.
+            user: whose uploads it may name.
+        """
         sampling = sampling_of(request)
         _refuse_too_many(request, spec)
         given = UnsavedMedia(MAX_IMAGE_PIXELS)
+        find = partial(self._uploads.find, owner=user)
 
         def clip(source: Path | bytes, name: str, sha256: str) -> Attachment:
             key = (media.sha256_of(source) if isinstance(source, bytes) else str(source), sampling, spec.key)
@@ -88,14 +96,16 @@ class Reader:
             return replace(attachment, name=name, sha256=attachment.sha256 or sha256)
 
         systems, messages = _split(request.messages)
-        turns = [self._message(message, given, clip, cancel) for message in messages]
+        turns = [self._message(message, given, clip, find, cancel) for message in messages]
         prompt = build_prompt(turns, given.open, "\n\n".join(systems), request.video_prompt or "processor")
         return Asked(prompt=prompt, attachments=tuple(a for turn in turns for a in turn.attachments))
 
-    def _message(self, message: ChatMessage, given: UnsavedMedia, clip: SampleClip, cancel: threading.Event) -> Message:
+    def _message(
+        self, message: ChatMessage, given: UnsavedMedia, clip: SampleClip, find: FindUpload, cancel: threading.Event
+    ) -> Message:
         role: Role = "assistant" if message.role == "assistant" else "user"
         parts = _parts(message)
-        attachments = self._attachments(role, parts, given, clip, cancel)
+        attachments = self._attachments(role, parts, given, clip, find, cancel)
         if _are_frames(parts):
             frames = tuple(replace(attachment, tiled=False) for attachment in attachments)
             return Message(role, "", frames, pieces=_pieces(parts))
@@ -103,7 +113,13 @@ class Reader:
         return Message(role, "\n".join(part.text for part in parts if isinstance(part, Text)), tuple(attachments))
 
     def _attachments(
-        self, role: Role, parts: list[Part], given: UnsavedMedia, clip: SampleClip, cancel: threading.Event
+        self,
+        role: Role,
+        parts: list[Part],
+        given: UnsavedMedia,
+        clip: SampleClip,
+        find: FindUpload,
+        cancel: threading.Event,
     ) -> list[Attachment]:
         attachments: list[Attachment] = []
         for part in _media(parts):
@@ -111,7 +127,7 @@ class Reader:
                 raise SamplingCancelled
             if role == "assistant":
                 raise invalid("An assistant's message can only have text.", "Put pictures into a user's message.")
-            source, name, sha256 = self._source(part, len(attachments) + 1, cancel)
+            source, name, sha256 = self._source(part, len(attachments) + 1, find, cancel)
             if isinstance(part, VideoPart | InputVideo):
                 attachments.append(clip(source, name, sha256))
             elif isinstance(source, bytes):
@@ -122,7 +138,9 @@ class Reader:
                 attachments.append(replace(given.add_picture(picture), name=name))
         return attachments
 
-    def _source(self, part: Part, number: int, cancel: threading.Event) -> tuple[Path | bytes, str, str]:
+    def _source(
+        self, part: Part, number: int, find: FindUpload, cancel: threading.Event
+    ) -> tuple[Path | bytes, str, str]:
         """(an uploaded file's path or bytes, its name, the SHA-256 of an uploaded file)."""
         name = f"{'clip' if isinstance(part, VideoPart | InputVideo) else 'picture'} {number}"
         url, value = _address(part)
@@ -132,7 +150,7 @@ class Reader:
             raise invalid(f"{part.type} of {name} needs an address, or either data or file_id.")
         if value.data:
             return _decoded(value.data, name), name, ""
-        upload = self._uploads.find(value.file_id)
+        upload = find(value.file_id)
         return upload.path, upload.name, upload.sha256
 
 

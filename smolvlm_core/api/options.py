@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smolvlm_core.access.users import Users
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -12,7 +14,9 @@ class ApiOptions:
     """Limits and access.
 
     Attributes:
-        api_key: every request but /health must carry it as a bearer token; "" for none.
+        api_key: of the server: every request but /health must carry it, or the key of a user, as a bearer token; "" for none.
+        users: whose keys are accepted, and their limits; None for none.
+        is_shared: other machines reach the server: a request needs a key even where the server has none of its own.
         allowed_hosts: values of the Host header that are answered; `*.example.com` is any subdomain.
         url_hosts: web hosts that pictures and clips may be fetched from; empty for none.
         max_body_bytes: of a chat request, base64 included.
@@ -22,12 +26,18 @@ class ApiOptions:
     """
 
     api_key: str = ""
+    users: Users | None = None
+    is_shared: bool = False
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     url_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 64 * 2**20
     max_upload_bytes: int = 2**30
     max_requests: int = 32
     timeout_seconds: float = 600.0
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self.api_key) or self.is_shared
 
     @property
     def max_form_bytes(self) -> int:

@@ -20,7 +20,7 @@ CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """`name` is the client's and only shown."""
+    """`name` is the client's and only shown. `owner`: the user whose key sent it; "" where users have no keys."""
 
     id: str
     name: str
@@ -28,6 +28,7 @@ class Upload:
     size_bytes: int
     created: int
     path: Path
+    owner: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """OpenAI's file object."""
@@ -42,7 +43,7 @@ class Upload:
 
 
 class Uploads:
-    """At most `max_bytes` together: the oldest make room. Used from any thread."""
+    """At most `max_bytes` of each owner: their oldest make room. Nobody finds those of another. Used from any thread."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -50,7 +51,7 @@ class Uploads:
         self._uploads: dict[str, Upload] = {}  # oldest first
         self._lock = threading.Lock()
 
-    def add(self, file: BinaryIO, name: str) -> Upload:
+    def add(self, file: BinaryIO, name: str, owner: str = "") -> Upload:
         """Raises ApiError where it is too large."""
         identity = f"file-{secrets.token_hex(12)}"
         path = self._made_folder() / identity
@@ -61,11 +62,14 @@ class Uploads:
             if isinstance(error, OSError):
                 raise StoreError(f"{name} cannot be stored: {error.strerror}.", "Free some disk space.") from error
             raise
-        upload = Upload(id=identity, name=name, sha256=sha256, size_bytes=size, created=int(time.time()), path=path)
+        upload = Upload(
+            id=identity, name=name, sha256=sha256, size_bytes=size, created=int(time.time()), path=path, owner=owner
+        )
         with self._lock:
             self._uploads[identity] = upload
-            while sum(u.size_bytes for u in self._uploads.values()) > self._max_bytes:
-                self._uploads.pop(next(iter(self._uploads))).path.unlink(missing_ok=True)
+            theirs = [u for u in self._uploads.values() if u.owner == owner]
+            while sum(u.size_bytes for u in theirs) > self._max_bytes:
+                self._uploads.pop(theirs.pop(0).id).path.unlink(missing_ok=True)
         return upload
 
     def _write(self, file: BinaryIO, name: str, path: Path) -> tuple[int, str]:
@@ -83,21 +87,21 @@ class Uploads:
             raise invalid(f"{name} is empty.", "Choose another file.")
         return size, digest.hexdigest()
 
-    def all(self) -> list[Upload]:
+    def all(self, owner: str = "") -> list[Upload]:
         with self._lock:
-            return list(self._uploads.values())
+            return [upload for upload in self._uploads.values() if upload.owner == owner]
 
-    def find(self, identity: str) -> Upload:
+    def find(self, identity: str, owner: str = "") -> Upload:
         """Raises ApiError."""
         with self._lock:
             upload = self._uploads.get(identity)
-        if upload is None or not upload.path.exists():
+        if upload is None or upload.owner != owner or not upload.path.exists():
             raise ApiError(404, "file_not_found", f"There is no file {identity!r}.", "Upload it to /v1/files again.")
         return upload
 
-    def remove(self, identity: str) -> None:
+    def remove(self, identity: str, owner: str = "") -> None:
         """Raises ApiError."""
-        upload = self.find(identity)
+        upload = self.find(identity, owner)
         with self._lock:
             self._uploads.pop(identity, None)
         upload.path.unlink(missing_ok=True)  # who reads it now keeps it open

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from smolvlm_core.access.users import Users
 from smolvlm_core.backends.base import Backend, Entry
 from smolvlm_core.cli import serve_llama_cpp
 from smolvlm_core.cli.model import add_endpoints, chosen_entry
@@ -94,10 +95,16 @@ def _serve_api(args: argparse.Namespace, workspace: Workspace) -> int:
     if not key.isascii() or not key.isprintable():
         args.wrong("the API key has characters that cannot be sent")
     is_local = args.host in LOOPBACK_HOSTS
-    if not is_local and not key:
-        args.wrong(f"--host {args.host} lets other machines in: set an API key, with {API_KEY} or --api-key")
+    users = Users(workspace.folder)
+    if not is_local and not key and not any(user.keys for user in users.all()):
+        args.wrong(
+            f"--host {args.host} lets other machines in: set an API key, with {API_KEY} or --api-key, or give users keys of "
+            "their own: `users key NAME`"
+        )
     options = ApiOptions(
         api_key=key,
+        users=users,
+        is_shared=not is_local,
         allowed_hosts=(*LOOPBACK_HOSTS, *args.allow_host) if is_local else ("*",),  # others need the key
         url_hosts=tuple(args.allow_urls),
         max_body_bytes=args.max_body_mb * 2**20,
