@@ -27,11 +27,13 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smolvlm_core.access.users import Users
 from smolvlm_core.api import conversation
 from smolvlm_core.api.app import build_api
 from smolvlm_core.api.errors import ApiError
 from smolvlm_core.api.fetch import Fetcher, is_public
 from smolvlm_core.api.options import ApiOptions
+from smolvlm_core.api.places import Places
 from smolvlm_core.api.server import bind
 from smolvlm_core.api.stops import Stops
 from smolvlm_core.api.uploads import Uploads
@@ -124,6 +126,51 @@ def clip(path: Path = MOVES) -> dict[str, Any]:
 
 def user(text: str, *parts: dict[str, Any]) -> Message:
     return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
+
+
+def test_keys_files_and_places_in_the_queue_belong_to_users(start: Start, workspace: Workspace) -> None:
+    users = Users(workspace.folder)
+    for name in ("anna", "bob"):
+        users.put(name, password="")
+    api = start(users=users, is_shared=True, max_requests=8)
+    as_user = {name: {"Authorization": f"Bearer {users.add_key(name)}"} for name in ("anna", "bob")}
+    assert api.post("/chat/completions", json={}).status_code == 401
+    assert (
+        httpx.get(f"{api.url}/models", headers={"Authorization": "Bearer lens_0_x"}, trust_env=False).status_code == 401
+    )
+
+    def get(path: str, name: str) -> httpx.Response:
+        return httpx.get(f"{api.url}{path}", headers=as_user[name], trust_env=False)
+
+    files = {"file": ("red.png", encoded(drawn("red")))}
+    uploaded = api.post("/files", files=files, headers=as_user["anna"]).json()["id"]
+    assert [f["id"] for f in get("/files", "anna").json()["data"]] == [uploaded]
+    assert get("/files", "bob").json()["data"] == [] and get(f"/files/{uploaded}", "bob").status_code == 404
+    assert httpx.delete(f"{api.url}/files/{uploaded}", headers=as_user["bob"], trust_env=False).status_code == 404
+    asked = user("What color is it?", {"type": "input_image", "input_image": {"file_id": uploaded}})
+
+    def ask(name: str, tokens: int = 20) -> httpx.Response:
+        body = {"messages": [asked], "max_tokens": tokens}
+        return api.post("/chat/completions", json=body, headers=as_user[name])
+
+    assert ask("anna").json()["choices"][0]["message"]["content"].startswith("Red")
+    assert ask("bob").json()["error"]["code"] == "file_not_found"
+    key = users.find("anna").keys[0].id  # type: ignore[union-attr]
+    users.revoke_key(key)
+    assert get("/models", "anna").status_code == 401
+
+
+def test_a_user_has_a_limited_number_of_places() -> None:
+    places = Places(3, lambda: 1)
+    taken = places.take("anna")
+    with pytest.raises(ApiError, match="1 of your requests"):
+        places.take("anna")
+    places.take("bob")
+    places.take("")
+    with pytest.raises(ApiError, match="3 requests run"):
+        places.take("")
+    places.give(taken, "anna", answered=True)
+    assert places.take("anna") and places.taken == 3
 
 
 def test_the_openai_client_asks_about_pictures_over_several_turns(start: Start) -> None:

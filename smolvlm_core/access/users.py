@@ -103,8 +103,8 @@ class Users:
     def find(self, name: str) -> User | None:
         """The user of that name, or of the domain of an address. Raises StoreError."""
         name, users = normalized(name), self._contents().users
-        if (user := users.get(name)) is not None and not user.is_domain:
-            return user
+        if (user := users.get(name)) is not None:
+            return None if user.is_domain else user
         _, at, domain = name.rpartition("@")
         rule = users.get(f"@{domain}") if at and _NAME.fullmatch(name) else None
         return replace(rule, name=name, owns_machine_data=False, keys=()) if rule is not None else None

@@ -1,0 +1,391 @@
+"""The app as it is shared: started on every address, with users who sign in. In a real server and a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+
+from smolvlm_core.access.users import Users
+from smolvlm_core.conversations.store import Store
+from smolvlm_core.paths import GALLERY
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct horse battery"
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+HTML = {"Accept": "text/html"}
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(b"0123456789abcdef").decode(),
+}
+ROUTES = (
+    "/",
+    "/backends",
+    "/usage",
+    f"/clip/{'0' * 64}",
+    "/media/x.png",
+    "/_stcore/host-config",
+    "/_stcore/upload_file/x/y",
+    "/_stcore/metrics",
+    "/static/index.html",
+    "/component/x/y",
+    "/nothing",
+)
+
+
+@dataclass
+class App:
+    url: str
+    data: Path
+    log: Path
+
+    def client(self, name: str = "") -> httpx.Client:
+        """A browser, more or less; one that has signed in where there is a name."""
+        client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        if name:
+            assert client.post("/login", data={"name": name, "password": PASSWORD}).status_code == 303
+        return client
+
+
+def start(data: Path, *options: str, **environment: str) -> tuple[subprocess.Popen[bytes], App]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = data.with_suffix(".log")
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), *options]
+    variables = {**os.environ, "SMOLVLM_LENS_DATA": str(data), "HF_HUB_OFFLINE": "1", **environment}
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=out)
+    app = App(f"http://localhost:{port}", data, log)
+    for _ in range(600):
+        if server.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{app.url}/_stcore/health", trust_env=False).status_code == 200:
+                break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    return server, app
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """Shared with every address. Something was stored before it was; anna owns that and is an admin, bob is neither."""
+    data = tmp_path_factory.mktemp("shared") / "data"
+    store = Store(data)
+    store.add_question(store.create("image"), "A question from before")
+    users = Users(data)
+    users.put("anna", password=PASSWORD, is_admin=True, owns=True)
+    users.put("bob", password=PASSWORD)
+    server, app = start(data, "--server.address", "0.0.0.0")
+    yield app
+    stop(server)
+
+
+def test_a_shared_app_without_users_does_not_start(tmp_path: Path) -> None:
+    for options in (["--server.address", "0.0.0.0"], ["--server.allowedHosts", "lens.example.org"]):
+        server, app = start(tmp_path / "data", *options)
+        assert server.wait(60) == 1
+        log = app.log.read_text()
+        assert "needs a login" in log and "users add" in log and "Traceback" not in log
+
+
+def test_strangers_reach_no_route(app: App) -> None:
+    with app.client() as stranger:
+        for path in ROUTES:
+            assert stranger.get(path).status_code == 401, path
+            assert stranger.put(path).status_code == 401, path
+            page = stranger.get(path, headers=HTML)
+            assert page.status_code == 303 and page.headers["location"].startswith("/login"), path
+        assert stranger.get("/_stcore/stream", headers=UPGRADE).status_code == 403
+        assert stranger.get("/_stcore/health").text == "ok"
+    for cookie in ("", "x", "bob", "W10.x.y"):
+        forged = httpx.get(f"{app.url}/", headers={"Cookie": f"smolvlm_lens_login={cookie}"}, trust_env=False)
+        assert forged.status_code == 401, cookie
+
+
+def test_a_login_opens_the_app_until_it_is_signed_out(app: App) -> None:
+    with app.client() as browser:
+        refused = browser.post("/login", data={"name": "anna", "password": "wrong"})
+        assert refused.status_code == 401 and "The name or the password is wrong." in refused.text
+        signed_in = browser.post("/login", data={"name": "anna", "password": PASSWORD, "next": "/backends"})
+        assert signed_in.headers["location"] == "/backends"
+        cookie = signed_in.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "samesite=lax" in cookie.lower() and PASSWORD not in cookie
+        assert browser.get("/").status_code == 200
+        token = browser.cookies["smolvlm_lens_login"]
+        with httpx.stream(
+            "GET", f"{app.url}/_stcore/stream", headers={**UPGRADE, "Cookie": f"smolvlm_lens_login={token}"}
+        ) as r:
+            assert r.status_code == 101
+        assert browser.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert browser.get("/logout").headers["location"] == "/login"
+        browser.cookies.set("smolvlm_lens_login", token)
+        assert browser.get("/").status_code == 401
+    log = app.log.read_text()
+    assert "login of 'anna' from 127.0.0.1 failed" in log and PASSWORD not in log and token not in log
+
+
+def test_the_login_form_is_careful(app: App) -> None:
+    with app.client() as browser:
+        form = {"name": "anna", "password": PASSWORD}
+        for wanted in (
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/login",
+            "javascript:x",
+            "/a\r\nb: c",
+        ):
+            browser.cookies.clear()
+            assert browser.post("/login", data={**form, "next": wanted}).headers["location"] == "/", wanted
+        assert browser.post("/login", data=form, headers={"Origin": "http://evil.example"}).status_code == 403
+        assert browser.post("/login", content=b"a=" + b"x" * 100_000).status_code == 413
+        browser.cookies.clear()
+        shown = browser.post(
+            "/login", data={"name": '"><script>alert(1)</script>', "password": "x", "next": '/"><b>'}
+        ).text
+        assert "<script>" not in shown and "<b>" not in shown
+
+
+def test_guessing_is_stopped(app: App) -> None:
+    """Last for its address: the other tests sign in from the other one."""
+    url = app.url.replace("localhost", "127.0.0.1")
+    address = {"X-Forwarded-For": "203.0.113.9"}  # believed from a proxy on this machine only
+    codes = [
+        httpx.post(
+            f"{url}/login", data={"name": "bob", "password": f"{n}"}, headers=address, trust_env=False
+        ).status_code
+        for n in range(7)
+    ]
+    assert codes == [401] * 5 + [429] * 2
+    assert app.client("bob").get("/").status_code == 200, "others still sign in"
+
+
+def test_an_app_of_this_machine_asks_for_a_login_where_a_proxy_forwards_to_it(tmp_path: Path) -> None:
+    server, app = start(tmp_path / "data")
+    try:
+        with app.client() as browser:
+            assert browser.get("/").status_code == 200
+            assert browser.get("/login").headers["location"] == "/"
+            through = browser.get("/", headers={"X-Forwarded-For": "203.0.113.9"})
+            assert through.status_code == 403 and "needs a login" in through.text and "users add" in through.text
+            for path in ("/_stcore/agent/interact", "/_stcore/agent/mcp"):
+                assert browser.post(path, json={}).status_code in (400, 403), "Streamlit's agent API is off"
+            preflight = browser.options("/_stcore/host-config", headers={"Origin": "http://evil.example"})
+            assert preflight.status_code == 403 and "access-control-allow-origin" not in preflight.headers
+    finally:
+        stop(server)
+
+
+def test_always_asks_for_a_login_on_this_machine_too(tmp_path: Path) -> None:
+    Users(tmp_path / "data").put("everyone", password=PASSWORD)
+    server, app = start(tmp_path / "data", SMOLVLM_LENS_LOGIN="always")
+    try:
+        with app.client() as browser:
+            assert browser.get("/").status_code == 401
+            assert "Name" not in browser.get("/login").text, "one password for all needs no name"
+            assert browser.post("/login", data={"password": PASSWORD}).status_code == 303
+            assert browser.get("/").status_code == 200
+    finally:
+        stop(server)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: install it with your package manager (apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        launched = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+def sign_in(browser: Any, app: App, name: str, path: str = "") -> Any:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{app.url}/{path}")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text(f"Signed in as {name}").wait_for()
+    return page
+
+
+def test_users_see_only_what_is_theirs(app: App, browser: Any) -> None:
+    anna, bob = sign_in(browser, app, "anna", "video_chat"), sign_in(browser, app, "bob", "video_chat")
+    assert anna.url.endswith("/video_chat"), "the login leads back to the page that was asked for"
+    for page, asked in ((anna, "Which way does it move?"), (bob, "What color is the circle?")):
+        page.get_by_role("button", name=re.compile("Use the sample: circle")).first.click()
+        page.get_by_test_id("stChatInputTextArea").fill(asked)
+        page.keyboard.press("Enter")
+        page.get_by_text("What the model was given").wait_for()
+    for page, own, other in ((anna, "Which way", "What color"), (bob, "What color", "Which way")):
+        page.reload()
+        page.get_by_role("button", name=re.compile(own)).first.wait_for()
+        assert page.get_by_text(other).count() == 0
+    anna.goto(f"{app.url}/")
+    anna.get_by_role("button", name="A question from before").wait_for()
+    bob.goto(f"{app.url}/")
+    bob.get_by_text("Signed in as bob").wait_for()
+    bob.get_by_text("Ready").wait_for()
+    assert bob.get_by_text("A question from before").count() == 0
+
+
+def test_only_admins_name_paths_change_backends_and_see_usage(app: App, browser: Any) -> None:
+    anna, bob = sign_in(browser, app, "anna", "usage"), sign_in(browser, app, "bob", "backends")
+    anna.get_by_text("Each user:").wait_for()
+    bob.get_by_text("Admins of this app add and remove backends.").wait_for()
+    assert bob.get_by_text("Usage", exact=True).count() == 0
+    bob.get_by_role("link", name="Batch").click()
+    bob.get_by_role("button", name="Try it with the samples").click()
+    bob.get_by_text(re.compile(r"\d+ files in Samples")).wait_for()
+    assert bob.get_by_label("Folders and files, one per line").count() == 0
+    count = len([path for path in GALLERY.iterdir() if path.suffix in (".png", ".mp4")])
+    assert len(list((app.data / "users" / "bob" / "uploads" / "Samples").iterdir())) == count
+    bob.get_by_text("Settings").click()
+    bob.get_by_text("Longest answer").wait_for()
+    assert bob.get_by_label("Checkpoint folder").count() == 0
+
+
+def test_a_page_that_stays_open_after_signing_out_shows_nothing_more(app: App, browser: Any) -> None:
+    page = sign_in(browser, app, "bob")
+    other = page.context.new_page()
+    other.goto(app.url)
+    other.get_by_text("Sign out").click()
+    other.get_by_role("button", name="Sign in").wait_for()
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_text("You are signed out").wait_for()
+
+
+class Provider(ThreadingHTTPServer):
+    """A small OpenID Connect provider. Whoever comes is `claims`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Provider)
+        self.claims: dict[str, object] = {}
+        self.nonces: dict[str, str] = {}
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Provider(BaseHTTPRequestHandler):
+    server: Provider
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        url, query = self.server.url, parse_qs(urlsplit(self.path).query)
+        if self.path.startswith("/authorize"):
+            code = os.urandom(8).hex()
+            self.server.nonces[code] = query["nonce"][0]
+            self.send_response(302)
+            back = urlencode({"code": code, "state": query["state"][0]})
+            self.send_header("Location", f"{query['redirect_uri'][0]}?{back}")
+            self.end_headers()
+            return
+        self._send(
+            {"keys": [KEY.as_dict(private=False)]}
+            if self.path.startswith("/jwks")
+            else {
+                "issuer": url,
+                "authorization_endpoint": f"{url}/authorize",
+                "token_endpoint": f"{url}/token",
+                "jwks_uri": f"{url}/jwks",
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }
+        )
+
+    def do_POST(self) -> None:
+        from joserfc import jwt
+
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        nonce, now = self.server.nonces.pop(form["code"][0]), int(time.time())
+        claims = {"iss": self.server.url, "aud": "lens", "sub": "1", "iat": now, "exp": now + 300, "nonce": nonce}
+        token = jwt.encode({"alg": "RS256", "kid": KEY.kid}, {**claims, **self.server.claims}, KEY)
+        self._send({"access_token": "x", "token_type": "Bearer", "id_token": token, "expires_in": 300})
+
+    def _send(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_an_identity_provider_lets_in_those_who_are_listed(tmp_path: Path) -> None:
+    pytest.importorskip("authlib", reason="Authlib is not installed: run pip install -r requirements-dev.txt")
+    from joserfc.jwk import RSAKey
+
+    global KEY
+    KEY = RSAKey.generate_key(2048, {"kid": "1"})
+    provider = Provider()
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+    Users(tmp_path / "data").put("@example.org")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(
+        f'[auth]\nredirect_uri = "http://localhost:{port}/oauth2callback"\ncookie_secret = "{os.urandom(32).hex()}"\n'
+        f'client_id = "lens"\nclient_secret = "{"s" * 40}"\n'
+        f'server_metadata_url = "{provider.url}/.well-known/openid-configuration"\n'
+    )
+    server, app = start(
+        tmp_path / "data", "--server.port", str(port), "--secrets.files", str(secrets), SMOLVLM_LENS_LOGIN="always"
+    )
+    app.url = f"http://localhost:{port}"
+    try:
+        for claims, status in (
+            ({"email": "eve@example.org", "email_verified": True}, 200),
+            ({"email": "Eve@Example.org", "email_verified": True}, 200),
+            ({"email": "eve@example.org", "email_verified": False}, 401),
+            ({"email": "eve@example.org"}, 401),
+            ({"email": "mallory@example.com", "email_verified": True}, 401),
+            ({}, 401),
+        ):
+            provider.claims = claims
+            with httpx.Client(base_url=app.url, trust_env=False, timeout=30, follow_redirects=True) as browser:
+                page = browser.get("/login").text
+                assert 'href="/login?provider=default"' in page and 'type="password"' not in page
+                last = browser.get("/login", params={"provider": "default"}, headers=HTML)
+                assert "_streamlit_user" in browser.cookies
+                assert browser.get("/", headers={"Accept": "*/*"}).status_code == status, claims
+                if status == 401 and claims.get("email_verified"):
+                    assert "mallory@example.com" in last.text, "says with which account one is signed in"
+                forged = browser.cookies["_streamlit_user"][:-3] + "xyz"
+            assert (
+                httpx.get(app.url, headers={"Cookie": f"_streamlit_user={forged}"}, trust_env=False).status_code == 401
+            )
+    finally:
+        stop(server)
+        provider.shutdown()
