@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -16,7 +16,8 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from smolvlm_core.text import escape_markdown, in_reading_order, valid_text
 
-MAX_CHARACTERS = 200_000  # longer texts are shown without formatting: parsing them for each new word takes too long
+MAX_CHARACTERS = 50_000  # longer texts are shown without formatting: parsing them for each new word takes too long
+MAX_BRACKETS = 2_000  # each takes 0.2 ms
 MAX_DEPTH = 40  # of blocks and emphasis; markdown-it drops what is nested deeper than its own limit of 100
 # Other names are dropped: viewers draw some languages, such as mermaid, and a drawing can load pictures.
 _LANGUAGES = re.compile(
@@ -24,19 +25,21 @@ _LANGUAGES = re.compile(
     "php|powershell|py|python|r|ruby|rust|scala|sh|shell|sql|swift|text|toml|ts|tsx|txt|typescript|xml|yaml|yml|zsh",
     re.I,
 )
-# Commands that load or link something, draw far outside of their line, or define others.
+# Commands that load or link something, draw far outside of their line, or define others; and what a viewer without maths would
+# take for Markdown that does.
 _UNSAFE_MATHS = re.compile(
     r"\\(?:href|url|include\w*|html\w*|require|unicode|[gex]?def|global|long|(?:re)?newcommand|providecommand|let|futurelet|input|"
     r"rule|kern|mkern|mskip|hskip|hspace|vspace|raisebox|smash|llap|rlap|clap|math[lrc]lap|phantom\w*|[vh]phantom|cssId|class|style|"
-    r"data|bbox|char|verb|csname)(?![a-zA-Z])|[$`]|<|:[\w+/-]+:|\n[ \t]*\n"
+    r"data|bbox|char|verb|csname)(?![a-zA-Z])|[$`<]|~~|!\[|\][(:]|:[\w+/-]+[:\[]|\n[ \t]*\n"
 )
 _SAFE_ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s<>`\\\x00-\x20]+")
 
 
+@lru_cache(maxsize=128)  # a page draws its answers again with each run
 def safe_markdown(text: str) -> str:
     """The same Markdown, which fetches nothing wherever it is shown. Fences are closed, and long or deep text is shown as it is."""
     text = in_reading_order(valid_text(text))
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_CHARACTERS or text.count("[") > MAX_BRACKETS:
         return escape_markdown(text, keep_lines=True)
     tokens = _parser().parse(text)
     if any(t.level >= MAX_DEPTH or any(c.level >= MAX_DEPTH for c in t.children or ()) for t in tokens):
@@ -46,7 +49,7 @@ def safe_markdown(text: str) -> str:
 
 def code_span(text: str) -> str:
     """Text as inline code, whatever backticks it has."""
-    text = re.sub(r"\s*\n\s*", " ", in_reading_order(text))
+    text = re.sub(r"\s*[\r\n]\s*", " ", in_reading_order(text))
     ticks = "`" * (1 + _longest(text, "`"))
     pad = " " if text.startswith("`") or text.endswith("`") or (text[:1] == text[-1:] == " " and text.strip()) else ""
     return f"{ticks}{pad}{text}{pad}{ticks}" if text else ""

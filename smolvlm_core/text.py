@@ -7,7 +7,7 @@ import re
 # What begins something in CommonMark, tables, maths or Streamlit's directives; the second part only where a line begins.
 _SPECIAL = re.compile(r"[\\`*_\[\]~$|<#]|:(?=[\w:])|&(?=[#\w])|(?m:^[ \t]*(?:[+\-=>:]|\d{1,9}(?=[.)])))")
 # Streamlit replaces :name: and :material/name: in text even where the colon is escaped. U+2060 has no width.
-_SHORTCODE = re.compile(r":(?=[\w+-][\w+/-]*:)")
+_SHORTCODE = re.compile(r":(?=(?:material/)?[\w+-]+:)")
 _LINE_BREAK = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 # They change the order in which text is shown: an address could look like another one.
 _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
