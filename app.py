@@ -6,5 +6,8 @@ from starlette.routing import Route
 
 from ui.clip.route import PATH, send_clip
 from ui.guard import Guard
+from ui.security_headers import SecurityHeaders
 
-app = st.App("ui/router.py", routes=[Route(PATH, send_clip)], middleware=[Middleware(Guard)])
+app = st.App(
+    "ui/router.py", routes=[Route(PATH, send_clip)], middleware=[Middleware(SecurityHeaders), Middleware(Guard)]
+)

@@ -1,4 +1,4 @@
-"""Checks every request before a page or route sees it: the Host and Origin headers, and what a page may load.
+"""Checks every request before a page or route sees it: the Host and Origin headers.
 
 Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers every route.
 """
@@ -6,14 +6,11 @@ Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers eve
 from __future__ import annotations
 
 import streamlit as st
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smolvlm_core.web import is_allowed_host, is_same_origin
-
-# Pictures and clips come from this server only: a model's answer cannot make the browser fetch an address.
-CONTENT_SECURITY_POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
 
 
 class Guard:
@@ -34,13 +31,7 @@ class Guard:
             else:
                 await PlainTextResponse(reason, status_code=403)(scope, receive, send)
             return
-
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
+        await self._app(scope, receive, send)
 
 
 def refusal(host: str, origin: str | None) -> str:
