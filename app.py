@@ -8,7 +8,11 @@ from ui.access import login
 from ui.access.start import lifespan
 from ui.clip.route import PATH, send_clip
 from ui.guard import Guard
+from ui.security_headers import SecurityHeaders
 
 app = st.App(
-    "ui/router.py", routes=[Route(PATH, send_clip), *login.ROUTES], middleware=[Middleware(Guard)], lifespan=lifespan
+    "ui/router.py",
+    routes=[Route(PATH, send_clip), *login.ROUTES],
+    middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
+    lifespan=lifespan,
 )

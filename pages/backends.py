@@ -23,7 +23,7 @@ with program:
         if server.bundled:
             st.caption(message(f"A native build can be faster, and quantizes to more types. {programs.NATIVE}."))
         if server.warning:
-            st.warning(server.warning, icon=":material/update:")
+            st.warning(message(server.warning), icon=":material/update:")
     except LensError as error:
         st.info(message(error), icon=":material/terminal:")
     if not text_model.is_installed():

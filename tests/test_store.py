@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
 from PIL import Image
 
 from smolvlm_core import media
@@ -21,7 +20,6 @@ from smolvlm_core.errors import MediaError, StoreError
 from smolvlm_core.files import read_json, write_json
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import active_turns
-from smolvlm_core.text import without_images, without_images_and_html
 from smolvlm_core.video import sample_clip
 from tests.conftest import Writer, drawn, encoded
 
@@ -377,18 +375,3 @@ def test_damaged_figures_do_not_keep_a_conversation_from_opening(store: Store, s
     assert store.messages(conversation)[1].stats is None
     info = store.info(conversation)
     assert info is not None and "A circle." in export.to_markdown(store, info)
-
-
-def test_exported_markdown_fetches_nothing_and_keeps_code() -> None:
-    hostile = (
-        "![x](http://e/1.png)\n\\<img src=http://e/2.png>\n<b>hi</b>\n```rust\nlet v = vec![1]; // <T>\n```\n![y][r]"
-    )
-    safe = without_images_and_html(hostile)
-    rendered = MarkdownIt("commonmark", {"html": True}).render(safe)
-    assert "<img" not in rendered and "<b>" not in rendered
-    assert "let v = vec![1]; // <T>" in safe and "let v = vec![1]; // <T>" in without_images(hostile)
-    for fence in ("```a`b\n{}\n```", "    ```\n{}\n    ```", "> ```\n> x\n{}\n", "```\nno end\n\n{}"):
-        rendered = MarkdownIt("commonmark", {"html": True}).render(
-            without_images_and_html(fence.format("![x](http://e) <img src=http://e>"))
-        )
-        assert "<img" not in rendered, fence

@@ -8,14 +8,12 @@ from __future__ import annotations
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smolvlm_core.errors import StoreError
 from smolvlm_core.web import is_allowed_host, is_same_origin
 from ui.access import current, login, oidc
 
-# Pictures and clips come from this server only: a model's answer cannot make the browser fetch an address.
-CONTENT_SECURITY_POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"
 OPEN_ROUTES = (login.LOGIN, login.LOGOUT, "/_stcore/health", *oidc.ROUTES)  # strangers may ask for them
 
 
@@ -38,13 +36,7 @@ class Guard:
                 await refused(scope, receive, send)
             return
         MutableHeaders(scope=scope)[current.SHARED] = "yes" if why_shared else "no"
-
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
+        await self._app(scope, receive, send)
 
 
 def _refusal(scope: Scope, why_shared: str) -> Response | None:

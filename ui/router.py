@@ -10,7 +10,8 @@ import streamlit as st
 from ui import state
 from ui.access import account
 
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "pages"
 
 WIDE = ("Batch", "Compare")
 
@@ -27,7 +28,7 @@ page = st.navigation(
 # Once a run: where the page itself sets another layout, the browser can miss the second of two changes.
 st.set_page_config(
     page_title="SmolVLM Lens",
-    page_icon=":material/visibility:",
+    page_icon=ROOT / "assets" / "icon.png",  # the browser would fetch a Material icon from another host
     layout="wide" if page.title in WIDE else "centered",
     initial_sidebar_state="auto",
 )

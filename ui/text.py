@@ -6,20 +6,20 @@ import re
 
 import streamlit as st
 
-_SPECIAL = r"\`*_{}[]()#+-.!~$:|<>"
-_SPECIAL_IN_MESSAGES = r"\`*_[]!~$:|<>#&"
+from smolvlm_core.text import escape_markdown, in_reading_order
+
 _CODE = re.compile(r"(?<!`)(`[^`\n]+`)(?!`)")
 
 
-def escape(text: str, special: str = _SPECIAL) -> str:
-    """Text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in special else c for c in text)
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, in one line: a name, a title, a note."""
+    return escape_markdown(text)
 
 
 def message(text: object) -> str:
     """An error or notice, escaped. Commands in single backticks stay code: nothing inside code is rendered."""
-    parts = _CODE.split(str(text))
-    return "".join(part if i % 2 else escape(part, _SPECIAL_IN_MESSAGES) for i, part in enumerate(parts))
+    parts = _CODE.split(in_reading_order(str(text)))
+    return "".join(part if i % 2 else escape_markdown(part, keep_lines=True) for i, part in enumerate(parts))
 
 
 def show_error(problem: object) -> None:

@@ -25,7 +25,7 @@ from smolvlm_core.batch.plan import Item
 from smolvlm_core.batch.records import Record, record_id
 from smolvlm_core.errors import MediaError, StoreError
 from smolvlm_core.files import replacing
-from smolvlm_core.text import valid_text
+from smolvlm_core.text import csv_cell, valid_text
 
 SYNC_SECONDS = 0.1  # a record is with the system at once, on the disk at most so much later
 RECORD_START = b'{"id"'
@@ -222,12 +222,12 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def export_csv(records: Iterable[Record], path: Path) -> None:
-    """A table for people and spreadsheets: the main fields of each record. Raises StoreError."""
+    """A table for people and spreadsheets: the main fields of each record; none is a formula. Raises StoreError."""
     with replacing(path) as file:
         rows = csv.writer(codecs.getwriter("utf-8")(file))
         rows.writerow(CSV_COLUMNS)
         for record in records:
-            rows.writerow([_cell(record, name) for name in CSV_COLUMNS])
+            rows.writerow([csv_cell(_cell(record, name)) for name in CSV_COLUMNS])
 
 
 def _cell(record: Record, name: str) -> str:

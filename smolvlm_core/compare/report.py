@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,9 +16,10 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.check.verdicts import StoredVerdict
 from smolvlm_core.compare.columns import Column, ColumnAnswer, differences
 from smolvlm_core.compare.run import Comparison
+from smolvlm_core.markdown import code_block, code_span
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
-from smolvlm_core.text import without_images_and_html
+from smolvlm_core.text import escape_markdown
 
 HEAD = ("backend", "first token", "tokens/s", "image tokens", "memory", "load: cold, warm")
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -66,35 +66,37 @@ def _column_json(column: Column, last_verdict: LastVerdict) -> dict[str, Any]:
 
 
 def to_markdown(comparison: Comparison, last_verdict: LastVerdict) -> str:
-    lines = [f"# Comparison of {_day(comparison.begun)}", "", f"Settings: `{_settings(comparison)}`", ""]
+    lines = [f"# Comparison of {_day(comparison.begun)}", "", f"Settings: {code_span(_settings(comparison))}", ""]
     for slot in _slots(comparison):
-        lines += [f"{_alt(slot.label)} ![{_alt(slot.label)}](data:image/png;base64,{_base64(slot)})", ""]
+        lines += [
+            f"{escape_markdown(slot.label)} ![{escape_markdown(slot.label)}](data:image/png;base64,{_base64(slot)})",
+            "",
+        ]
     for n in range(len(comparison.questions)):
         lines += _question_lines(comparison, n)
     lines += ["## Models and files", ""]
     for column in comparison.columns:
-        lines.append(f"- {_model(column, last_verdict)}")
-        lines += [f"  - `{name}` sha256 `{digest}`" for name, digest in column.files.items()]
+        lines.append(f"- {escape_markdown(_model(column, last_verdict))}")
+        lines += [f"  - {code_span(name)} sha256 `{digest}`" for name, digest in column.files.items()]
     return "\n".join([*lines, ""])
 
 
 def _question_lines(comparison: Comparison, n: int) -> list[str]:
     prompt = comparison.prompts[n]
-    fence = "`" * max(4, 1 + max(map(len, re.findall("`+", prompt.text)), default=0))
     lines = [
-        f"## {without_images_and_html(comparison.questions[n])}",
+        f"## {escape_markdown(comparison.questions[n])}",
         "",
         f"Prompt and pictures: `{prompt.fingerprint}`",
         "",
     ]
-    lines += [fence, prompt.text, fence, ""]
+    lines += [code_block(prompt.text), ""]
     lines += [f"| {' | '.join((HEAD[0], 'answer', *HEAD[1:]))} |", "|---" * (len(HEAD) + 1) + "|"]
     for column in comparison.columns:
         answer = column.answers[n]
-        cells = (column.name, _markdown_cell(answer), *figure_cells(column, answer))
+        cells = (escape_markdown(column.name), _markdown_cell(answer), *figure_cells(column, answer))
         lines.append(f"| {' | '.join(cells)} |")
     if n in comparison.voted:
-        lines += ["", f"Preferred: {comparison.voted[n]}"]
+        lines += ["", f"Preferred: {escape_markdown(comparison.voted[n])}"]
     return [*lines, ""]
 
 
@@ -175,13 +177,9 @@ def _notes(answer: ColumnAnswer) -> list[str]:
 
 
 def _markdown_cell(answer: ColumnAnswer) -> str:
-    text = " ".join(filter(None, (answer.text, *(f"*{note}*" for note in _notes(answer))))) or "*no answer*"
-    return without_images_and_html(text).replace("|", "\\|").replace("\n", "<br>")
-
-
-def _alt(label: str) -> str:
-    """A label as the text of an image, which a bracket would end."""
-    return without_images_and_html(label.replace("[", "(").replace("]", ")"))
+    """In one line, as plain text: a cell cannot have lists or code."""
+    text = "<br>".join(escape_markdown(line) for line in answer.text.splitlines())
+    return " ".join(filter(None, (text, *(f"*{escape_markdown(note)}*" for note in _notes(answer))))) or "*no answer*"
 
 
 def _slots(comparison: Comparison) -> tuple[Slot, ...]:

@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.errors import StoreError
+from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from smolvlm_core.prompt.template import clock
-from smolvlm_core.text import without_images_and_html
+from smolvlm_core.text import escape_markdown
 
 
 def to_markdown(store: Store, info: ConversationInfo) -> str:
     """The visible conversation in order, with images and frames as data URIs."""
     lines = [
-        f"# {without_images_and_html(info.title)}",
+        f"# {escape_markdown(info.title)}",
         "",
         f"{info.kind.capitalize()} chat of {_day(info.created)}.",
         "",
     ]
     for question, answer in active_turns(store.messages(info.id)):
-        lines += [f"## {without_images_and_html(question.text)}", ""]
+        lines += _question_lines(question.text)
         for attachment in question.attachments:
             lines += [*_attachment_lines(store, attachment), ""]
         if answer is not None:
-            lines += [without_images_and_html(answer.text) or "*No answer.*", ""]
+            lines += [safe_markdown(answer.text) or "*No answer.*", ""]
             if answer.status != "complete":
-                lines += [f"*{answer.status}* {without_images_and_html(answer.error)}".rstrip(), ""]
-            lines += [
-                f"<sub>{html.escape(answer.model)} {f'· {answer.stats.summary()}' if answer.stats else ''}</sub>",
-                "",
-            ]
+                lines += [f"*{answer.status}* {escape_markdown(answer.error)}".rstrip(), ""]
+            figures = [answer.model, *([answer.stats.summary()] if answer.stats else [])]
+            lines += [f"<sub>{escape_markdown(' · '.join(figures))}</sub>", ""]
     return "\n".join(lines)
+
+
+def _question_lines(text: str) -> list[str]:
+    """The first line as a heading, the others below it: what a user typed or pasted is shown as it is."""
+    first, *others = (escape_markdown(line) for line in text.splitlines() or [""])
+    return [f"## {first}".rstrip(), "", "\\\n".join(others), ""]
 
 
 def to_json(store: Store, info: ConversationInfo) -> str:
@@ -55,10 +60,13 @@ def to_json(store: Store, info: ConversationInfo) -> str:
 def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
     hidden = "" if attachment.shown else " (no longer shown to the model)"
     if attachment.kind == "image":
-        return [f"![{_alt(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){hidden}"]
+        return [
+            f"![{escape_markdown(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){hidden}"
+        ]
     seconds = f"{attachment.duration_seconds:.1f} s"
     lines = [
-        f"Clip {without_images_and_html(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with {attachment.decoder}{hidden}:",
+        f"Clip {escape_markdown(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with "
+        f"{escape_markdown(attachment.decoder)}{hidden}:",
         "",
     ]
     return lines + [
@@ -66,13 +74,9 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
     ]
 
 
-def _alt(name: str) -> str:
-    """A file name as the alt text of an image. A square bracket would end the alt text."""
-    return without_images_and_html(name.replace("[", "(").replace("]", ")"))
-
-
 def _data_uri(store: Store, sha256: str, mime: str) -> str:
-    return f"data:{mime};base64,{_base64(store, sha256)}"
+    kind = mime if re.fullmatch(r"(image|video)/[\w.+-]+", mime) else "application/octet-stream"
+    return f"data:{kind};base64,{_base64(store, sha256)}"
 
 
 def _base64(store: Store, sha256: str) -> str:

@@ -106,9 +106,9 @@ def _draw_state(backend: Backend) -> None:
     elif status.state == "ready":
         st.caption(f":green[:material/check_circle: **Ready**] {escape(status.text)}")
     elif status.state == "remote":
-        st.caption(f":material/cloud: {status.text}")
+        st.caption(f":material/cloud: {message(status.text)}")
     else:
-        st.caption(f":material/hourglass_empty: {status.text}")
+        st.caption(f":material/hourglass_empty: {message(status.text)}")
 
 
 def _preload_once(backend: Backend) -> None:

@@ -12,8 +12,8 @@ from streamlit.runtime.scriptrunner import StopException
 from smolvlm_core.conversations.answering import Answer, Snapshot
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
+from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
-from smolvlm_core.text import without_images
 from ui import state
 from ui.chat import turn
 from ui.chat.choice import Choice
@@ -156,7 +156,7 @@ def _follow(answer: Answer) -> None:
 
 def _show(snapshot: Snapshot, text: Any, sign: Any, seconds: float) -> None:
     if snapshot.text:
-        text.markdown(without_images(snapshot.text) + (" ▍" if not snapshot.done else ""))
+        text.markdown(safe_markdown(snapshot.text + ("" if snapshot.done else " ▍")))
         sign.empty()
     if snapshot.progress is not None:
         label = f"{message(snapshot.progress.text)}… {seconds:.0f} s"

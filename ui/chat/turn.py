@@ -7,9 +7,9 @@ from dataclasses import asdict
 import streamlit as st
 
 from smolvlm_core.errors import LensError
+from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Attachment, Message, history_before
-from smolvlm_core.text import without_images
 from ui import state
 from ui.frames import draw_frames, small_picture
 from ui.state import workspace
@@ -39,7 +39,7 @@ def draw_attachments(question: Message) -> None:
         hidden = "" if clip.shown else " · hidden from the model"
         with st.expander(f"{escape(clip.name)}: {len(clip.frames)} frames{hidden}", icon=":material/movie:"):
             _frames([(f.timestamp_seconds, f.sha256) for f in clip.frames])
-            st.caption(f"Read with {clip.decoder}." + "".join(f" Note: {escape(note)}." for note in clip.notes))
+            st.caption(f"Read with {escape(clip.decoder)}." + "".join(f" Note: {escape(note)}." for note in clip.notes))
 
 
 def _frames(frames: list[tuple[float | str, str]]) -> None:
@@ -83,7 +83,7 @@ def _toggle(question: Message, sha256: str) -> None:
 
 def draw_answer(question: Message, answer: Message, messages: list[Message]) -> None:
     if answer.text:
-        st.markdown(without_images(answer.text))
+        st.markdown(safe_markdown(answer.text))
     elif answer.status == "complete":
         st.caption("The model gave an empty answer.")
     if answer.status == "failed":

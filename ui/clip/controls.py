@@ -63,7 +63,7 @@ def draw(clip: StoredClip, spec: ModelSpec, shown: SampledFrames | None) -> Fram
         choice = replace(before, strategy="hand", times_seconds=before.times_seconds or on_page)
     else:
         left, right = st.columns(2)
-        rule = f"{spec.title} samples {spec.video_fps:g} frames per second, {spec.video_max_frames} at most."
+        rule = f"{escape(spec.title)} samples {spec.video_fps:g} frames per second, {spec.video_max_frames} at most."
         count = left.slider("Frames", 1, max_frames(clip), key=_key("count", clip), help=rule)
         step = 0.1 if duration < FINE_STEPS_BELOW_SECONDS else 1.0
         span: Any = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))

@@ -12,6 +12,7 @@ from smolvlm_core.compare.columns import Column, differences
 from smolvlm_core.compare.run import Comparison
 from smolvlm_core.compare.votes import tally
 from smolvlm_core.errors import LensError
+from smolvlm_core.text import escape_markdown
 from ui.backends import badges
 from ui.frames import draw_frames
 from ui.state import workspace
@@ -63,7 +64,7 @@ def _draw_answer(comparison: Comparison, column: Column, n: int, letter: str) ->
     if answer.error:
         show_error("It failed." if hidden else answer.error)
     if answer.why_incomplete:
-        st.caption(f":orange[:material/content_cut: {answer.why_incomplete}]")
+        st.caption(f":orange[:material/content_cut: {message(answer.why_incomplete)}]")
     if not column.done and not answer.ended:
         st.caption(f":material/hourglass_top: {message(_activity(column, hidden))}")
         st.button("Stop", key=f"stop_{n}_{letter}", icon=":material/stop:", on_click=partial(comparison.stop, column))
@@ -109,7 +110,7 @@ def _vote(comparison: Comparison, n: int, column: Column) -> None:
 def _piece(text: str, differs: bool) -> str:
     """Marked line by line, since a mark ends with its paragraph. Spaces at the end of a line stay outside of the mark."""
     if not differs:
-        return escape(text)
+        return escape_markdown(text, keep_lines=True)
     lines = []
     for line in text.splitlines(keepends=True):
         words = line.rstrip()
