@@ -7,6 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from ui import problems
+
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 WIDE = ("Batch", "Compare")
@@ -27,4 +29,4 @@ st.set_page_config(
     layout="wide" if page.title in WIDE else "centered",
     initial_sidebar_state="auto",
 )
-page.run()
+problems.run(page)

@@ -6,6 +6,8 @@ import re
 
 import streamlit as st
 
+from smolvlm_core.text import valid_text
+
 _SPECIAL = r"\`*_{}[]()#+-.!~$:|<>"
 _SPECIAL_IN_MESSAGES = r"\`*_[]!~$:|<>#&"
 _CODE = re.compile(r"(?<!`)(`[^`\n]+`)(?!`)")
@@ -18,7 +20,7 @@ def escape(text: str, special: str = _SPECIAL) -> str:
 
 def message(text: object) -> str:
     """An error or notice, escaped. Commands in single backticks stay code: nothing inside code is rendered."""
-    parts = _CODE.split(str(text))
+    parts = _CODE.split(valid_text(str(text)))
     return "".join(part if i % 2 else escape(part, _SPECIAL_IN_MESSAGES) for i, part in enumerate(parts))
 
 
