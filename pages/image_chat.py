@@ -5,7 +5,7 @@ import streamlit as st
 from smolvlm_core.conversations import context
 from smolvlm_core.media import IMAGE_EXTENSIONS
 from ui import state
-from ui.chat import pictures, sidebar, transcript
+from ui.chat import pictures, sidebar, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -52,6 +52,9 @@ if question:
         pictures.add(file.getvalue(), file.name)
     if question.text.strip():
         send(question.text.strip(), chosen)
+if again := unsent.draw("image"):
+    send(again, chosen)
+    st.rerun()
 state.show_notices()
 pictures.draw_uploader(expanded=conversation is None and not question)
 transcript_area, pending_area = st.container(), st.container()

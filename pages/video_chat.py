@@ -8,7 +8,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hi
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import sidebar, transcript
+from ui.chat import sidebar, transcript, unsent
 from ui.clip import controls, selection
 from ui.state import workspace
 from ui.text import escape, show_error
@@ -24,6 +24,7 @@ if clip is None:
     st.caption("Choose a clip. The model is shown some of its frames: you see which, and you decide.")
 state.show_notices()
 question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
+question = unsent.draw("video") or question
 selection.draw_uploader(expanded=clip is None)
 frames: SampledFrames | None = None
 spent: context.Cost | None = None

@@ -45,3 +45,7 @@ class ContextTooSmall(BackendError):
 
 class StoreError(LensError):
     """The conversation database or the media folder cannot be read or written."""
+
+
+class DeletedError(StoreError):
+    """A conversation or message is not in the store any more. Trying again does not help."""

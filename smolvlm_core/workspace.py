@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smolvlm_core import housekeeping
 from smolvlm_core.access.quota import refuse_if_full
 from smolvlm_core.access.users import UNLIMITED, Limits
 from smolvlm_core.backends.registry import Registry
@@ -18,6 +19,7 @@ from smolvlm_core.compare.run import Comparisons
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations.answering import Answers
 from smolvlm_core.conversations.store import Store
+from smolvlm_core.conversations.unsent import UnsentMedia
 from smolvlm_core.engine.state import features_of
 from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.paths import data_folder
@@ -60,9 +62,11 @@ class Workspace:
         self.folder, self.limits = folder or data_folder(), limits
         self.process = process or Process.new()
         self.pool, self.jobs, self.devices = self.process.pool, self.process.jobs, self.process.devices
+        housekeeping.tidy(self.folder)
         self._store: Store | None = None
         self._answers: Answers | None = None
         self._opening = threading.Lock()
+        self.unsent = UnsentMedia()
         self.registry: Registry = base.registry if base is not None else Registry(self.folder, self.pool)
         self.verdicts: Verdicts = base.verdicts if base is not None else Verdicts(self.folder)
         self.self_tests: SelfTests = (
@@ -76,7 +80,7 @@ class Workspace:
     def store(self) -> Store:
         with self._opening:
             if self._store is None:
-                self._store = Store(self.folder)
+                self._store = Store(self.folder, self.unsent)
             return self._store
 
     @property
@@ -96,6 +100,12 @@ class Workspace:
     def features(self) -> FeatureCache:
         """Features of pictures that were encoded before, in memory and in the data folder."""
         return features_of(self.pool)
+
+    def problems(self) -> tuple[str, ...]:
+        """What of the data folder could not be read so far, in words, each once."""
+        stored = self._store.problems() if self._store is not None else ()
+        files = [self.verdicts.problem, self.comparisons.votes.problem]
+        return (*stored, *(str(problem) for problem in files if problem is not None))
 
     def close(self) -> None:
         """Release what is loaded."""

@@ -215,7 +215,7 @@ def test_hiding_one_image_does_not_change_the_others(store: Store) -> None:
 
 def test_a_read_only_database_raises_store_error(store: Store) -> None:
     conversation = store.create("image")
-    store._database._connection().execute("PRAGMA query_only = ON")
+    store._database._local.mine.db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="cannot be written"):
         store.add_question(conversation, "What?")
 
@@ -302,7 +302,7 @@ def test_an_attachment_that_cannot_be_read_loses_nothing(store: Store) -> None:
     with sqlite3.connect(store.folder / "conversations.sqlite3") as db:
         text = db.execute("SELECT attachments FROM messages").fetchone()[0]
         rows = json.loads(text)
-        rows[0]["range_seconds"] = ["a"]
+        rows[0]["width"] = "a"
         db.execute("UPDATE messages SET attachments = ?", (json.dumps(rows),))
     assert [a.sha256 for a in store.message(question).attachments] == [two.sha256]
     store.set_shown(question, two.sha256, False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import state
+from ui import problems, state
 from ui.access import account
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,4 +34,4 @@ st.set_page_config(
 )
 state.forget_another_user()
 account.draw()
-page.run()
+problems.run(page)

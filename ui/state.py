@@ -18,6 +18,7 @@ from smolvlm_core.batch.request import Request
 from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.conversations.store import ConversationKind
+from smolvlm_core.conversations.unsent import UnsentQuestion
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.generation import GenerationSettings
@@ -84,7 +85,7 @@ class BatchSession:
     selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself, and can be in a set
 class Session:
     """Everything but the values of widgets, which Streamlit forgets while another page is open.
 
@@ -98,7 +99,8 @@ class Session:
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
         painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
-        notices: messages to show once.
+        notices: messages to show once. `told`: problems of the data folder that were dismissed.
+        unsent: questions that were refused or could not be stored, to offer again.
     """
 
     model: str | None = None
@@ -119,9 +121,19 @@ class Session:
     painted: bool = False
     status_in_page: bool = False
     notices: tuple[str, ...] = ()
+    told: frozenset[str] = frozenset()
+    unsent: tuple[UnsentQuestion, ...] = ()
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
     batch: BatchSession = field(default_factory=BatchSession)
+
+    def unsent_media(self) -> frozenset[str]:
+        """SHA-256 of what this session added and has not sent yet."""
+        clips = {self.clip.sha256} if self.clip is not None else set()
+        if self.compare.clip is not None:
+            clips.add(self.compare.clip[0])
+        waiting = {a.sha256 for question in self.unsent for a in question.attachments}
+        return frozenset({attachment.sha256 for attachment in self.pending} | clips | waiting)
 
 
 @lru_cache(maxsize=1)
@@ -165,6 +177,7 @@ def forget_another_user() -> None:
 def session() -> Session:
     if "session" not in st.session_state:
         st.session_state["session"] = Session()
+        workspace().unsent.add(st.session_state["session"])  # no other tab deletes what waits in this one
     return st.session_state["session"]  # type: ignore[no-any-return]
 
 
@@ -185,15 +198,6 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
         current.pending = ()
     else:
         current.clip = current.sampled = None
-
-
-def unsent_media() -> frozenset[str]:
-    """SHA-256 of what this session added and has not sent yet."""
-    current = session()
-    clips = {current.clip.sha256} if current.clip is not None else set()
-    if current.compare.clip is not None:
-        clips.add(current.compare.clip[0])
-    return frozenset({attachment.sha256 for attachment in current.pending} | clips)
 
 
 def forget_upload(upload: UploadedFile) -> None:

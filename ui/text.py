@@ -6,7 +6,7 @@ import re
 
 import streamlit as st
 
-from smolvlm_core.text import escape_markdown, in_reading_order
+from smolvlm_core.text import escape_markdown, in_reading_order, valid_text
 
 _CODE = re.compile(r"(?<!`)(`[^`\n]+`)(?!`)")
 
@@ -18,7 +18,7 @@ def escape(text: str) -> str:
 
 def message(text: object) -> str:
     """An error or notice, escaped. Commands in single backticks stay code: nothing inside code is rendered."""
-    parts = _CODE.split(in_reading_order(str(text)))
+    parts = _CODE.split(in_reading_order(valid_text(str(text))))
     return "".join(part if i % 2 else escape_markdown(part, keep_lines=True) for i, part in enumerate(parts))
 
 

@@ -47,7 +47,7 @@ class Logins:
     def __init__(self, users: Users, attempts: Attempts | None = None) -> None:
         self.users = users
         self._attempts = attempts or Attempts()
-        self._signed_out = Remembered(lambda: users.data_folder / SIGNED_OUT_FILE, private=True)
+        self._signed_out = Remembered(lambda: users.data_folder / SIGNED_OUT_FILE)
         self._recent: dict[str, float] = {}  # signed out by this process, in case that could not be stored
         self._making_key = threading.Lock()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from smolvlm_core.backends.remote.ollama import OllamaEntry
 from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.errors import LensError, StoreError
+from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.files import read_json, write_json
 from smolvlm_core.models import catalog
 from smolvlm_core.work.pool import Pool
@@ -60,7 +61,7 @@ class Registry:
     def entries(self) -> list[Entry]:
         """Catalogue first, then added, then discovered, each followed by its companions; each key once."""
         try:
-            added, self.problem = self.added(), None
+            added = self.added()
         except StoreError as error:
             added, self.problem = (), error
         self._scan_in_background()
@@ -80,27 +81,29 @@ class Registry:
         return entry
 
     def added(self) -> tuple[Entry, ...]:
-        """Those that a user added. Raises StoreError where the list cannot be read; the file is left as it is."""
-        return tuple(entry for row in self._rows() if (entry := self._entry_of(row)) is not None)
+        """Those that a user added. A damaged entry is left out: `problem` names it. It stays in the file.
 
-    def _rows(self) -> list[dict[str, Any]]:
+        Raises:
+            StoreError: the list cannot be read. The file is left as it is.
+        """
+        found, problem = [], None
+        for row in self._rows():
+            try:
+                found.append(_entry_of(row))
+            except FieldError as error:
+                name = str(row.get("title") or row.get("key"))[:80] if isinstance(row, dict) else "an entry"
+                fix = "Repair or remove that entry."
+                problem = StoreError(f"{self._path}: {name!r} cannot be read: {error}.", fix)
+        self.problem = problem
+        return tuple(entry for entry in found if entry is not None)
+
+    def _rows(self) -> list[Any]:
         rows = read_json(self._path, [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and "kind" in row for row in rows):
+        if not isinstance(rows, list):
             raise StoreError(
                 f"{self._path} cannot be read: it is not a list of backends.", "Repair or remove that file."
             )
         return rows
-
-    def _entry_of(self, row: dict[str, Any]) -> Entry | None:
-        """None for a kind that this version does not know. Rows written before `added` was stored lack it, and have more fields."""
-        kind = KINDS.get(str(row["kind"]))
-        if kind is None:
-            return None
-        known = {field.name for field in fields(kind)}
-        try:
-            return kind(**{name: value for name, value in row.items() if name in known} | {"added": True})
-        except TypeError as error:
-            raise StoreError(f"{self._path} cannot be read: {error}.", "Repair or remove that file.") from error
 
     def add(self, entry: Entry) -> Entry:
         """Store an entry. What it replaces is removed, and released from memory. Raises StoreError."""
@@ -169,5 +172,17 @@ class Registry:
 
     def _write(self, without: set[str], *entries: Entry) -> None:
         """The list without some keys and with more entries. Rows of unknown kinds stay as they are. It may hold API keys."""
-        rows = [row for row in self._rows() if row.get("key") not in without]
+        rows = [row for row in self._rows() if not isinstance(row, dict) or row.get("key") not in without]
         write_json(self._path, [*rows, *({"kind": e.kind, **asdict(e)} for e in entries)], private=True)
+
+
+def _entry_of(row: Any) -> Entry | None:
+    """None for a kind that this version does not know. Rows written before `added` was stored lack it, and have more fields.
+
+    Raises:
+        FieldError: it is damaged.
+    """
+    if not isinstance(row, dict):
+        raise FieldError("it is not an object")
+    kind = KINDS.get(str(row.get("kind")))
+    return replace(read_object(kind, row), added=True) if kind is not None else None

@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.registry import Registry
@@ -24,6 +25,7 @@ from smolvlm_core.batch.survey import Survey, survey
 from smolvlm_core.batch.table import Table
 from smolvlm_core.batch.uploads import Uploads
 from smolvlm_core.errors import LensError, StoreError
+from smolvlm_core.fields import FieldError, read_object, seconds_of
 from smolvlm_core.files import read_json, write_json
 from smolvlm_core.work.job import Job, Jobs
 from smolvlm_core.work.report import Report
@@ -213,7 +215,7 @@ class Batches:
             folder=self._folder / identity,
         )
         row = {"created": batch.created, "fingerprint": batch.fingerprint, "request": asdict(request)}
-        write_json(batch.folder / "batch.json", row)
+        write_json(batch.folder / "batch.json", row, private=True)
         return batch
 
     def _start(
@@ -243,15 +245,25 @@ def _read(path: Path) -> SavedBatch:
     """Raises StoreError."""
     row = read_json(path, None)
     try:
+        stored = read_object(_Stored, row)
         return SavedBatch(
             identity=path.parent.name,
-            request=Request.from_row(row["request"]),
-            created=float(row["created"]),
-            fingerprint=str(row["fingerprint"]),
+            request=Request.from_row(stored.request),
+            created=seconds_of(stored.created),
+            fingerprint=stored.fingerprint,
             folder=path.parent,
         )
-    except (TypeError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} does not describe a batch: {error!r}.", "Repair or remove that file.") from error
+    except FieldError as error:
+        raise StoreError(f"{path} does not describe a batch: {error}.", "Repair or remove that file.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A batch.json."""
+
+    created: float
+    fingerprint: str
+    request: dict[str, Any]
 
 
 def _to_ask_again(batch: SavedBatch, ids: set[str]) -> tuple[dict[bytes, Record], list[Item]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from smolvlm_core.fields import MAX_SECONDS, read_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,13 @@ class Record:
 
     @classmethod
     def from_line(cls, line: str) -> Record:
-        """Fields that this version does not know are left out. Raises ValueError for what is no record."""
-        row = json.loads(line)
-        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "item", "prompt")):
-            raise ValueError("not a record")
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in row.items() if name in known})
+        """Fields that this version does not know are left out; those with wrong values take their defaults.
+
+        Raises:
+            ValueError, RecursionError: it is no record.
+        """
+        record = read_object(cls, json.loads(line))
+        return record if 0 <= record.finished <= MAX_SECONDS else replace(record, finished=0.0)
 
 
 def record_id(item: str, prompt: str, sha256: str, fingerprint: str) -> str:

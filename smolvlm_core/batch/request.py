@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.batch.plan import Plan
@@ -15,6 +15,7 @@ from smolvlm_core.batch.schema import check_schema
 from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.conversations.unsaved import ClipSampling
 from smolvlm_core.errors import LensError
+from smolvlm_core.fields import UNKNOWN, FieldError, read_object
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.prompt.generation import GenerationSettings
 
@@ -72,20 +73,17 @@ class Request:
         return f"{self.name}: {prompt if len(prompt) <= TITLE_CHARACTERS else prompt[: TITLE_CHARACTERS - 1] + '…'}"
 
     @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        """From `asdict`, or that read from JSON. Raises TypeError, KeyError or ValueError for anything else."""
-        sampling = dict(row["sampling"])
-        if sampling.get("range_seconds") is not None:
-            sampling["range_seconds"] = tuple(sampling["range_seconds"])
-        return cls(
-            **row
-            | {
-                "inputs": tuple(row["inputs"]),
-                "settings": GenerationSettings(**row["settings"]),
-                "sampling": ClipSampling(**sampling),
-                "sidecars": SidecarOptions(**row["sidecars"]) if row["sidecars"] is not None else None,
-            }
-        )
+    def from_row(cls, row: object) -> Self:
+        """From `asdict`, or that read from JSON. Unknown fields are left out.
+
+        Raises:
+            FieldError: it is no request, or a value that it needs or that changes the answers is wrong.
+        """
+        wrong: list[str] = []
+        request = read_object(cls, row, lambda problem: None if problem.startswith(UNKNOWN) else wrong.append(problem))
+        if wrong or not request.inputs:
+            raise FieldError(wrong[0] if wrong else "it has no inputs")
+        return request
 
 
 def _digest(text: str) -> str:

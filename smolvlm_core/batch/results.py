@@ -6,6 +6,7 @@ A record is there completely or not at all, whenever the process ends. Memory ho
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import json
@@ -24,7 +25,7 @@ import filelock
 from smolvlm_core.batch.plan import Item
 from smolvlm_core.batch.records import Record, record_id
 from smolvlm_core.errors import MediaError, StoreError
-from smolvlm_core.files import replacing
+from smolvlm_core.files import replacing, sweep, write_all
 from smolvlm_core.text import csv_cell, valid_text
 
 SYNC_SECONDS = 0.1  # a record is with the system at once, on the disk at most so much later
@@ -71,6 +72,7 @@ class Results:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            sweep(self.path.parent, self.path.name)
         except filelock.Timeout:
             raise StoreError(
                 f"{path} is in use by another batch.", "Wait until it ends, or choose another file."
@@ -92,7 +94,8 @@ class Results:
         """May be called twice."""
         with self._writing:
             if not self._file.closed:
-                os.fsync(self._file.fileno())
+                with contextlib.suppress(OSError):  # every record is with the system already
+                    os.fsync(self._file.fileno())
                 self._file.close()
         self._lock.release()
 
@@ -139,12 +142,13 @@ class Results:
         with self._writing:
             end = self._file.seek(0, os.SEEK_END)
             try:
-                _write_all(self._file, line)
+                write_all(self._file, line)
                 if time.monotonic() - self._synced > SYNC_SECONDS:
                     os.fsync(self._file.fileno())
                     self._synced = time.monotonic()
             except OSError as error:
-                self._file.truncate(end)
+                with contextlib.suppress(OSError):  # else the next start cuts it off
+                    self._file.truncate(end)
                 raise self._unwritable(error) from error
             self._remember(record)
 
@@ -191,7 +195,7 @@ class Results:
         if self._file.seek(0, os.SEEK_END) != size:
             self._file.truncate(size)
         if not last.endswith(b"\n"):
-            _write_all(self._file, b"\n")
+            write_all(self._file, b"\n")
 
     def _rewrite(self, change: Callable[[Record], Record | None]) -> None:
         """Replace the file in one step. Lines of records that stay as they are stay as they are."""
@@ -236,7 +240,8 @@ def _cell(record: Record, name: str) -> str:
     if name == "notes":
         return "; ".join(record.notes)
     if name == "frames":
-        return " ".join(f"{frame['timestamp_seconds']:.3f}" for frame in record.frames)
+        times = (frame.get("timestamp_seconds") for frame in record.frames)
+        return " ".join(f"{time:.3f}" for time in times if isinstance(time, int | float))
     if name == "finished":
         return datetime.fromtimestamp(record.finished, UTC).isoformat(timespec="seconds")
     return str(getattr(record, name))
@@ -272,10 +277,3 @@ def _is_torn(line: bytes) -> bool:
 
 def _key_of_record(record: Record) -> bytes:
     return key_of(record.item, record.prompt, record.fingerprint)
-
-
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    """An unbuffered file may take a part only."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]

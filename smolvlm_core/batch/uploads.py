@@ -69,7 +69,7 @@ class Uploads:
             if _digest(path) == digest:
                 return path
         file.seek(0)
-        with replacing(path) as copy:
+        with replacing(path, private=True) as copy:
             shutil.copyfileobj(file, copy)
         return path
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.check.run import Verdict
+from smolvlm_core.errors import StoreError
+from smolvlm_core.fields import FieldError, read_object, seconds_of
 from smolvlm_core.files import Remembered
 
 EXPIRES_SECONDS = 24 * 3600
@@ -30,6 +31,11 @@ class Verdicts:
 
     def __init__(self, folder: Path) -> None:
         self._rows = Remembered(lambda: folder / "verdicts.json")
+
+    @property
+    def problem(self) -> StoreError | None:
+        """Why stored verdicts could not be read."""
+        return self._rows.problem
 
     def save(self, backend: Backend, verdict: Verdict) -> None:
         """A check that was stopped decides nothing and is not saved."""
@@ -54,13 +60,21 @@ class Verdicts:
         return self._is_due(backend, self._stored(backend))
 
     def _is_due(self, backend: Backend, stored: StoredVerdict | None) -> bool:
-        return stored is None or (backend.verdict_expires and time.time() - stored.when >= EXPIRES_SECONDS)
+        if stored is None:
+            return True
+        age_seconds = time.time() - stored.when
+        # A verdict of the future: the clock was set back since, and how old it is is unknown.
+        return backend.verdict_expires and not 0 <= age_seconds < EXPIRES_SECONDS
 
     def _stored(self, backend: Backend) -> StoredVerdict | None:
         row = self._rows.get(backend.identity())
-        if not isinstance(row, dict):
+        if isinstance(row, dict) and "mend" in row:
+            row = {"fix": row["mend"], **{name: value for name, value in row.items() if name != "mend"}}  # its old name
+        try:
+            stored = read_object(StoredVerdict, row) if row is not None else None
+            if stored is not None:
+                seconds_of(stored.when)
+            return stored
+        except FieldError as error:
+            self._rows.skip(backend.identity(), error)
             return None
-        row = {"fix": row.pop("mend", ""), **row}  # what the field was called before
-        with contextlib.suppress(TypeError):
-            return StoredVerdict(**row)
-        return None

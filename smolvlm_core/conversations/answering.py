@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.conversations.store import Store
-from smolvlm_core.errors import LensError, StoreError
+from smolvlm_core.errors import DeletedError, LensError, StoreError
 from smolvlm_core.prompt.build import Prompt, build_prompt, check_text
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import AnswerStatus, history_before
+from smolvlm_core.text import valid_text
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.report import Report
 
@@ -55,7 +56,7 @@ class Answer:
         self._changed = threading.Condition()
         self._snapshot = Snapshot("", Progress("Starting"), False)
         self._stats: Stats | None = None
-        self._saved = 0.0
+        self._saved, self._raw = 0.0, ""
         self._job = Job(f"answer {answer_id}", self._run)
 
     def start(self) -> None:
@@ -114,6 +115,9 @@ class Answer:
             try:
                 self._save(status, error)
                 return
+            except DeletedError as problem:
+                logger.warning("answer %s is not saved: %s", self.id, problem)
+                return
             except StoreError as problem:
                 logger.warning("answer %s is not saved yet: %s", self.id, problem)
                 text = f"The answer is complete but not saved yet. {problem} Retrying"
@@ -126,7 +130,8 @@ class Answer:
         elif isinstance(event, Progress):
             self._show(Snapshot(self._snapshot.text, event, False))
         else:
-            self._show(Snapshot(self._snapshot.text + event.text, None, False))
+            self._raw += event.text  # half of a pair of surrogates may come with the next piece
+            self._show(Snapshot(valid_text(self._raw), None, False))
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 with contextlib.suppress(StoreError):  # the next piece and the final save retry
                     self._save("running", "")

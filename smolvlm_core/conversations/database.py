@@ -1,32 +1,68 @@
-"""One SQLite file used from many threads: connections, transactions and errors. Does not know the tables."""
+"""One SQLite file used from many threads: connections, transactions and errors. Does not know the tables.
+
+The file can be replaced or deleted while the app runs. That is noticed before each use: all connections are closed, and what is
+there now is opened. SQLite itself would go on with the file that is gone, and what it writes would be lost.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from smolvlm_core.errors import StoreError
+from smolvlm_core.files import make_folder
+
+READ_HINT = "Check the folder's permissions, or set SMOLVLM_LENS_DATA to another folder."
+WRITE_HINT = "Free some disk space, check the folder's permissions, or close other copies of the app."
+DAMAGE_HINT = "The file is damaged: put a copy in its place, or move it away to begin a new one."
+DAMAGE = ("malformed", "not a database", "no such", "has no column", "unsupported file format")
+
+
+class _Connection:
+    """Of one thread. Whoever holds `lock` may use or close it. `busy`: its thread is in the middle of using it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db, self.lock = db, threading.Lock()
+        self.busy = self.closed = False
+
+    def close(self) -> None:
+        with self.lock, contextlib.suppress(sqlite3.Error):
+            self.closed = True
+            self.db.close()
 
 
 class Database:
-    """One connection per thread. Write-ahead logging lets one thread write while others read."""
+    """One connection per thread. Write-ahead logging lets one thread write while others read.
 
-    def __init__(self, path: Path) -> None:
+    `check` is called with the path before a file is opened for the first time, `prepare` with a connection inside a
+    transaction: it creates or upgrades the tables. `tell` gets a sentence where the file was replaced or deleted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        check: Callable[[Path], None],
+        prepare: Callable[[sqlite3.Connection], None],
+        tell: Callable[[str], None],
+    ) -> None:
         self.path = path
+        self._check, self._prepare, self._tell = check, prepare, tell
         self._local = threading.local()
+        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._opening = threading.Lock()
+        self._file: tuple[int, int] | None = None
+        self._anchor: sqlite3.Connection | None = None  # stays open, so that no other file gets this one's number
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Run a query. Raises StoreError if the file cannot be read."""
-        try:
-            return self._connection().execute(query, values).fetchall()
-        except (sqlite3.Error, OverflowError) as error:
-            raise StoreError(
-                f"The conversations in {self.path.parent} cannot be read: {error}.",
-                "Check the folder's permissions, or set SMOLVLM_LENS_DATA to another folder.",
-            ) from error
+        with self._in_words("read", READ_HINT), self._using() as db:
+            return db.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
         rows = self.rows(query, values)
@@ -35,27 +71,108 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit on success, roll back on any exception. Raises StoreError if the database cannot be written."""
-        try:
-            db = self._connection()
+        with self._in_words("written", WRITE_HINT), self._using() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # a full disk has rolled back already
+                    with contextlib.suppress(sqlite3.Error):
+                        db.execute("ROLLBACK")
                 raise
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"The conversations in {self.path.parent} cannot be written: {error}.",
-                "Free some disk space, or close other copies of the app.",
-            ) from error
+            if self._found() != self._file:
+                raise StoreError(f"{self.path} was moved or deleted while it was written.", "Try again.")
 
-    def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._local, "db"):
-            db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA foreign_keys = ON")
-            self._local.db = db
-        return self._local.db  # type: ignore[no-any-return]
+    @contextmanager
+    def _in_words(self, what: str, hint: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OverflowError, UnicodeError, OSError) as error:
+            hint = DAMAGE_HINT if any(sign in str(error) for sign in DAMAGE) else hint
+            raise StoreError(f"The conversations in {self.path.parent} cannot be {what}: {error}.", hint) from error
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        mine = self._mine()
+        if mine is not None and mine.busy:  # inside a transaction of this thread
+            yield mine.db
+            return
+        mine = self._acquired()
+        mine.busy = True
+        try:
+            yield mine.db
+        finally:
+            mine.busy = False
+            mine.lock.release()
+
+    def _acquired(self) -> _Connection:
+        """This thread's connection to the file that is there now, with its lock held."""
+        while True:
+            self._follow_the_file()
+            mine = self._mine()
+            if mine is None or mine.closed:
+                with self._opening:  # no other thread opens another file meanwhile
+                    mine = self._local.mine = _Connection(self._connect())
+                    self._all.add(mine)
+            mine.lock.acquire()
+            if not mine.closed and self._found() == self._file:
+                return mine
+            mine.lock.release()
+
+    def _mine(self) -> _Connection | None:
+        return getattr(self._local, "mine", None)
+
+    def _follow_the_file(self) -> None:
+        if self._file is not None and self._found() == self._file:
+            return
+        with self._opening:
+            found, before = self._found(), self._file
+            if before is not None and found == before:
+                return
+            self._close_all()
+            self._open()
+            if before is not None:
+                what = "is another file now" if found else "was deleted while the app ran, and a new one was begun"
+                self._tell(f"The conversation database {self.path} {what}.")
+
+    def _open(self) -> None:
+        """The file's first connection. Creates file and folder where there are none, for this user only."""
+        make_folder(self.path.parent)
+        self._check(self.path)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # the files beside it get the same permissions
+        db = self._connect()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self._prepare(db)
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        self._anchor, self._file = db, self._found()
+
+    def _close_all(self) -> None:
+        """Before another file is opened: the last connection to close removes the write-ahead log, by its name."""
+        for connection in tuple(self._all):
+            connection.close()
+        if self._anchor is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._anchor.close()
+        self._anchor = self._file = None
+
+    def _found(self) -> tuple[int, int] | None:
+        """Device and number of the file that is there now."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        db.text_factory = lambda data: data.decode("utf-8", "replace")  # one damaged text must not hide the others
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        return db

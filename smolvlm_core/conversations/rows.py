@@ -1,119 +1,134 @@
-"""Converts database rows to messages. Skips unknown fields, so it reads rows from earlier and later versions."""
+"""Converts database rows to messages, those of earlier and later versions and damaged ones too. Knows no database.
+
+What cannot be read is left out and reported: `tell` gets a sentence about each.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, replace
+from typing import Any, TypeVar, get_args
 
+from smolvlm_core.fields import FieldError, Tell, ignore, read_object, seconds_of
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
-from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
+from smolvlm_core.text import valid_text
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
+PLAIN = ("role", "text", "id", "reply_to", "status", "active", "model", "revision", "error", "created")
+MAX_SIDE_PX = 1_000_000
 
 
-def message_of(row: sqlite3.Row) -> Message:
-    return Message(
-        role=row["role"],
-        text=row["text"],
-        attachments=attachments_of(row["attachments"]),
-        id=row["id"],
-        reply_to=row["reply_to"],
-        status=row["status"],
-        active=bool(row["active"]),
-        model=row["model"],
-        revision=row["revision"],
-        settings=_object(GenerationSettings, row["settings"]),
-        stats=_object(Stats, row["stats"]),
-        error=row["error"],
-        created=row["created"],
+def message_of(row: Mapping[str, Any] | sqlite3.Row, tell: Tell = ignore) -> Message | None:
+    """None where it is no message: its text or role cannot be read."""
+    number = row["id"]
+
+    def say(problem: str) -> None:
+        tell(f"Message {number}: {problem}.")
+
+    plain = {name: row[name] for name in PLAIN}
+    if isinstance(plain["text"], bytes):
+        plain["text"] = plain["text"].decode("utf-8", "replace")
+    plain["active"] = bool(plain["active"])
+    if plain["status"] not in get_args(AnswerStatus):
+        say("its status cannot be read")
+        plain["status"] = "interrupted"  # never shown as a complete answer
+    try:
+        message = read_object(Message, plain, say)
+    except FieldError as error:
+        say(f"it cannot be read and is not shown: {error}")
+        return None
+    return replace(
+        message,
+        attachments=attachments_of(row["attachments"], say),
+        settings=_object(GenerationSettings, row["settings"], say),
+        stats=_object(Stats, row["stats"], say),
     )
 
 
-def attachments_json(attachments: tuple[Attachment, ...]) -> str:
-    return json.dumps([asdict(attachment) for attachment in attachments])
-
-
-def attachments_of(text: str) -> tuple[Attachment, ...]:
-    """Parse attachments. Unreadable ones are skipped and logged."""
+def moment_of(value: object, tell: Tell) -> float:
+    """Seconds since the epoch; 0 where a calendar cannot show it."""
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        logger.warning("the attachments of a message cannot be read: %s", error)
+        return seconds_of(value)
+    except FieldError as error:
+        tell(str(error))
+        return 0.0
+
+
+def attachments_json(attachments: tuple[Attachment, ...]) -> str:
+    return json.dumps([asdict(_clean(attachment)) for attachment in attachments])
+
+
+def _clean(attachment: Attachment) -> Attachment:
+    """File names can hold bytes that are no text."""
+    notes = tuple(map(valid_text, attachment.notes))
+    return replace(attachment, name=valid_text(attachment.name), notes=notes)
+
+
+def attachments_of(text: object, tell: Tell = ignore) -> tuple[Attachment, ...]:
+    """Parse attachments. Unreadable ones are left out."""
+    rows = _parsed(text, "its attachments", tell)
+    if rows is None:
         return ()
-    attachments = [_attachment(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    if not isinstance(rows, list):
+        tell("its attachments are not a list")
+        return ()
+    attachments = [_attachment(row, tell) for row in rows]
     return tuple(attachment for attachment in attachments if attachment is not None)
 
 
-def _attachment(row: dict[str, Any]) -> Attachment | None:
-    ends = row.get("range_seconds")
+def _attachment(row: object, tell: Tell) -> Attachment | None:
+    def say(problem: str) -> None:
+        tell(f"a picture or clip: {problem}")
+
     try:
-        frames = tuple(_from_fields(FrameRef, frame) for frame in row.get("frames", ()))
-        plain = {
-            **row,
-            "frames": frames,
-            "notes": tuple(row.get("notes", ())),
-            "range_seconds": (float(ends[0]), float(ends[1])) if ends else None,
-        }
-        return _from_fields(Attachment, plain)
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
-        logger.warning("an attachment cannot be read: %s", error)
+        attachment = read_object(Attachment, row, say)
+        if not (0 < attachment.width <= MAX_SIDE_PX and 0 < attachment.height <= MAX_SIDE_PX):
+            raise FieldError(f"{attachment.width} × {attachment.height} px is no size")
+        return attachment
+    except FieldError as error:
+        say(f"it cannot be read and is not shown: {error}")
         return None
 
 
-def _object(kind: type[T], text: str | None) -> T | None:
-    if not text:
-        return None
+def _object(kind: type[T], text: object, tell: Tell) -> T | None:
+    name = "its settings" if kind is GenerationSettings else "its figures"
+    value = _parsed(text, name, tell) if text else None
     try:
-        return _from_fields(kind, json.loads(text))
-    except (TypeError, ValueError, RecursionError, AttributeError) as error:
-        logger.warning("%s of a message cannot be read: %s", kind.__name__, error)
+        return read_object(kind, value, lambda problem: tell(f"{name}: {problem}")) if value is not None else None
+    except FieldError as error:
+        tell(f"{name} cannot be read: {error}")
         return None
 
 
-def _from_fields(kind: type[T], values: Mapping[str, Any]) -> T:
-    """An object of the fields that `kind` has and whose values are of the right type; the others take their defaults.
-
-    Raises:
-        TypeError: it is not an object, or a field without a default is missing.
-    """
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{values!r:.80} is not an object")
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    fitting = {name: values[name] for name in names if name in values and _fits(values[name], hints[name])}
-    return kind(**fitting)
+def _parsed(text: object, name: str, tell: Tell) -> Any:
+    """The value of JSON text; None where it is none."""
+    try:
+        if not isinstance(text, str | bytes):
+            raise ValueError(f"{type(text).__name__} is not text")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        tell(f"{name} cannot be read: {error}")
+        return None
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a JSON value is of an annotated type. Containers are not looked into."""
-    if get_origin(hint) is Literal:
-        return isinstance(value, str) and value in get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if hint is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
-
-
-def hashes_in(text: str) -> set[str]:
+def hashes_in(text: object) -> set[str]:
     """Every SHA-256 that stored attachments name, those of attachments that cannot be read included."""
-    shown = {frame.sha256 for a in attachments_of(text) for frame in a.frames} | {
-        a.sha256 for a in attachments_of(text)
-    }
-    return shown | set(re.findall(r"\b[0-9a-f]{64}\b", text))
+    plain = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    attachments = attachments_of(plain)
+    shown = {frame.sha256 for a in attachments for frame in a.frames} | {a.sha256 for a in attachments}
+    return shown | set(re.findall(r"\b[0-9a-f]{64}\b", plain))
 
 
 def with_shown(text: str, sha256: str, shown: bool) -> str:
-    """Stored attachments in which one is shown or hidden. Everything else stays as it is."""
+    """Stored attachments in which one is shown or hidden. Everything else stays as it is.
+
+    Raises:
+        ValueError, TypeError, RecursionError: they are no JSON list.
+    """
     rows = json.loads(text)
     for row in rows:
         if isinstance(row, dict) and row.get("sha256") == sha256:

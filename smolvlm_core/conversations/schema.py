@@ -57,7 +57,7 @@ def refuse_newer(path: Path) -> None:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring a database to VERSION. Call inside a transaction: all migrations are applied, or none."""
-    for statements in MIGRATIONS[version_of(db) :]:
+    for statements in MIGRATIONS[max(0, version_of(db)) :]:
         for statement in statements:
             db.execute(statement)
     db.execute(f"PRAGMA user_version = {VERSION}")

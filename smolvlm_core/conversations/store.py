@@ -7,26 +7,28 @@ processes can write at the same time, because each write adds or updates one mes
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-import psutil
-
+from smolvlm_core import owners
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.database import Database
 from smolvlm_core.conversations.media_store import MediaStore
-from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, with_shown
-from smolvlm_core.errors import StoreError
+from smolvlm_core.conversations.problems import Problems
+from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, moment_of, with_shown
+from smolvlm_core.conversations.unsent import UnsentMedia
+from smolvlm_core.errors import DeletedError, StoreError
+from smolvlm_core.files import make_folder
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
 from smolvlm_core.text import valid_text
 
 ConversationKind = Literal["image", "video"]
+MAX_SEARCH_CHARACTERS = 1000
 _CONVERSATION = "c.id, c.kind, c.title, c.created, c.updated"
 _MESSAGE = "id, role, text, attachments, reply_to, status, active, model, revision, settings, stats, error, created"
 
@@ -43,25 +45,30 @@ class ConversationInfo:
 
 
 class Store:
-    """Thread-safe: each thread has its own connection."""
+    """Thread-safe: each thread has its own connection. `unsent`: media that are kept although no message uses them yet."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, unsent: UnsentMedia | None = None) -> None:
         """Raises StoreError if the folder cannot be used, or if a newer version of the app created the database."""
         self.folder = folder
-        self._database = Database(folder / "conversations.sqlite3")
-        schema.refuse_newer(self._database.path)
+        self.unsent = unsent or UnsentMedia()
+        self._problems = Problems()
+        path = folder / "conversations.sqlite3"
+        schema.refuse_newer(path)  # before anything is created
+        self._database = Database(path, schema.refuse_newer, schema.migrate, self._problems.add)
         self.media = MediaStore(folder / "media", self._database)
         try:
-            self.media.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.media.folder)
         except OSError as error:
             raise StoreError(
                 f"The data folder {folder} cannot be used: {error}.",
                 "Set SMOLVLM_LENS_DATA to a writable folder.",
             ) from error
-        with self._database.transaction() as db:
-            schema.migrate(db)
         self._mark_interrupted()
         self.discard(self.media.abandoned())
+
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read so far, and what happened to the database file, in words."""
+        return self._problems.all()
 
     # Conversations
 
@@ -75,18 +82,36 @@ class Store:
         return identity
 
     def conversations(self, kind: ConversationKind | None = None, search: str = "") -> list[ConversationInfo]:
-        """Conversations with messages, latest first. `search` matches titles and messages."""
+        """Conversations with messages, the one with the latest message first. `search` matches titles and messages.
+
+        Raises:
+            StoreError: they cannot be read, or `search` is longer than MAX_SEARCH_CHARACTERS.
+        """
+        if len(search) > MAX_SEARCH_CHARACTERS:
+            raise StoreError(
+                f"The search has {len(search):,} characters; {MAX_SEARCH_CHARACTERS:,} are allowed.", "Shorten it."
+            )
         pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = self._database.rows(
             f"SELECT DISTINCT {_CONVERSATION} FROM conversations c JOIN messages m ON m.conversation_id = c.id"
-            " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\') ORDER BY c.updated DESC",
+            " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\')"
+            " ORDER BY (SELECT MAX(id) FROM messages WHERE conversation_id = c.id) DESC",  # whatever the clock says
             (kind, kind, pattern, pattern),
         )
-        return [ConversationInfo(**dict(row)) for row in rows]
+        return [self._info(row) for row in rows if row["kind"] in get_args(ConversationKind)]
 
     def info(self, conversation_id: str) -> ConversationInfo | None:
         row = self._database.row(f"SELECT {_CONVERSATION} FROM conversations c WHERE id = ?", (conversation_id,))
-        return ConversationInfo(**dict(row)) if row else None
+        return self._info(row) if row and row["kind"] in get_args(ConversationKind) else None
+
+    def _info(self, row: sqlite3.Row) -> ConversationInfo:
+        def tell(problem: str) -> None:
+            self._problems.add(f"The time of the conversation {row['title']!r:.80} cannot be read: {problem}.")
+
+        created, updated = moment_of(row["created"], tell), moment_of(row["updated"], tell)
+        return ConversationInfo(
+            id=str(row["id"]), kind=row["kind"], title=str(row["title"]), created=created, updated=updated
+        )
 
     def rename(self, conversation_id: str, title: str) -> None:
         with self._database.transaction() as db:
@@ -95,26 +120,27 @@ class Store:
                 (valid_text(title).strip()[:200] or "Untitled", conversation_id),
             )
 
-    def delete(self, conversation_id: str, keep: frozenset[str] = frozenset()) -> None:
-        """Delete a conversation and the media that no other conversation uses. `keep`: SHA-256 of media to leave, not sent yet."""
+    def delete(self, conversation_id: str) -> None:
+        """Delete a conversation and the media that neither another one nor an unsent question uses."""
         shown = self._media_of(conversation_id)
         with self._database.transaction() as db:
             db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-        self.discard(shown - keep)
+        self.discard(shown)
 
     # Messages
 
     def messages(self, conversation_id: str) -> list[Message]:
         """All messages in the order they were added, including replaced ones."""
         query = f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY id"
-        return [message_of(row) for row in self._database.rows(query, (conversation_id,))]
+        messages = [message_of(row, self._problems.add) for row in self._database.rows(query, (conversation_id,))]
+        return [message for message in messages if message is not None]
 
     def message(self, message_id: int) -> Message | None:
         row = self._database.row(f"SELECT {_MESSAGE} FROM messages WHERE id = ?", (message_id,))
-        return message_of(row) if row else None
+        return message_of(row, self._problems.add) if row else None
 
     def add_question(self, conversation_id: str, text: str, attachments: tuple[Attachment, ...] = ()) -> int:
-        """Raises StoreError if the conversation was deleted, for example in another tab."""
+        """Raises DeletedError if the conversation was deleted, for example in another tab."""
         with self._database.transaction() as db:
             return self._insert_question(db, conversation_id, text, attachments)
 
@@ -129,7 +155,7 @@ class Store:
                 (conversation_id, text, attachments_json(attachments), now),
             )
         except sqlite3.IntegrityError as error:
-            raise StoreError("This conversation was deleted.", "Start a new one.") from error
+            raise DeletedError("This conversation was deleted.", "Start a new one.") from error
         title = (text.strip() or "Untitled").splitlines()[0][:60]
         db.execute(
             "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
@@ -142,7 +168,7 @@ class Store:
         with self._database.transaction() as db:
             row = db.execute("SELECT conversation_id FROM messages WHERE id = ?", (question_id,)).fetchone()
             if row is None:
-                raise StoreError("This conversation was deleted.", "Start a new one.")
+                raise DeletedError("This conversation was deleted.", "Start a new one.")
             db.execute("UPDATE messages SET active = 0 WHERE reply_to = ?", (question_id,))
             cursor = db.execute(
                 "INSERT INTO messages (conversation_id, role, text, attachments, reply_to, status, model, settings, created, owner)"
@@ -150,10 +176,10 @@ class Store:
                 (
                     row["conversation_id"],
                     question_id,
-                    model,
+                    valid_text(model),
                     json.dumps(asdict(settings)),
                     time.time(),
-                    _this_process(),
+                    owners.this_process(),
                 ),
             )
         return int(cursor.lastrowid or 0)
@@ -168,18 +194,21 @@ class Store:
         revision: str = "",
         error: str = "",
     ) -> None:
+        """Raises DeletedError where there is no such answer any more."""
         with self._database.transaction() as db:
-            db.execute(
+            cursor = db.execute(
                 "UPDATE messages SET text = ?, status = ?, stats = ?, revision = ?, error = ? WHERE id = ?",
                 (
                     valid_text(text),
                     status,
                     json.dumps(asdict(stats)) if stats else None,
-                    revision,
+                    valid_text(revision),
                     valid_text(error),
                     answer_id,
                 ),
             )
+            if not cursor.rowcount:
+                raise DeletedError("The conversation of this answer was deleted.", "Start a new one.")
             db.execute(
                 "UPDATE conversations SET updated = ? WHERE id = (SELECT conversation_id FROM messages WHERE id = ?)",
                 (time.time(), answer_id),
@@ -190,7 +219,7 @@ class Store:
         old = self.message(question_id)
         row = self._database.row("SELECT conversation_id FROM messages WHERE id = ?", (question_id,))
         if old is None or row is None:
-            raise StoreError("This conversation was deleted.", "Start a new one.")
+            raise DeletedError("This conversation was deleted.", "Start a new one.")
         with self._database.transaction() as db:
             hidden = db.execute("UPDATE messages SET active = 0 WHERE id = ? AND active = 1", (question_id,)).rowcount
             if not hidden:
@@ -203,10 +232,10 @@ class Store:
         with self._database.transaction() as db:
             row = db.execute("SELECT attachments FROM messages WHERE id = ?", (message_id,)).fetchone()
             if row is None:
-                raise StoreError("This conversation was deleted.", "Start a new one.")
+                raise DeletedError("This conversation was deleted.", "Start a new one.")
             try:
                 changed = with_shown(row["attachments"], sha256, shown)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise StoreError(
                     "The pictures of this question cannot be read.", "Ask again with the pictures."
                 ) from error
@@ -215,15 +244,15 @@ class Store:
     # Media
 
     def discard(self, sha256s: set[str]) -> None:
-        """Delete the media files that no message uses."""
-        self.media.discard(sha256s - self._media_of())
+        """Delete the media files that neither a message nor an unsent question uses."""
+        self.media.discard(sha256s - self._media_of() - self.unsent.all())
 
     # Internal
 
     def _mark_interrupted(self) -> None:
         """Mark running answers of processes that no longer exist."""
         rows = self._database.rows("SELECT id, owner FROM messages WHERE status = 'running'")
-        gone = [(row["id"],) for row in rows if not _is_alive(row["owner"])]
+        gone = [(row["id"],) for row in rows if not owners.is_alive(str(row["owner"]))]
         if gone:
             with self._database.transaction() as db:
                 db.executemany("UPDATE messages SET status = 'interrupted' WHERE id = ?", gone)
@@ -235,16 +264,3 @@ class Store:
         for row in self._database.rows(query, (conversation_id, conversation_id)):
             media |= hashes_in(row["attachments"])
         return media
-
-
-def _this_process() -> str:
-    """Process ID and start time. The system can reuse a process ID."""
-    return f"{os.getpid()} {psutil.Process().create_time():.2f}"
-
-
-def _is_alive(owner: str) -> bool:
-    number, _, started = owner.partition(" ")
-    try:
-        return f"{psutil.Process(int(number)).create_time():.2f}" == started
-    except (psutil.Error, ValueError):
-        return False

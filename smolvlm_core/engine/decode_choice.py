@@ -18,6 +18,7 @@ from typing import Any
 
 from smolvlm_core.engine.decode import STATIC_TOKENS, StaticDecode
 from smolvlm_core.engine.memory import memory_error
+from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.files import Remembered
 from smolvlm_core.models import load
 from smolvlm_core.models.catalog import ModelSpec
@@ -88,9 +89,11 @@ class Outcomes:
         self._rows = Remembered(lambda: path)
 
     def find(self, key: str) -> Outcome | None:
+        row = self._rows.get(key)
         try:
-            return Outcome(**row) if (row := self._rows.get(key)) is not None else None
-        except TypeError:
+            return read_object(Outcome, row) if row is not None else None
+        except FieldError as error:
+            self._rows.skip(key, error)
             return None
 
     def keep(self, key: str, outcome: Outcome) -> None:

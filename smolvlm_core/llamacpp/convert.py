@@ -7,25 +7,28 @@ reused for the same weights and converted again for others.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from smolvlm_core.errors import ModelError
+from smolvlm_core.errors import ModelError, StoreError
+from smolvlm_core.fields import FieldError, read_object
+from smolvlm_core.files import read_json, set_aside, sweep, temporary_folder, write_json
 from smolvlm_core.llamacpp.programs import find_quantizer
 from smolvlm_core.llamacpp.repair import Staged, stage
+from smolvlm_core.llamacpp.server import KEEPER
 from smolvlm_core.models.catalog import ModelSpec, from_folder
 from smolvlm_core.models.machine import GIB
 from smolvlm_core.work.report import Report
 
+logger = logging.getLogger(__name__)
 # File size in bytes a parameter, for the space needed; llama.cpp's own names.
 QUANTIZATIONS = {
     "Q8_0": 1.07,
@@ -111,8 +114,8 @@ class _Run:
         wanted = [text, eyes, *(path for _, path in smaller)]
         self._refuse_strangers(wanted)
         # In a folder of its own, so that no half-written file has a final name and two runs do not meet.
-        with tempfile.TemporaryDirectory(prefix=".convert-", dir=self.out) as folder:
-            self.work = Path(folder)
+        sweep(self.out, "convert")
+        with temporary_folder(self.out, "convert") as self.work:
             staged = stage(self.checkpoint, self.work / self.name)
             spec = from_folder(staged.folder)
             self.parameters = spec.parameters
@@ -209,7 +212,8 @@ class _Run:
     def _run(self, command: Sequence[str], what: str, measure: re.Pattern[str]) -> str:
         """Its output. Raises ModelError with the line that says most, where it failed."""
         self.report(what, None)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        kept = [sys.executable, str(KEEPER), *command]  # ends with this process, however it ends
+        with subprocess.Popen(kept, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None
             said = []
             try:
@@ -219,7 +223,7 @@ class _Run:
                         of = found[2] if measure.groups > 1 else 100
                         self.report(what, int(found[1]) / int(of))
             except BaseException:
-                process.kill()
+                process.terminate()
                 raise
         text = "\n".join(said)
         if process.returncode:
@@ -227,6 +231,12 @@ class _Run:
                 f"{what} failed: {_last_line(text)}", "Check that the checkpoint is complete and unchanged."
             )
         return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    checkpoint: str
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -239,15 +249,19 @@ class _Record:
 
     @classmethod
     def read(cls, path: Path, checkpoint: str) -> _Record:
+        """A damaged one is moved aside: the files are then converted again. Raises StoreError."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, str(record["checkpoint"]), {str(k): str(v) for k, v in record["files"].items()})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return cls(path, checkpoint, {})
+            stored = read_object(_Stored, read_json(path, {"checkpoint": checkpoint}))
+        except (StoreError, FieldError) as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            logger.warning("%s is damaged: %s. It is now %s", path, error, set_aside(path).name)
+            stored = _Stored(checkpoint=checkpoint)
+        return cls(path, stored.checkpoint, stored.files)
 
     def add(self, name: str, identity: str) -> None:
         self.files[name] = identity
-        self.path.write_text(json.dumps({"checkpoint": self.checkpoint, "files": self.files}, indent=1))
+        write_json(self.path, {"checkpoint": self.checkpoint, "files": self.files})
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:

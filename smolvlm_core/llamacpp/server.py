@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from smolvlm_core.errors import BackendError
+from smolvlm_core.files import make_folder
 from smolvlm_core.llamacpp.gguf import read_gguf, why_not_a_pair
 from smolvlm_core.llamacpp.programs import Program, find_server
 from smolvlm_core.paths import data_folder
@@ -123,7 +124,7 @@ class LlamaServer:
         port = options.port or _free_port(options.host)
         _refuse_taken(options.host, port)
         logs = data_folder() / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         drop_old(logs, "llama-server-")
         with tempfile.NamedTemporaryFile("wb", prefix="llama-server-", suffix=".log", dir=logs, delete=False) as log:
             template = Path(log.name).with_suffix(".jinja")

@@ -9,7 +9,8 @@ from functools import partial
 import streamlit as st
 
 from smolvlm_core.conversations import export
-from smolvlm_core.conversations.store import ConversationInfo, ConversationKind, Store
+from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, ConversationInfo, ConversationKind, Store
+from smolvlm_core.errors import LensError
 from ui import state
 from ui.state import session, workspace
 from ui.text import escape
@@ -24,7 +25,11 @@ def draw(kind: ConversationKind) -> None:
         "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
     )
     search = st.text_input(
-        "Search", key=f"search_{kind}", placeholder="Search titles and messages", label_visibility="collapsed"
+        "Search",
+        key=f"search_{kind}",
+        placeholder="Search titles and messages",
+        label_visibility="collapsed",
+        max_chars=MAX_SEARCH_CHARACTERS,
     )
     found = workspace().store.conversations(kind, search)
     if search and not found:
@@ -74,7 +79,10 @@ def _encode(to_text: Callable[[Store, ConversationInfo], str], info: Conversatio
 
 
 def _rename(identity: str) -> None:
-    workspace().store.rename(identity, st.session_state[f"title_{identity}"])
+    try:
+        workspace().store.rename(identity, st.session_state[f"title_{identity}"])
+    except LensError as error:
+        state.notify(error)
 
 
 def _confirm(identity: str) -> None:
@@ -84,7 +92,11 @@ def _confirm(identity: str) -> None:
 def _delete(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     if (running := workspace().answers.running(info.id)) is not None:
         running.stop()
-    workspace().store.delete(info.id, keep=state.unsent_media())
     session().deleting = None
+    try:
+        workspace().store.delete(info.id)
+    except LensError as error:
+        state.notify(error)
+        return
     if is_open:
         state.open_conversation(kind, None)

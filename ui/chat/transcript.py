@@ -11,11 +11,11 @@ from streamlit.runtime.scriptrunner import StopException
 
 from smolvlm_core.conversations.answering import Answer, Snapshot
 from smolvlm_core.conversations.store import ConversationKind
-from smolvlm_core.errors import LensError
+from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
 from ui import state
-from ui.chat import turn
+from ui.chat import turn, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 from ui.text import message
@@ -52,7 +52,10 @@ def ask(
     attachments: tuple[Attachment, ...],
     before_saving: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Store a question and start its answer. Where it is refused (False), nothing is stored and the text is shown again."""
+    """Store a question and start its answer. Where it is refused (False), nothing is stored and the text is shown again.
+
+    A question that cannot be stored is offered again: see `unsent.draw`.
+    """
     session().editing = None
     store = workspace().store
     try:
@@ -62,6 +65,9 @@ def ask(
         question = store.add_question(conversation, text, attachments)
         session().open_conversations[kind] = conversation
         _start(conversation, question, choice)
+    except StoreError as error:
+        unsent.keep(kind, text, attachments, error)
+        return False
     except LensError as error:
         state.notify(f"{error} Your question: {text}")
         return False

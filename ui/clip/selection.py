@@ -48,7 +48,7 @@ def _use(file: BinaryIO, name: str) -> None:
         session().clip = open_stored_clip(store, sha256, name)
     except LensError as error:
         if sha256:
-            store.discard({sha256} - state.unsent_media())
+            store.discard({sha256})
         state.notify(error)
 
 

@@ -96,7 +96,7 @@ def _use_clip(file: BinaryIO, name: str) -> None:
         state.notify(error)
         return
     if not _sample(sha256, name):
-        workspace().store.discard({sha256} - state.unsent_media())
+        workspace().store.discard({sha256})
 
 
 def _sample(sha256: str, name: str) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 from smolvlm_core.backends.base import Backend, Reply, SelfTest, SelfTestResult, collect
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.errors import LensError, OutOfMemoryError
+from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.files import Remembered
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
@@ -64,8 +65,9 @@ class HybridSelfTest(SelfTest):
     def result(self) -> SelfTestResult | None:
         row = _rows.get(self._key()) if catalog.is_cached(self._spec) else None
         try:
-            return Outcome(**row).result() if row is not None else None
-        except TypeError:
+            return read_object(Outcome, row).result() if row is not None else None
+        except FieldError as error:
+            _rows.skip(self._key(), error)
             return None
 
     def run(self, pool: Pool, report: Report, cancel: threading.Event) -> SelfTestResult:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from smolvlm_core.engine.vision import openvino
 from smolvlm_core.engine.vision.encoder import TORCH, TorchEncoder, VisionEncoder, short_dtype, torch_name
 from smolvlm_core.engine.vision.openvino import Precision
+from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.files import Remembered
 from smolvlm_core.models.load import LoadedModel
 from smolvlm_core.models.machine import installed_version
@@ -195,6 +196,7 @@ def _parse(row: object) -> Choice | None:
     if not isinstance(row, dict):
         return None
     try:
-        return Choice(name=row["name"], trials=tuple(Trial(**trial) for trial in row["trials"]))
-    except (KeyError, TypeError):
-        return None
+        return read_object(Choice, row)
+    except FieldError as error:
+        logger.warning("a stored choice of vision encoder cannot be read: %s", error)
+        return None  # it is found out again

@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smolvlm_core.byte_cache import ByteCache
+from smolvlm_core.errors import StoreError
+from smolvlm_core.files import replacing
 from smolvlm_core.paths import data_folder
 
 if TYPE_CHECKING:
@@ -107,20 +108,14 @@ class FeatureCache:
     def _write(self, key: str, features: torch.Tensor) -> None:
         from safetensors.torch import save
 
-        temporary: Path | None = None
+        content = save({"features": features.contiguous()})
         try:
-            folder = self._folder()
-            folder.mkdir(parents=True, exist_ok=True)
-            content = save({"features": features.contiguous()})
-            with tempfile.NamedTemporaryFile("wb", dir=folder, delete=False) as file:
-                temporary = Path(file.name)
+            path = self._path(key)
+            with replacing(path, private=True) as file:
                 file.write(content)
-            os.replace(temporary, self._path(key))
-            self._count(folder, len(content))
-        except OSError as error:
+            self._count(path.parent, len(content))
+        except (StoreError, OSError) as error:
             logger.warning("features are not kept on disk: %s", error)
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
 
     def _count(self, folder: Path, added: int) -> None:
         with self._counting:

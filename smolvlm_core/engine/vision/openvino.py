@@ -13,7 +13,6 @@ import itertools
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
+from smolvlm_core.files import temporary_folder
 from smolvlm_core.models.load import DEFAULT_DTYPE, LoadedModel
 from smolvlm_core.paths import GALLERY, data_folder
 
@@ -160,10 +160,7 @@ def _save(model: Any, folder: Path) -> None:
     import openvino
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
+    with temporary_folder(folder.parent, folder.name) as temporary:
         openvino.save_model(model, temporary / MODEL_FILE, compress_to_fp16=True)
         with contextlib.suppress(OSError):  # another process was faster
             os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

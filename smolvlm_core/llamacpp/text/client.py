@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 
 from smolvlm_core.errors import BackendError, LensError
+from smolvlm_core.files import make_folder
 from smolvlm_core.llamacpp.server import drop_old, telling_line
 from smolvlm_core.llamacpp.text.messages import Answer, Cancel, Ended, Open, Ready, Request, Start, TextOptions
 from smolvlm_core.paths import PROJECT, data_folder
@@ -62,7 +63,7 @@ class TextModel:
         if not is_installed():
             raise BackendError("llama-cpp-python is not on this machine.", f"Install it: `{INSTALL}`.")
         logs = data_folder() / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         drop_old(logs, LOGS)
         with tempfile.NamedTemporaryFile("wb", prefix=LOGS, suffix=".log", dir=logs, delete=False) as log:
             path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
