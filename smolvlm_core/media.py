@@ -8,22 +8,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import time
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from smolvlm_core import pixels
 from smolvlm_core.errors import MediaError
+from smolvlm_core.reading import read_file
 
 MAX_IMAGE_BYTES = 64 * 2**20
-MAX_IMAGE_PIXELS = 100_000_000  # 100 megapixels: 300 MB once decoded
+MAX_IMAGE_PIXELS = 100_000_000  # 100 megapixels: 400 MB once decoded
 MAX_ASPECT_RATIO = 200
+MAX_DECODED_PIXELS = (
+    2_000_000_000  # over all scans of a progressive JPEG: some seconds; cameras and editors write about ten
+)
+JPEG_SCAN = b"\xff\xda"  # this marker cannot occur within compressed data (ITU-T T.81, B.1.1.5)
+MAX_COUNTED_FRAMES, MAX_COUNTING_SECONDS = 1000, 1.0
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif")
 _FORMAT_OF_EXTENSION = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "heic": "HEIF"}
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +91,17 @@ def open_image(data: bytes, name: str = "image") -> Picture:
         except Exception as error:  # Pillow raises many types for damaged files, TypeError included
             raise _damaged(name, error) from error
         _check_size(opened, name)
+        _check_passes(opened, data, name)
         try:
-            notes = _notes_on(opened, name)
+            notes = _notes_on(opened, name, _count_frames(opened, data))
             opened.seek(0)
+            size, factor = opened.size, pixels.reduction(*opened.size)
+            if factor > 1:  # a JPEG can be decoded at a half, a quarter or an eighth
+                opened.draft(opened.mode, (size[0] // factor, size[1] // factor))
             opened.load()
-            image = to_rgb(ImageOps.exif_transpose(opened))
+            image = pixels.upright_rgb(opened)
+            if factor > 1:
+                notes.append(_reduction_note(size, image.size))
         except Exception as error:  # as above
             raise _damaged(name, error) from error
     mime = Image.MIME.get(opened.format or "", "application/octet-stream")
@@ -96,36 +109,8 @@ def open_image(data: bytes, name: str = "image") -> Picture:
 
 
 def open_image_file(path: Path) -> Picture:
-    """Decode an image file from a path. Also raises MediaError if the file is missing or cannot be read."""
-    try:
-        return open_image(path.read_bytes(), path.name)
-    except OSError as error:
-        raise MediaError(
-            f"{path} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
-        ) from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8-bit RGB. Scales 16-bit values, applies color profiles, and puts transparent images on white."""
-    if image.mode in _SIXTEEN_BIT_MODES or image.mode in ("I", "F"):
-        return _scaled_to_8_bit(image).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        if image.info.get("icc_profile") and image.mode != "LA":
-            plain = rgba.convert("RGB")
-            plain.info["icc_profile"] = image.info["icc_profile"]
-            alpha = rgba.getchannel("A")
-            rgba = _to_srgb(plain).convert("RGBA")
-            rgba.putalpha(alpha)
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode == "P":
-        profile = image.info.get("icc_profile")
-        image = image.convert("RGB")
-        image.info["icc_profile"] = profile
-    if image.mode in ("CMYK", "LAB", "YCbCr") or image.info.get("icc_profile"):
-        return _to_srgb(image)
-    return image.convert("RGB")
+    """Decode an image file from a path. Also raises MediaError where it is missing, cannot be read, or is a device or pipe."""
+    return open_image(read_file(path, MediaError, MAX_IMAGE_BYTES), path.name)
 
 
 def png_bytes(image: Image.Image) -> bytes:
@@ -148,30 +133,6 @@ def thumbnail(image: Image.Image, edge: int = 256) -> Image.Image:
     return small
 
 
-def _scaled_to_8_bit(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT_MODES:
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    _, high = image.getextrema()
-    top = float(high)  # type: ignore[arg-type]
-    full = 255.0 if top <= 255 else 65535.0
-    if image.mode == "F" and top <= 1.0:
-        full = 1.0
-    return image.convert("F").point(lambda value: value * (255.0 / full)).convert("L")
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None  # a broken profile is ignored, as browsers do
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
-
-
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
@@ -182,11 +143,43 @@ def _check_size(image: Image.Image, name: str) -> None:
         )
 
 
-def _notes_on(image: Image.Image, name: str) -> list[str]:
+def _check_passes(image: Image.Image, data: bytes, name: str) -> None:
+    """A progressive JPEG goes over the whole picture once for each of its scans. A small file can have 100,000 of them."""
+    scans = data.count(JPEG_SCAN) if image.format in ("JPEG", "MPO") else 1
+    if scans * image.width * image.height > MAX_DECODED_PIXELS:
+        raise MediaError(
+            f"{name} is a JPEG of {scans} scans, which would take minutes to decode.", "Save it again as another file."
+        )
+
+
+def _reduction_note(stored: tuple[int, int], shown: tuple[int, int]) -> str:
+    width, height = (
+        stored if (stored[0] > stored[1]) == (shown[0] > shown[1]) else stored[::-1]
+    )  # not turned, or turned
+    return f"reduced from {width} × {height} to {shown[0]} × {shown[1]} pixels, which is more than any model uses"
+
+
+def _count_frames(image: Image.Image, data: bytes) -> tuple[int, bool]:
+    """(how many frames, whether there are more than that). A small GIF or TIFF can have millions, so that counting takes minutes."""
+    if image.format not in ("GIF", "TIFF"):
+        return (1 if image.format == "MPO" else getattr(image, "n_frames", 1)), False
+    until = time.monotonic() + MAX_COUNTING_SECONDS
+    with Image.open(io.BytesIO(data), formats=(image.format,)) as other:
+        for count in range(1, MAX_COUNTED_FRAMES):
+            try:
+                other.seek(count)
+            except (EOFError, SyntaxError, OSError):  # the end, or what follows is damaged
+                return count, False
+            if time.monotonic() > until:
+                return count + 1, True
+    return MAX_COUNTED_FRAMES, True
+
+
+def _notes_on(image: Image.Image, name: str, frames: tuple[int, bool]) -> list[str]:
     notes = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        notes.append(f"only the first of {frames} frames is used")
+    count, has_more = frames
+    if count > 1:
+        notes.append(f"only the first of {'more than ' if has_more else ''}{count} frames is used")
     extension = Path(name).suffix.lower().lstrip(".")
     expected = _FORMAT_OF_EXTENSION.get(extension, extension.upper())
     actual = "JPEG" if image.format == "MPO" else image.format

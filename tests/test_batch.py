@@ -141,6 +141,8 @@ def test_inputs_of_all_kinds_in_a_stable_order_each_once(folder: Path, tmp_path:
         ("a.csv", "path,prompt\na.png,x\n,x\n", "Line 3 .* has no path"),
         ("a.csv", "path,prompt\na.png,\n", r"a.png \(line 2 of .*a.csv\) has no prompt"),
         ("a.jsonl", '{"path": "a.png", "prompt": "x"}\n{"path"\n', "Line 2 .* is not JSON"),
+        ("a.jsonl", '{"path": "a.png", "prompt": "x"}\n' + " " * 1_000_001, "Line 2 .* has more than 1,000,000"),
+        ("a.csv", "path,prompt\na.png," + "x" * 1_000_001, "Line 2 .* has more than 1,000,000"),
         ("a.jsonl", '["a.png"]\n', "Line 1 .* is not a JSON object"),
         ("a.jsonl", '{"path": "a.png", "prompt": 7}\n', "Line 1 .* prompt that is not text"),
         ("a.jsonl", '{"path": 7, "prompt": "x"}\n', "Line 1 .* has no path"),
@@ -658,6 +660,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (("{}", "--prompt", "x", "--sidecar", "--sidecar-suffix", ".png"), 2, "suffix is '.png'"),
         (("{}", "--prompt", "x", "--prefix", "y"), 2, "need --sidecar"),
         (("{}", "--prompt", "x", "--json-schema", "README.md"), 1, "README.md is not JSON"),
+        (("{}", "--prompt", "x", "--json-schema", "/dev/zero"), 1, "a device or a pipe"),
         (("{}", "--prompt", "x", "--out", "{}/0000.png"), 1, "not a record of a batch"),
     ],
 )

@@ -60,7 +60,7 @@ def test_ask_prints_one_json_object(red_circle: Path, write_clip: Writer) -> Non
         (("ask",), 2, "question"),
         (("ask", "--frames", "0", "x"), 2, "the minimum is 1"),
         (("ask", "--model", "nonsense", "x"), 1, "no model or backend called 'nonsense'"),
-        (("ask", "--image", "missing.png", "x"), 1, "missing.png cannot be read"),
+        (("ask", "--image", "missing.png", "x"), 1, "missing.png does not exist"),
         (("ask", "--image", "README.md", "x"), 1, "not an image"),
         (("ask", "--video", "README.md", "x"), 1, "not a clip"),
         (("ask", "--video", "a.mp4", "--image", "b.png", "x"), 2, "cannot be used together"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from smolvlm_core.cli import main
 from smolvlm_core.errors import ModelError
+from smolvlm_core.llamacpp import render
 from smolvlm_core.llamacpp.convert import convert
 from smolvlm_core.llamacpp.findings import Finding
 from smolvlm_core.llamacpp.gguf_lint import template_of
@@ -61,6 +64,51 @@ def test_the_right_files_have_nothing(pair: tuple[Path, Path], tmp_path: Path) -
 def test_wrong_templates(template: str, match: str) -> None:
     findings = list(template_findings(template))
     assert match in lines_of(findings) and any(f.level == "error" for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("template", "match"),
+    [
+        ("{% for a in range(99999) %}" * 4 + "{% endfor %}" * 4, "more than 5 s of computing|more than 20 s"),
+        ("{{ ('a' * 3000000000) | length }}", "more than 512 MB of memory"),
+        ("{% set x = namespace(a='a') %}{% for i in range(60) %}{% set x.a = x.a ~ x.a %}{% endfor %}", "512 MB"),
+        ("{{ ('a' * 3000000) }}", "a prompt of 3000000 characters"),
+        ("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "RecursionError"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "RecursionError|ended the process"),
+        ("{{ " + "-" * 100_000 + "1 }}", "RecursionError|ended the process"),
+        ("{% if 1 %}" * 500 + "{% endif %}" * 500, "SyntaxError|RecursionError|ended the process"),
+        ("a" * 300_000, "it has 300000 characters"),
+        ("{{ 1 // 0 }}", "ZeroDivisionError"),
+        ("{{ messages.__class__.__base__.__subclasses__() }}", "SecurityError"),
+        ("{{ ''|attr('__class__') }}{{ cycler.__init__.__globals__.os.environ }}", "is undefined|SecurityError"),
+        ("{{ messages.append(1) }}", "SecurityError"),
+        ("{{ raise_exception('no') }}", "UndefinedError"),
+    ],
+)
+def test_a_hostile_template_is_a_finding(template: str, match: str) -> None:
+    """These hung the command for ever, filled the memory or ended in a traceback."""
+    processes, memory = psutil.Process().children(recursive=True), psutil.Process().memory_info().rss
+    (finding,) = [f for f in template_findings(template) if "cannot be rendered" in f.what]
+    assert finding.level == "error" and finding.fix and re.search(match, finding.what), finding.what
+    assert psutil.Process().children(recursive=True) == processes
+    assert psutil.Process().memory_info().rss - memory < 100 * 2**20
+
+
+def test_a_template_is_rendered_without_the_users_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOLVLM_TEST_API_KEY", "secret")
+    assert "SMOLVLM_TEST_API_KEY" not in render._environment()
+
+
+def test_only_a_limited_process_renders_templates_of_others() -> None:
+    """Jinja is used in this process for this project's own templates alone, and no tokenizer renders its chat template."""
+    root = Path(render.__file__).parents[2]
+    sources = {
+        p: p.read_text("utf-8") for folder in ("smolvlm_core", "ui", "pages") for p in (root / folder).rglob("*.py")
+    }
+    own = {"smolvlm_core/compare/report.py", "ui/backends/evidence.py"}
+    users = {p.relative_to(root).as_posix() for p, text in sources.items() if "jinja2" in text}
+    assert users == {"smolvlm_core/llamacpp/render.py", *own}
+    assert not [p for p, text in sources.items() if "apply_chat_template" in text]
 
 
 def test_where_two_prompts_part() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from smolvlm_core import media
+from smolvlm_core import media, pixels
 from smolvlm_core.errors import MediaError
 from tests.conftest import drawn, encoded
 
@@ -131,3 +134,84 @@ def test_damaged_files_only_raise_media_error() -> None:
             media.open_image(bytes(data), "a.png")
         except MediaError:
             pass
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "I;16", "CMYK", "F"])
+def test_a_very_large_picture_is_reduced_before_its_colors_are_converted(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converting 100 megapixels took 13 s and 2.8 GB. What is left is the same picture, smaller, and the notes say so."""
+    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 100 * 80)
+    monkeypatch.setattr(pixels, "BAND_PIXELS", 392 * 7)
+    converted: list[tuple[int, int]] = []
+    real = pixels.to_rgb
+    monkeypatch.setattr(pixels, "to_rgb", lambda image: (converted.append(image.size), real(image))[1])
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    gradient = Image.linear_gradient("L").resize((392, 312))
+    image = Image.fromarray(np.asarray(gradient).astype(np.uint16) * 257) if mode == "I;16" else gradient.convert(mode)
+    kind = "TIFF" if mode in ("CMYK", "F") else "PNG"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"icc_profile": profile} if mode in ("RGB", "RGBA") else {}
+    picture = media.open_image(encoded(image, kind, exif=exif, **options), "large.png")
+    assert converted == [(78, 98)] and picture.image.size == (78, 98)
+    assert "reduced from 312 × 392 to 78 × 98 pixels, which is more than any model uses" in picture.notes
+    monkeypatch.undo()
+    whole = media.open_image(encoded(image, kind, exif=exif, **options), "large.png").image.reduce(4)
+    assert np.abs(np.asarray(picture.image, int) - np.asarray(whole, int)).max() <= 3
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 200 * 200)
+    picture = media.open_image(encoded(drawn(size=800), "JPEG"), "a.jpg")
+    assert picture.image.size == (200, 200) and "reduced from 800 × 800 to 200 × 200" in picture.notes[0]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    """Each scan goes over the whole picture: 100 scans of 100 megapixels are a file of 600 KB that takes 7 s."""
+    data = encoded(Image.new("RGB", (5000, 4000)), "JPEG", progressive=True)
+    at = data.rindex(media.JPEG_SCAN)
+    scan = data[at:-2]
+    media.open_image(data, "a.jpg")
+    with pytest.raises(MediaError, match="a JPEG of 11\\d scans"):
+        media.open_image(data[:-2] + scan * 100 + data[-2:], "a.jpg")
+
+
+def test_frames_are_counted_up_to_a_limit() -> None:
+    """A GIF of 60 MB can have five million frames."""
+    data = encoded(Image.new("P", (2, 2)), "GIF")
+    at = data.index(b",", 13)
+    started = time.monotonic()
+    picture = media.open_image(data[:-1] + data[at:-1] * 500_000 + data[-1:], "a.gif")
+    assert picture.notes == ("only the first of more than 1000 frames is used",)
+    assert time.monotonic() - started < 5  # 0.1 s on an idle machine; counting all of them takes over 10 s
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs among files")
+@pytest.mark.parametrize("kind", ["device", "FIFO", "folder", "gone", "no size", "null"])
+def test_what_is_no_picture_file_is_refused_before_it_is_read(kind: str, tmp_path: Path) -> None:
+    """/dev/zero was read until memory was full, and a FIFO was waited for."""
+    fifo, folder = tmp_path / "fifo", tmp_path / "folder"
+    os.mkfifo(fifo)
+    folder.mkdir()
+    path, said = {
+        "device": (Path("/dev/zero"), "a device or a pipe"),
+        "FIFO": (fifo, "a device or a pipe"),
+        "folder": (folder, "is a folder"),
+        "gone": (tmp_path / "gone.png", "does not exist"),
+        "no size": (Path("/proc/version"), "not an image"),  # a file of 0 bytes that has some
+        "null": (tmp_path / "a\0.png", "cannot be read"),
+    }[kind]
+    if kind == "no size" and not path.exists():
+        pytest.skip("this system has no /proc")
+    with pytest.raises(MediaError, match=said) as caught:
+        media.open_image_file(path)
+    assert caught.value.hint
+
+
+def test_a_picture_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse: takes no space
+    with pytest.raises(MediaError, match="more than the limit of 64 MB"):
+        media.open_image_file(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from smolvlm_core.errors import MediaError
-from smolvlm_core.video import SampledClip, SamplingCancelled, open_clip, sample_clip, take_frames
+from smolvlm_core.video import SampledClip, SamplingCancelled, is_clip_file, open_clip, sample_clip, take_frames
 from smolvlm_core.video.decoders import choice, hdr
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError
 from smolvlm_core.video.decoders.pyav import PyAvClip
@@ -542,3 +543,12 @@ def test_many_threads_take_frames_at_once(tmp_path: Path) -> None:
         results = list(pool.map(lambda i: numbers(sample_clip(tmp_path / "a.mp4", 3 + i % 5)), range(24)))
     assert all(result == results[i % 5] for i, result in enumerate(results))
     assert results[4] == [0, 9, 19, 29, 39, 49, 59]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs among files")
+def test_a_device_or_pipe_is_not_opened_as_a_clip(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.mp4")
+    for path in (tmp_path / "fifo.mp4", Path("/dev/zero")):
+        for opened in (open_clip, is_clip_file):
+            with pytest.raises(MediaError, match="a device or a pipe"):
+                opened(path)

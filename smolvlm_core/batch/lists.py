@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from smolvlm_core.errors import LensError
+from smolvlm_core.reading import check_file
 from smolvlm_core.text import valid_text
 
 LIST_EXTENSIONS = ("csv", "tsv", "jsonl", "ndjson")
 PATH_COLUMNS = ("path", "image", "video", "file")
 PROMPT_COLUMN = "prompt"
 DELIMITERS = (",", ";", "\t")
+MAX_LINE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,7 @@ def read_list(path: Path) -> Iterator[Row]:
     """
     read = _csv_rows if path.suffix.lower() in (".csv", ".tsv") else _json_rows
     line = 0
+    check_file(path, LensError)
     try:
         for line, row in read(path):
             yield _row(path, line, row)
@@ -46,9 +50,9 @@ def read_list(path: Path) -> Iterator[Row]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: as Excel writes it
-        header = file.readline()
+        header = file.readline(MAX_LINE_CHARACTERS)
         file.seek(0)
-        rows = csv.DictReader(file, delimiter=max(DELIMITERS, key=header.count), strict=True)
+        rows = csv.DictReader(_lines(path, file), delimiter=max(DELIMITERS, key=header.count), strict=True)
         rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
         if not set(PATH_COLUMNS) & set(rows.fieldnames):
             raise LensError(f"{path} has no column with paths.", f"Call it one of: {', '.join(PATH_COLUMNS)}.")
@@ -63,7 +67,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(path, file), start=1):
             if not line.strip():
                 continue
             try:
@@ -73,6 +77,18 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(row, dict):
                 raise _damaged(path, number, "is not a JSON object", 'Write {"path": "…", "prompt": "…"}.')
             yield number, row
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """A file without line ends would come as one line of its whole size."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_LINE_CHARACTERS + 1)
+        if len(line) > MAX_LINE_CHARACTERS:
+            problem = f"has more than {MAX_LINE_CHARACTERS:,} characters"
+            raise _damaged(path, number, problem, "Check that this is a list, with one row on each line.")
+        if not line:
+            return
+        yield line
 
 
 def _row(path: Path, line: int, row: dict[str, Any]) -> Row:

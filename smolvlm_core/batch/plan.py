@@ -16,6 +16,7 @@ from smolvlm_core.conversations.unsaved import ClipSampling
 from smolvlm_core.errors import MediaError
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.template import VideoPrompt
+from smolvlm_core.reading import read_head
 
 HEAD_BYTES = 12
 MAX_MEMBER_BYTES = 512 * 2**20  # an archive's member is read into memory
@@ -80,8 +81,7 @@ class Item:
     def _read(self, count: int) -> bytes:
         try:
             if not self.member:
-                with self.path.open("rb") as file:
-                    return file.read(count)
+                return read_head(self.path, MediaError, count)
             archive = _archive(self.path, *self.stamp())
             if archive.getinfo(self.member).file_size > MAX_MEMBER_BYTES:
                 raise MediaError(

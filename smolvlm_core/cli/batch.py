@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from smolvlm_core.cli.model import add_endpoints, add_model, chosen_entry
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.errors import LensError
+from smolvlm_core.reading import read_text
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from smolvlm_core.batch.sidecars import Sidecars
 
 INTERRUPTED = 130
+MAX_SCHEMA_BYTES = 2**20
 PATIENCE_SECONDS = 300.0  # for servers that are all gone: a restart takes as long
 
 
@@ -189,12 +191,7 @@ def _schema(path: Path | None) -> str:
 
     if path is None:
         return ""
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise LensError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise LensError(f"{path} is not JSON: {error}.", "Save it as UTF-8.") from error
+    text = read_text(path, LensError, MAX_SCHEMA_BYTES)
     check_schema(text, str(path))
     return text
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from platformdirs import user_cache_path
 
 from smolvlm_core.errors import ModelError
+from smolvlm_core.llamacpp.gguf_header import read_header
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import FAKE_TOKEN, FIRST_TILE, GLOBAL_TOKEN
@@ -38,6 +39,11 @@ HEAVY = (
     "TQ1_0",
     "TQ2_0",
 )
+TOKENS = "tokenizer.ggml.tokens"
+MAX_EDGE = 2**14  # px
+MAX_SIZE = 2**24  # heads, layers, hidden sizes, token numbers
+MAX_CONTEXT = 2**31
+Fields = dict[str, Any]
 BPE_NEWLINE = "Ċ"  # how a byte-level vocabulary writes \n
 
 
@@ -79,99 +85,80 @@ class GgufFacts:
 
 
 def read_gguf(path: Path) -> GgufFacts:
-    """Metadata of a file, read once for each state of it: a real vocabulary takes a second or two.
+    """Metadata of a file. Read once for each state of it (size and time of change), a damaged one too.
 
     Raises:
         ModelError: the file is missing or is not a complete GGUF file.
     """
-    if not path.is_file():
+    if not path.is_file():  # a device or FIFO is none
         raise ModelError(f"There is no file {path}.", "Give the path of a .gguf file.")
     status = path.stat()
-    return _read(path, status.st_mtime_ns, status.st_size)
+    found = _read(path, status.st_mtime_ns, status.st_size)
+    if isinstance(found, str):
+        raise ModelError(f"{path.name} is not a complete GGUF file: {found}.", "Convert or download it again.")
+    return found
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, changed_ns: int, size_bytes: int) -> GgufFacts:
-    from gguf import GGUFReader
-
+def _read(path: Path, changed_ns: int, size_bytes: int) -> GgufFacts | str:
+    """What is in the file, or why it cannot be read."""
     try:
-        reader = GGUFReader(path)
-        fields = _Fields(reader)
-        kind, own = _kind_of(fields)
+        header = read_header(path, arrays=(TOKENS,))
+        kind, own = _kind_of(header.fields)
         return GgufFacts(
             path,
             kind,
-            name=str(fields.get("general.name", "")),
-            quantization=_quantization(fields),
-            parameters=sum(int(t.n_elements) for t in reader.tensors),
+            name=str(header.fields.get("general.name", "")),
+            quantization=_quantization(header.fields),
+            parameters=sum(tensor.n_elements for tensor in header.tensors),
             size_bytes=size_bytes,
             **own,
         )
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OSError,
-        OverflowError,
-        MemoryError,
-        UnicodeDecodeError,
-    ) as error:
-        raise ModelError(
-            f"{path.name} is not a complete GGUF file: {error or type(error).__name__}.",
-            "Convert or download it again.",
-        ) from error
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
-@dataclass
-class _Fields:
-    reader: Any
-    _known: dict[str, Any] = field(default_factory=dict)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        found = self.reader.get_field(name)
-        return default if found is None else found.contents()
-
-
-def _kind_of(fields: _Fields) -> tuple[FileKind, dict[str, Any]]:
+def _kind_of(fields: Fields) -> tuple[FileKind, dict[str, Any]]:
     architecture = str(fields.get("general.architecture", ""))
     if architecture == "clip":
         return "projector", _projector(fields)
-    if fields.get("tokenizer.ggml.tokens") is None:
+    if fields.get(TOKENS) is None:
         return "other", {"architecture": architecture}
     return "text", {"architecture": architecture, **_text(fields, architecture)}
 
 
-def _projector(fields: _Fields) -> dict[str, Any]:
+def _projector(fields: Fields) -> dict[str, Any]:
     return {
         "architecture": "clip",
         "projector_type": str(fields.get("clip.projector_type", fields.get("clip.vision.projector_type", ""))),
-        "projection_size": int(fields.get("clip.vision.projection_dim", 0)),
-        "tile": int(fields.get("clip.vision.image_size", 0)),
-        "patch": int(fields.get("clip.vision.patch_size", 0)),
-        "scale_factor": int(fields.get("clip.vision.projector.scale_factor", 0)),
-        "longest_edge": int(fields.get("clip.vision.preproc_image_size", 0)),
+        "projection_size": _size(fields, "clip.vision.projection_dim"),
+        "tile": _size(fields, "clip.vision.image_size", MAX_EDGE),
+        "patch": _size(fields, "clip.vision.patch_size", MAX_EDGE),
+        "scale_factor": _size(fields, "clip.vision.projector.scale_factor", MAX_EDGE),
+        "longest_edge": _size(fields, "clip.vision.preproc_image_size", MAX_EDGE),
     }
 
 
-def _text(fields: _Fields, architecture: str) -> dict[str, Any]:
-    tokens = fields.get("tokenizer.ggml.tokens")
+def _text(fields: Fields, architecture: str) -> dict[str, Any]:
+    tokens = fields[TOKENS]
+    if not isinstance(tokens, tuple) or not all(isinstance(token, str) for token in tokens):
+        raise ValueError(f"{TOKENS} is not an array of texts")
     known = set(tokens)
-    heads = int(fields.get(f"{architecture}.attention.head_count", 0))
-    hidden = int(fields.get(f"{architecture}.embedding_length", 0))
-    head_size = int(fields.get(f"{architecture}.attention.key_length", hidden // heads if heads else 0))
-    layers = int(fields.get(f"{architecture}.block_count", 0))
-    kv_heads = int(fields.get(f"{architecture}.attention.head_count_kv", heads))
+    heads = _size(fields, f"{architecture}.attention.head_count")
+    hidden = _size(fields, f"{architecture}.embedding_length")
+    head_size = _size(fields, f"{architecture}.attention.key_length", default=hidden // heads if heads else 0)
+    layers = _size(fields, f"{architecture}.block_count")
+    kv_heads = _size(fields, f"{architecture}.attention.head_count_kv", default=heads)
 
     def token(key: str) -> str:
         at = fields.get(f"tokenizer.ggml.{key}_token_id")
-        return tokens[at] if at is not None and 0 <= at < len(tokens) else ""
+        return tokens[at] if isinstance(at, int) and 0 <= at < len(tokens) else ""
 
     return {
         "hidden_size": hidden,
         "layers": layers,
         "kv_bytes_per_token": 4 * layers * kv_heads * head_size,
-        "context_tokens": int(fields.get(f"{architecture}.context_length", 0)),
+        "context_tokens": _size(fields, f"{architecture}.context_length", MAX_CONTEXT),
         "vocab_size": len(tokens),
         "chat_template": str(fields.get("tokenizer.chat_template", "")),
         "bos_token": token("bos"),
@@ -182,7 +169,15 @@ def _text(fields: _Fields, architecture: str) -> dict[str, Any]:
     }
 
 
-def _quantization(fields: _Fields) -> str:
+def _size(fields: Fields, key: str, most: int = MAX_SIZE, default: int = 0) -> int:
+    """A whole number from the metadata. Raises ValueError where it is something else or too large for any model."""
+    value = fields.get(key, default)
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"{key!r} is {str(value)[:40]}, not a whole number from 0 to {most}")
+    return value
+
+
+def _quantization(fields: Fields) -> str:
     from gguf import LlamaFileType
 
     number = fields.get("general.file_type")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from smolvlm_core.errors import MediaError
+from smolvlm_core.reading import check_file, read_head
 from smolvlm_core.video.decoders.base import Clip, DecoderError, Source, name_of, size_of
 from smolvlm_core.video.decoders.isolated import IsolatedClip
 from smolvlm_core.video.decoders.pyav import PyAvClip
@@ -15,6 +16,7 @@ from smolvlm_core.video.decoders.pyav import PyAvClip
 logger = logging.getLogger(__name__)
 
 VIDEO_EXTENSIONS = ("mp4", "mov", "m4v", "mkv", "webm", "avi", "gif")
+HEAD_BYTES = 12
 PACKAGE = "smolvlm_core.video.decoders"
 DECODERS: dict[str, Callable[[Source], Clip]] = {
     "PyAV": PyAvClip,
@@ -35,8 +37,8 @@ def is_clip(head: bytes) -> bool:
 
 
 def is_clip_file(path: Path) -> bool:
-    with path.open("rb") as file:
-        return is_clip(file.read(12))
+    """Raises MediaError where it is no file or cannot be read."""
+    return is_clip(read_head(path, MediaError, HEAD_BYTES))
 
 
 def open_clip(source: Source) -> Clip:
@@ -74,17 +76,10 @@ def open_with_each(source: Source) -> Iterator[Clip]:
 
 
 def _check_head(source: Source) -> None:
-    if isinstance(source, Path) and not source.is_file():
-        raise MediaError(f"{source} does not exist.", "Check the path.")
+    if isinstance(source, Path):
+        check_file(source, MediaError)
     if size_of(source) == 0:
         raise MediaError(f"{name_of(source)} is empty.", "Choose another file.")
-    if isinstance(source, Path):
-        try:
-            with source.open("rb") as file:
-                head = file.read(12)
-        except OSError as error:
-            raise MediaError(f"{source} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    else:
-        head = source[:12]
+    head = read_head(source, MediaError, HEAD_BYTES) if isinstance(source, Path) else source[:HEAD_BYTES]
     if not is_clip(head):
         raise MediaError(f"{name_of(source)} is not a clip.", f"Use one of: {', '.join(VIDEO_EXTENSIONS)}.")
