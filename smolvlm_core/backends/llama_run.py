@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 
 from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.faults import ServerGone
+from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.llama_completion import complete
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.llamacpp.pool import Cut
 from smolvlm_core.llamacpp.server import LlamaServer
