@@ -124,7 +124,7 @@ def _bad_utf8(client: str, dice: random.Random) -> tuple[Script, bool, bool]:
     bad = dice.choice(
         (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf8\x88", b"\xe2\x82", dice.randbytes(3).hex().encode())
     )
-    return http(whole(client, "a@@@b").replace(b"@@@", bad)), True, False
+    return http(whole(client, "ab@@@b").replace(b"@@@", bad)), True, False
 
 
 def _surrogates(client: str, dice: random.Random) -> tuple[Script, bool, bool]:

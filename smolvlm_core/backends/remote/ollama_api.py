@@ -142,9 +142,13 @@ def from_ollama(
 
 
 def _error_in_words(error: Exception, url: str, model: str, began: bool) -> LensError:
-    if began and isinstance(error, httpx.HTTPError | OSError):
-        return ServerGone(f"Ollama stopped answering ({type(error).__name__}).", "The text so far is saved. Ask again.")
-    return ollama_error(error, url, model)
+    import ollama
+
+    if not began or isinstance(error, ollama.ResponseError):
+        return ollama_error(error, url, model)
+    broken = isinstance(error, httpx.HTTPError | OSError)
+    what = f"stopped answering ({type(error).__name__})" if broken else "sent something that cannot be read"
+    return ServerGone(f"Ollama at {url} {what}.", "The text so far is saved. Ask again.")
 
 
 def ollama_error(error: Exception, url: str, model: str) -> LensError:

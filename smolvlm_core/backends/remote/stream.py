@@ -61,7 +61,7 @@ def post_stream(
         if cancel.is_set():
             raise Cancelled from None
         raise ServerGone(
-            f"The server stopped answering ({type(error).__name__}).", "The text so far is saved. Ask again."
+            f"{url} stopped answering ({type(error).__name__}).", "The text so far is saved. Ask again."
         ) from error
 
 
