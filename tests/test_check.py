@@ -22,8 +22,8 @@ from PIL import Image
 
 from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
+from smolvlm_core.backends.remote.faults import error_of
 from smolvlm_core.backends.remote.openai import OpenAIBackend
-from smolvlm_core.backends.remote.stream import error_of
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import check
 from smolvlm_core.check.canaries import COLORS, COLUMNS, SHAPES, STRIP, WAYS, Canary, Subject, chosen, draw_canaries

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from smolvlm_core.backends.base import THIS_MACHINE, Backend, Reply, collect
 from smolvlm_core.backends.remote.endpoints import SEVERAL_MACHINES, EndpointsBackend
-from smolvlm_core.backends.remote.stream import seconds_of_retry_after
+from smolvlm_core.backends.remote.faults import seconds_of_retry_after
 from smolvlm_core.check.endpoints import checked_endpoints
 from smolvlm_core.errors import BackendError, ContextTooSmall
 from smolvlm_core.llamacpp.programs import BUNDLED

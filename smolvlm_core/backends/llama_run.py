@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 
 from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.faults import ServerFault
+from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.llama_completion import complete
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.llamacpp.pool import Cut
 from smolvlm_core.llamacpp.server import LlamaServer
@@ -41,16 +42,18 @@ class LlamaRun:
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.asked = self.started = time.perf_counter()
         self.tally = Tally(prompt.fingerprint)
-        self.goes_on = False
+        self.goes_on = self._asked_again = False
 
     def work(self) -> None:
         try:
             server = self._server_with_a_slot()
         except Cancelled:
             self._end("cancelled", None)
+            self.goes_on = False
         except BaseException as error:
             stopped = isinstance(error, LensError) and self.cancel.is_set()  # while the server was starting
             self._end("cancelled" if stopped else "failed", None if stopped else error)
+            self.goes_on = False
         else:
             self.goes_on = True
             self.handle.worker.hold()
@@ -103,10 +106,24 @@ class LlamaRun:
         except BaseException as error:
             failure = error
         server.slots.give()
-        if isinstance(failure, ServerGone) and server.ends_within(3):
+        if isinstance(failure, ServerFault) and server.ends_within(3):
+            if self._ask_again():
+                return
             failure = self._died(server, failure)
         self.handle.worker.let_go()
         self._end(reason, failure)
+
+    def _ask_again(self) -> bool:
+        """Once, where the server had ended before it said anything: it may have been gone when it was asked."""
+        if self._asked_again or self.tally.pieces or self.cancel.is_set():
+            return False
+        self._asked_again = True
+        try:
+            self.handle.worker.submit(self.work, self.cancel)
+        except RuntimeError:  # released meanwhile
+            return False
+        self.handle.worker.let_go()
+        return True
 
     def _end(self, reason: StopReason, failure: BaseException | None) -> None:
         server = self.handle.loaded
@@ -121,7 +138,7 @@ class LlamaRun:
         if failure is not None:
             self.events.put(failure)
 
-    def _died(self, server: LlamaServer, error: ServerGone) -> BackendError:
+    def _died(self, server: LlamaServer, error: ServerFault) -> BackendError:
         """Restart a server that died in the middle of an answer, and say so."""
         why = server.why_it_ended()
         with contextlib.suppress(RuntimeError):  # released meanwhile: not started again

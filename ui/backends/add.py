@@ -13,10 +13,28 @@ from smolvlm_core.backends.remote import ollama
 from smolvlm_core.backends.remote.ollama import OllamaEntry
 from smolvlm_core.backends.remote.ollama_api import DEFAULT_URL
 from smolvlm_core.backends.remote.server_entry import ServerEntry
+from smolvlm_core.backends.remote.timeouts import (
+    CONNECT_SECONDS,
+    FIRST_BYTE_SECONDS,
+    MOST_SECONDS,
+    SILENCE_SECONDS,
+    Timeouts,
+)
 from smolvlm_core.errors import LensError
 from ui import state
 from ui.state import session, workspace
 from ui.text import message
+
+# Name of the field: label, default in seconds, explanation
+TIMEOUTS = {
+    "connect_seconds": ("Connect", CONNECT_SECONDS, "Until there is a connection."),
+    "first_byte_seconds": (
+        "First byte",
+        FIRST_BYTE_SECONDS,
+        "Until the answer begins. Loading the model and reading pictures can take minutes.",
+    ),
+    "silence_seconds": ("Silence", SILENCE_SECONDS, "Between two pieces of an answer."),
+}
 
 
 def path_of(text: str) -> Path:
@@ -44,6 +62,7 @@ def draw_server_form() -> None:
         st.text_input("Address", key="server_url", placeholder="http://127.0.0.1:8080/v1")
         st.text_input("Model", key="server_model", placeholder="The first one it lists")
         st.text_input("API key", key="server_key", type="password", placeholder="None")
+        _draw_timeouts("server")
         st.form_submit_button("Add", icon=":material/add:", on_click=_add_server)
         st.caption(
             "vLLM, LM Studio, llama-server, `transformers serve`, Open WebUI: any server with the OpenAI chat API."
@@ -55,8 +74,23 @@ def draw_ollama_form() -> None:
     st.button("List its models", icon=":material/list:", on_click=_list_ollama, args=(url.strip(),))
     if session().ollama_models:
         model = st.selectbox("Model", session().ollama_models, key="ollama_model")
-        add = lambda: OllamaEntry.of_model(model, url.strip())  # noqa: E731
+        _draw_timeouts("ollama")
+        add = lambda: OllamaEntry.of_model(model, url.strip(), _timeouts("ollama"))  # noqa: E731
         st.button("Add", icon=":material/add:", on_click=_add, args=(add,), key="add_ollama")
+
+
+def _draw_timeouts(form: str) -> None:
+    with st.expander("Timeouts"):
+        columns = st.columns(3)
+        for column, (name, (label, default, explained)) in zip(columns, TIMEOUTS.items(), strict=True):
+            column.number_input(
+                f"{label} (seconds)", 1.0, MOST_SECONDS, default, 1.0, "%g", key=f"{form}_{name}", help=explained
+            )
+        st.caption("To change them later, add the same server again.")
+
+
+def _timeouts(form: str) -> Timeouts:
+    return Timeouts(**{name: float(st.session_state[f"{form}_{name}"]) for name in TIMEOUTS})
 
 
 def _add(make_entry: Callable[[], Entry], *inputs: str) -> None:
@@ -93,7 +127,7 @@ def _add_gguf() -> None:
 
 def _add_server() -> None:
     url, model, key = (st.session_state[f"server_{part}"].strip() for part in ("url", "model", "key"))
-    _add(lambda: ServerEntry.of_url(url, model, key), "server_url", "server_model", "server_key")
+    _add(lambda: ServerEntry.of_url(url, model, key, _timeouts("server")), "server_url", "server_model", "server_key")
 
 
 def _list_ollama(url: str) -> None:

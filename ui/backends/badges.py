@@ -47,4 +47,4 @@ def status_text(backend: Backend) -> str:
         return f"ready, {status.text}"
     if status.state == "failed":
         return f"failed: {status.text}"
-    return {"remote": "remote server", "not loaded": "not loaded"}.get(status.state, f"{status.text}…")
+    return {"remote": status.text, "not loaded": "not loaded"}.get(status.state, f"{status.text}…")

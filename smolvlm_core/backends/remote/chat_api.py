@@ -14,7 +14,11 @@ from typing import Any
 from PIL import Image
 
 from smolvlm_core import media
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
+from smolvlm_core.backends.remote.faults import ServerGone
+from smolvlm_core.backends.remote.fields import number, rows, table, whole, words
+from smolvlm_core.backends.remote.following import Cancelled
+from smolvlm_core.backends.remote.stream import post_stream
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason, TokenLogprob
@@ -96,15 +100,19 @@ def _png(slot: Slot, square: int | None) -> bytes:
 
 
 def stream(
-    body: dict[str, Any], url: str, headers: dict[str, str], prompt: Prompt, cancel: threading.Event
+    body: dict[str, Any],
+    url: str,
+    headers: dict[str, str],
+    prompt: Prompt,
+    cancel: threading.Event,
+    timeouts: Timeouts | None = None,
 ) -> Iterator[Event]:
     """Send a request and read the answer. A failure is raised after the Stats."""
     tally = Tally(prompt.fingerprint)
     try:
         yield Progress("Sending the pictures" if prompt.slots else "Waiting for the server")
-        for event in post_stream(url, body, cancel, headers):
-            if not cancel.is_set():
-                yield from tally.take(event)
+        for event in post_stream(url, body, cancel, headers, timeouts):
+            yield from tally.take(event)
         if not tally.ended and not cancel.is_set():
             raise ServerGone("The server stopped in the middle of the answer.", "The text so far is saved. Ask again.")
     except Cancelled:
@@ -113,6 +121,11 @@ def stream(
         yield tally.stats("failed")
         raise
     yield tally.stats("cancelled" if cancel.is_set() else tally.reason)
+
+
+def stopped(prompt: Prompt) -> Iterator[Event]:
+    """The events of an answer that was stopped before the server was asked."""
+    yield Tally(prompt.fingerprint).stats("cancelled")
 
 
 class Tally:
@@ -138,16 +151,17 @@ class Tally:
     def take(self, event: dict[str, Any]) -> Iterator[Event]:
         if (progress := event.get("prompt_progress")) is not None:
             yield prompt_progress(progress)
-        self.usage = event.get("usage") or self.usage
-        self.timings = event.get("timings") or self.timings
-        for choice in event.get("choices") or []:
-            text = (choice.get("delta") or {}).get("content") or ""
-            yield from self.add_text(text, logprobs_in((choice.get("logprobs") or {}).get("content")))
+        self.usage = table(event.get("usage")) or self.usage
+        self.timings = table(event.get("timings")) or self.timings
+        for choice in map(table, rows(event.get("choices"))):
+            text = table(choice.get("delta")).get("content")
+            yield from self.add_text(text, logprobs_in(table(choice.get("logprobs")).get("content")))
             if (ended := choice.get("finish_reason")) is not None:
                 self.ended = True
                 self.reason = "length" if ended == "length" else "end"
 
-    def add_text(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Iterator[Delta]:
+    def add_text(self, text: Any, logprobs: tuple[TokenLogprob, ...] = ()) -> Iterator[Delta]:
+        text = text if isinstance(text, str) else ""
         if not text and not logprobs:
             return
         if self.first is None:
@@ -168,18 +182,19 @@ class Tally:
 
     def stats(self, reason: StopReason, *, queued_seconds: float = 0.0, **more: Any) -> Stats:
         now = time.perf_counter()
-        new = self.usage.get("completion_tokens") or self.timings.get("predicted_n") or self.pieces
+        new = whole(self.usage.get("completion_tokens")) or whole(self.timings.get("predicted_n")) or self.pieces
         decoding = now - self.first if self.first is not None else 0.0
         measured = (new - 1) / decoding if new > 1 and decoding > 0 else None
-        details = self.usage.get("prompt_tokens_details") or {}
+        details = table(self.usage.get("prompt_tokens_details"))
+        reported = number(self.timings.get("predicted_per_second")) if self.timings else measured
         return Stats(
             reason,
             image_tokens=self.image_tokens,
-            prompt_tokens=self.usage.get("prompt_tokens") or 0,
-            reused_tokens=self.timings.get("cache_n") or details.get("cached_tokens") or 0,
+            prompt_tokens=whole(self.usage.get("prompt_tokens")),
+            reused_tokens=whole(self.timings.get("cache_n")) or whole(details.get("cached_tokens")),
             new_tokens=new,
             time_to_first_token_seconds=self.first - self.began if self.first is not None else None,
-            tokens_per_second=self.timings.get("predicted_per_second") if new > 1 and self.timings else measured,
+            tokens_per_second=reported if new > 1 else measured,
             total_seconds=now - self.created + queued_seconds,
             queued_seconds=queued_seconds,
             load_seconds=self.load_seconds,
@@ -188,21 +203,25 @@ class Tally:
         )
 
 
-def logprobs_in(rows: Any) -> tuple[TokenLogprob, ...]:
-    """Of the form that OpenAI's API and llama-server share; empty where there are none."""
-    try:
-        return tuple(_logprob(row) for row in rows or () if row["token"] != "")  # llama-server lists the end, too
-    except (TypeError, KeyError, ValueError):
-        return ()  # another form
+def logprobs_in(given: Any) -> tuple[TokenLogprob, ...]:
+    """Of the form that OpenAI's API and llama-server share; empty where there are none, or they have another form."""
+    found = [
+        _logprob(table(row)) for row in rows(given) if table(row).get("token") != ""
+    ]  # llama-server lists the end, too
+    return tuple(one for one in found if one is not None) if None not in found else ()
 
 
-def _logprob(row: dict[str, Any]) -> TokenLogprob:
-    top = row.get("top_logprobs") or ()
-    likely = tuple((valid_text(str(one["token"])), float(one["logprob"])) for one in top)
-    return TokenLogprob(valid_text(str(row["token"])), float(row["logprob"]), likely)
+def _logprob(row: dict[str, Any]) -> TokenLogprob | None:
+    likely = [
+        (words(table(one).get("token")), number(table(one).get("logprob"))) for one in rows(row.get("top_logprobs"))
+    ]
+    value = number(row.get("logprob"))
+    if value is None or not isinstance(row.get("token"), str):
+        return None
+    return TokenLogprob(words(row["token"]), value, tuple((text, p) for text, p in likely if p is not None))
 
 
-def prompt_progress(progress: dict[str, Any]) -> Progress:
+def prompt_progress(given: Any) -> Progress:
     """llama-server's `prompt_progress` as Progress."""
-    done, total = progress.get("processed", 0), progress.get("total", 0)
-    return Progress(f"Reading the prompt: {done} of {total} tokens", done / total if total else None)
+    done, total = whole(table(given).get("processed")), whole(table(given).get("total"))
+    return Progress(f"Reading the prompt: {done} of {total} tokens", min(done / total, 1.0) if total else None)

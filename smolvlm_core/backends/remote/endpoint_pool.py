@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from smolvlm_core.backends.base import Backend, Capabilities
+from smolvlm_core.backends.remote.faults import ServerFault
 from smolvlm_core.backends.remote.http import normal_url
 from smolvlm_core.backends.remote.openai import OpenAIBackend
-from smolvlm_core.backends.remote.stream import ServerFault
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.report import Report
@@ -31,7 +31,7 @@ class ProvedServer(OpenAIBackend):
         super().__init__(url, model, api_key)
         self._said = said
 
-    def capabilities(self) -> Capabilities:
+    def _capabilities(self, cancel: threading.Event | None) -> Capabilities:
         return self._said
 
 

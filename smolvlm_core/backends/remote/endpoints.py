@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from smolvlm_core.backends.base import Backend, Capabilities, Status
 from smolvlm_core.backends.remote.endpoint_pool import PAUSES_SECONDS, Clock, Endpoint, EndpointPool, Prove, Taken
 from smolvlm_core.backends.remote.estimates import DEFAULT_CONTEXT, ESTIMATES, estimated_spec
+from smolvlm_core.backends.remote.faults import TOO_MANY_REQUESTS, ServerFault
 from smolvlm_core.backends.remote.http import device_of
-from smolvlm_core.backends.remote.stream import TOO_MANY_REQUESTS, ServerFault
 from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.models.catalog import BUNDLED
 from smolvlm_core.prompt.build import Prompt

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from smolvlm_core.backends.base import THIS_MACHINE
-from smolvlm_core.backends.remote.stream import ServerFault, refused
+from smolvlm_core.backends.remote.bounded import bounded_client
+from smolvlm_core.backends.remote.faults import ServerFault, refused
+from smolvlm_core.backends.remote.fields import cleaned, parse_json
+from smolvlm_core.backends.remote.following import Connection, followed
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.errors import BackendError, LensError, NoVision
-from smolvlm_core.web import certificates
-
-PROBE_SECONDS = 5
 
 
 def device_of(url: str) -> str:
@@ -54,18 +58,52 @@ def no_vision(name: str) -> LensError:
     )
 
 
-def get_json(url: str, headers: dict[str, str]) -> dict[str, Any]:
-    """Raises ServerFault where nothing answers, or something else than JSON; BackendError where the server refuses."""
-    try:
-        answer = httpx.get(url, headers=headers, timeout=PROBE_SECONDS, trust_env=False, verify=certificates())
-    except httpx.TransportError as error:
-        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+def get_json(
+    url: str, headers: dict[str, str], timeouts: Timeouts | None = None, cancel: threading.Event | None = None
+) -> dict[str, Any]:
+    """Raises Cancelled; ServerFault where nothing answers, or something else than JSON; BackendError for a refusal."""
+    answer = whole_answer("GET", url, headers, timeouts=timeouts, cancel=cancel)
     if answer.status_code != 200:
         raise refused(url, answer)
-    try:
-        said = answer.json()
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
+    if (said := json_of(answer)) is None:
         raise ServerFault(f"{url} did not answer with JSON.", "Check the address: it often ends in /v1.")
     return said
+
+
+def json_of(answer: httpx.Response) -> dict[str, Any] | None:
+    """The object in an answer, its texts valid; None where there is none."""
+    try:
+        said = parse_json(answer.content)
+    except ValueError:
+        return None
+    return cleaned(said) if isinstance(said, dict) else None
+
+
+def whole_answer(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: dict[str, Any] | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    cancel: threading.Event | None = None,
+) -> httpx.Response:
+    """A small request. All of its answer must come within `Timeouts.of_probes`.
+
+    Raises:
+        Cancelled: `cancel` was set.
+        ServerFault: nothing answers, or not in time, or too much, or a redirect.
+    """
+    connection, waits = Connection(), (timeouts or Timeouts()).of_probes
+    content = json.dumps(body).encode() if body is not None else None
+    sent = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
+
+    def read() -> Iterator[httpx.Response]:
+        with bounded_client(url, waits, streams=False) as client:
+            yield client.request(method, url, content=content, headers=sent, extensions={"trace": connection.noticed})
+
+    try:
+        (answer,) = followed(read, url, waits, connection, cancel)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+    return answer

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
-
 from smolvlm_core.backends.base import Cause
 from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_in
-from smolvlm_core.backends.remote.http import authorization
+from smolvlm_core.backends.remote.fields import rows
+from smolvlm_core.backends.remote.http import authorization, json_of, whole_answer
+from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.programs import build_number, older_than_the_fix
 from smolvlm_core.llamacpp.templates import difference, reference
 from smolvlm_core.prompt.template import END_OF_UTTERANCE, IMAGE, START
-from smolvlm_core.web import certificates
 
 SERVE = "python -m smolvlm_core serve --engine llama.cpp --model CHECKPOINT"
 PIXEL = (
@@ -45,7 +44,7 @@ def causes_in_template(url: str, api_key: str, mark: str) -> Iterator[Cause]:
     tokens = _post(
         f"{url}/tokenize", {"content": END_OF_UTTERANCE, "add_special": False, "parse_special": True}, api_key
     )
-    if len(tokens.get("tokens") or []) != 1:
+    if len(rows(tokens.get("tokens"))) != 1:
         return  # another kind of model, with a template of its own
     # A space after "User:" is what the checkpoint's own template gives in llama-server; it costs little. A start token that
     # the tokenizer adds is taken off the template's (llama.cpp, common/chat.cpp).
@@ -65,9 +64,6 @@ def _text(text: str) -> dict[str, str]:
 
 def _post(url: str, body: dict[str, Any], api_key: str) -> dict[str, Any]:
     try:
-        answer = httpx.post(
-            url, json=body, headers=authorization(api_key), timeout=10, trust_env=False, verify=certificates()
-        ).json()
-    except (httpx.HTTPError, ValueError):
+        return json_of(whole_answer("POST", url, authorization(api_key), body)) or {}
+    except BackendError:
         return {}
-    return answer if isinstance(answer, dict) else {}

@@ -12,17 +12,17 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
-
 from smolvlm_core.backends.remote.chat_api import Tally, logprobs_in, picture_bytes, prompt_progress
-from smolvlm_core.backends.remote.http import authorization
-from smolvlm_core.backends.remote.stream import Cancelled, ServerGone, post_stream
+from smolvlm_core.backends.remote.faults import ServerGone
+from smolvlm_core.backends.remote.fields import table, whole
+from smolvlm_core.backends.remote.http import authorization, json_of, whole_answer
+from smolvlm_core.backends.remote.stream import post_stream
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Progress
 from smolvlm_core.prompt.geometry import VisionGeometry
 from smolvlm_core.prompt.template import IMAGE
-from smolvlm_core.web import certificates
 
 
 def completion_request(
@@ -66,17 +66,16 @@ def complete(
     cancel: threading.Event,
     tally: Tally,
     api_key: str = "",
+    timeouts: Timeouts | None = None,
 ) -> Iterator[Event]:
     """Ask a llama-server, and count in `tally`. Raises Cancelled or BackendError."""
     tally.start()
     yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
-    mark = server_properties(url, api_key)["media_marker"] if prompt.slots else IMAGE
+    mark = server_properties(url, api_key, timeouts, cancel)["media_marker"] if prompt.slots else IMAGE
     body = completion_request(prompt, settings, mark, geometry)
     headers = authorization(api_key)
     whole = False
-    for event in post_stream(f"{url}/completion", body, cancel, headers):
-        if cancel.is_set():
-            raise Cancelled
+    for event in post_stream(f"{url}/completion", body, cancel, headers, timeouts):
         whole = whole or bool(event.get("stop"))
         yield from take_completion(event, tally)
     if not whole:
@@ -87,34 +86,28 @@ def take_completion(event: dict[str, Any], tally: Tally) -> Iterator[Event]:
     """One event of `/completion`."""
     if (progress := event.get("prompt_progress")) is not None:
         yield prompt_progress(progress)
-    yield from tally.add_text(event.get("content") or "", logprobs_in(event.get("completion_probabilities")))
+    yield from tally.add_text(event.get("content"), logprobs_in(event.get("completion_probabilities")))
     if event.get("stop"):
-        tally.timings = event.get("timings") or {}
-        tally.usage = {
-            "prompt_tokens": event.get("tokens_evaluated"),
-            "completion_tokens": event.get("tokens_predicted"),
-        }
+        predicted = whole(event.get("tokens_predicted"))
+        tally.timings = table(event.get("timings"))
+        tally.usage = {"prompt_tokens": event.get("tokens_evaluated"), "completion_tokens": predicted}
         if event.get("stop_type") == "limit":
-            full = event.get("truncated") or event.get("tokens_predicted", 0) < (
-                event.get("generation_settings") or {}
-            ).get("n_predict", 0)
-            tally.reason = "context" if full else "length"
+            wanted = whole(table(event.get("generation_settings")).get("n_predict"))
+            tally.reason = "context" if event.get("truncated") or predicted < wanted else "length"
 
 
-def server_properties(url: str, api_key: str = "") -> dict[str, Any]:
-    """llama-server's /props. Raises BackendError where nothing answers or something else does."""
-    headers = authorization(api_key)
-    try:
-        answer = httpx.get(f"{url}/props", headers=headers, timeout=10, trust_env=False, verify=certificates())
-        props = answer.json()
-    except httpx.TransportError as error:
-        raise BackendError(
-            f"Nothing answers at {url}: {error}.", "Start llama-server, or correct the address."
-        ) from error
-    except ValueError:
-        props = None
+def _is_marker(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) < 200
+
+
+def server_properties(
+    url: str, api_key: str = "", timeouts: Timeouts | None = None, cancel: threading.Event | None = None
+) -> dict[str, Any]:
+    """llama-server's /props. Raises Cancelled, and BackendError where nothing answers or something else does."""
+    answer = whole_answer("GET", f"{url}/props", authorization(api_key), timeouts=timeouts, cancel=cancel)
     if answer.status_code == 401:
         raise BackendError(f"{url} refused the API key.", "Enter the right one.")
-    if not isinstance(props, dict) or not {"modalities", "media_marker"} <= set(props):
+    props = json_of(answer)
+    if props is None or not isinstance(props.get("modalities"), dict) or not _is_marker(props.get("media_marker")):
         raise BackendError(f"{url} is not a llama-server, or an old one.", "Add it as an OpenAI-compatible server.")
     return props

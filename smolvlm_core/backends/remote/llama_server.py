@@ -8,14 +8,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause
+from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
 from smolvlm_core.backends.gguf_causes import clips_have_overviews
-from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.chat_api import Tally, stopped
 from smolvlm_core.backends.remote.estimates import ESTIMATES
+from smolvlm_core.backends.remote.fields import table, whole, words
+from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.http import device_of, no_vision
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties
 from smolvlm_core.backends.remote.llama_completion import complete, server_properties
-from smolvlm_core.backends.remote.stream import Cancelled
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.models.catalog import BUNDLED, ModelSpec
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
@@ -28,7 +30,10 @@ class LlamaServerBackend(Backend):
     verdict_expires = True
     note = ESTIMATES
 
-    def __init__(self, spec: ModelSpec, url: str, api_key: str = "", name: str = "") -> None:
+    def __init__(
+        self, spec: ModelSpec, url: str, api_key: str = "", name: str = "", *, timeouts: Timeouts | None = None
+    ) -> None:
+        self.timeouts = timeouts or Timeouts()
         self.spec, self.url, self.api_key = spec, url.rstrip("/").removesuffix("/v1"), api_key
         self.name = name or f"llama-server at {self.url.split('//', 1)[-1]}"
         self._revision = ""
@@ -49,31 +54,39 @@ class LlamaServerBackend(Backend):
         return BUNDLED not in f"{self.name} {self.revision}".lower()
 
     def capabilities(self) -> Capabilities:
-        props = server_properties(self.url, self.api_key)
+        props = server_properties(self.url, self.api_key, self.timeouts)
         sees = bool(props["modalities"].get("vision"))
-        context = (props.get("default_generation_settings") or {}).get("n_ctx") or self.spec.context_tokens
+        context = whole(table(props.get("default_generation_settings")).get("n_ctx")) or self.spec.context_tokens
         return Capabilities(
-            images=sees, video=sees, streaming=True, context_tokens=int(context), logprobs=True, json_schema=True
+            images=sees, video=sees, streaming=True, context_tokens=context, logprobs=True, json_schema=True
         )
+
+    def status(self) -> Status:
+        return self.timeouts.status
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
-        props = server_properties(self.url, self.api_key)
+        try:
+            props = server_properties(self.url, self.api_key, self.timeouts, cancel)
+        except Cancelled:
+            return stopped(prompt)
         if prompt.slots and not props["modalities"].get("vision"):
             raise no_vision(self.name)
-        self._revision = f"{props.get('model_path', '')}, llama.cpp {props.get('build_info', '')}"
+        self._revision = f"{words(props.get('model_path'))}, llama.cpp {words(props.get('build_info'))}"
         return self._stream(prompt, settings, cancel)
 
     def diagnose(self, verdict: str, unseen: tuple[str, ...] = ()) -> Iterable[Cause]:
         if unseen == ("clips",):
             yield clips_have_overviews()
         elif not unseen:
-            yield from causes_in_properties(server_properties(self.url, self.api_key))
+            yield from causes_in_properties(server_properties(self.url, self.api_key, self.timeouts))
 
     def _stream(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         tally = Tally(prompt.fingerprint)
         try:
-            yield from complete(self.url, prompt, settings, self.spec.geometry, cancel, tally, self.api_key)
+            yield from complete(
+                self.url, prompt, settings, self.spec.geometry, cancel, tally, self.api_key, self.timeouts
+            )
         except Cancelled:
             tally.reason = "cancelled"
         except Exception:

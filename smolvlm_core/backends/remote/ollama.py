@@ -10,29 +10,29 @@ import copy
 import json
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-import httpx
-
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry
+from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
 from smolvlm_core.backends.gguf_causes import heavy_quantization
-from smolvlm_core.backends.remote.chat_api import Tally
+from smolvlm_core.backends.remote.chat_api import Tally, stopped
 from smolvlm_core.backends.remote.estimates import ESTIMATES, estimated_spec
+from smolvlm_core.backends.remote.faults import ServerGone
+from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.http import device_of
 from smolvlm_core.backends.remote.ollama_api import (
     DEFAULT_URL,
     LEAST_CONTEXT,
     context_for,
     count,
-    errors_in_words,
+    from_ollama,
     geometry_of,
     longest_context,
     messages,
     options,
 )
 from smolvlm_core.backends.remote.openai import clips_cut_like_pictures
-from smolvlm_core.backends.remote.stream import Connection, hang_up_on
+from smolvlm_core.backends.remote.timeouts import TimedEntry, Timeouts
 from smolvlm_core.errors import LensError, NoVision
 from smolvlm_core.llamacpp.gguf import HEAVY
 from smolvlm_core.llamacpp.modelfile import ollama_template_findings
@@ -42,8 +42,6 @@ from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress
 from smolvlm_core.work.pool import Pool
 
-SILENCE_SECONDS = 600
-
 
 class OllamaBackend(Backend):
     """A model that an Ollama server has. Nothing is sent before it is asked."""
@@ -52,7 +50,16 @@ class OllamaBackend(Backend):
     verdict_expires = True
     note = ESTIMATES
 
-    def __init__(self, model: str, url: str = DEFAULT_URL, name: str = "", *, spec: ModelSpec | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        url: str = DEFAULT_URL,
+        name: str = "",
+        *,
+        spec: ModelSpec | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self.timeouts = timeouts or Timeouts()
         self.model, self.url = model, url.rstrip("/").removesuffix("/v1")
         self.name = name or f"{model} · Ollama"
         self.spec = spec or estimated_spec(model, f"ollama:{model} {self.url}", self.name, 0)
@@ -74,6 +81,9 @@ class OllamaBackend(Backend):
     def reads_text(self) -> bool:
         return catalog.BUNDLED not in self.name.lower()
 
+    def status(self) -> Status:
+        return self.timeouts.status
+
     def without_self_report(self) -> Self:
         other = copy.copy(self)
         other._uses_self_report = False
@@ -81,7 +91,10 @@ class OllamaBackend(Backend):
 
     def capabilities(self) -> Capabilities:
         """Read from the server. Raises BackendError where it is not there or has no such model."""
-        shown = self.show()
+        return self._capabilities(None)
+
+    def _capabilities(self, cancel: threading.Event | None) -> Capabilities:
+        shown = self.show(cancel)
         told = shown.capabilities  # an older Ollama tells nothing
         sees = not self._uses_self_report or told is None or "vision" in told
         context = longest_context(shown.modelinfo or {})
@@ -89,7 +102,10 @@ class OllamaBackend(Backend):
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
-        known = self.capabilities()
+        try:
+            known = self._capabilities(cancel)
+        except Cancelled:
+            return stopped(prompt)
         if prompt.slots and not known.images:
             raise NoVision(
                 f"Ollama says that {self.model} has no vision: it was imported without its projector.",
@@ -100,8 +116,11 @@ class OllamaBackend(Backend):
 
     def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """A chat without messages makes Ollama load the model (its API's documentation, "Load a model")."""
-        context = self._context_for(prompt, settings, self.capabilities().context_tokens)
-        return self._stream(Prompt((), ()), settings, context, cancel)
+        try:
+            most = self._capabilities(cancel).context_tokens
+        except Cancelled:
+            return stopped(prompt)
+        return self._stream(Prompt((), ()), settings, self._context_for(prompt, settings, most), cancel)
 
     def _context_for(self, prompt: Prompt, settings: GenerationSettings, most: int) -> int:
         self._context = max(self._context, context_for(prompt, settings, most, geometry_of(self.model)))
@@ -129,71 +148,53 @@ class OllamaBackend(Backend):
         self, prompt: Prompt, settings: GenerationSettings, context: int, cancel: threading.Event
     ) -> Iterator[Event]:
         tally = Tally(prompt.fingerprint)
-        connection, done = Connection(), threading.Event()
-        threading.Thread(target=hang_up_on, args=(cancel, done, connection), daemon=True).start()
         try:
             yield Progress("Sending the pictures" if prompt.slots else "Waiting for Ollama")
-            yield from self._answer(prompt, settings, context, tally, connection, cancel)
+            yield from self._answer(prompt, settings, context, tally, cancel)
+        except Cancelled:
+            tally.reason = "cancelled"
         except Exception:
             yield tally.stats("failed")
             raise
-        finally:
-            done.set()
         yield tally.stats("cancelled" if cancel.is_set() else tally.reason)
 
     def _answer(
-        self,
-        prompt: Prompt,
-        settings: GenerationSettings,
-        context: int,
-        tally: Tally,
-        connection: Connection,
-        cancel: threading.Event,
+        self, prompt: Prompt, settings: GenerationSettings, context: int, tally: Tally, cancel: threading.Event
     ) -> Iterator[Delta]:
-        with errors_in_words(self.url, self.model, cancel):
-            parts = self._client(connection).chat(
+        def ask(client: Any) -> Iterator[Any]:
+            return client.chat(  # type: ignore[no-any-return]
                 self.model,
                 messages(prompt),
                 stream=True,
                 format=json.loads(settings.json_schema) if settings.json_schema else None,
                 options=options(settings, context),
             )
-            for part in parts:
-                if cancel.is_set():
-                    return
-                if text := part.message.content:
-                    yield from tally.add_text(text)
-                if part.done:
-                    count(part, tally)
 
-    def show(self) -> Any:
-        """What Ollama tells of the model (ollama.ShowResponse). Raises BackendError."""
-        with errors_in_words(self.url, self.model):
-            return self._client().show(self.model)
+        done = False
+        for part in from_ollama(self.url, self.model, ask, self.timeouts, cancel, streams=True):
+            yield from tally.add_text(part.message.content)
+            if part.done:
+                done = True
+                count(part, tally)
+        if not done:
+            raise ServerGone("Ollama stopped in the middle of the answer.", "The text so far is saved. Ask again.")
 
-    def _client(self, connection: Connection | None = None) -> Any:
-        import ollama
-
-        def watch(request: httpx.Request) -> None:
-            if connection is not None:
-                request.extensions["trace"] = connection.noticed
-
-        timeout = httpx.Timeout(SILENCE_SECONDS if connection else 10, connect=10)
-        with errors_in_words(self.url, self.model):
-            return ollama.Client(self.url, timeout=timeout, event_hooks={"request": [watch]}, trust_env=False)
+    def show(self, cancel: threading.Event | None = None) -> Any:
+        """What Ollama tells of the model (ollama.ShowResponse). Raises BackendError; Cancelled where `cancel` is set."""
+        ask = lambda client: iter([client.show(self.model)])  # noqa: E731
+        (shown,) = from_ollama(self.url, self.model, ask, self.timeouts.of_probes, cancel)
+        return shown
 
 
-def models(url: str = DEFAULT_URL) -> list[str]:
+def models(url: str = DEFAULT_URL, timeouts: Timeouts | None = None) -> list[str]:
     """Names of what the server has. Raises BackendError."""
-    import ollama
-
-    with errors_in_words(url, ""):
-        found = ollama.Client(url, timeout=5, trust_env=False).list()
+    ask = lambda client: iter([client.list()])  # noqa: E731
+    (found,) = from_ollama(url, "", ask, (timeouts or Timeouts()).of_probes)
     return [m.model for m in found.models if m.model]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OllamaEntry(Entry):
+class OllamaEntry(TimedEntry):
     """A model of an Ollama server."""
 
     kind: ClassVar[str] = "ollama"
@@ -208,15 +209,18 @@ class OllamaEntry(Entry):
 
     def make(self, pool: Pool, precision: str = "") -> OllamaBackend:
         spec = estimated_spec(self.model, self.key, self.title, self.context_tokens)
-        return OllamaBackend(self.model, self.url, self.title, spec=spec)
+        return OllamaBackend(self.model, self.url, self.title, spec=spec, timeouts=self.timeouts)
 
     @classmethod
-    def of_model(cls, model: str, url: str = DEFAULT_URL) -> OllamaEntry:
+    def of_model(cls, model: str, url: str = DEFAULT_URL, timeouts: Timeouts | None = None) -> OllamaEntry:
         """Asks Ollama what the model is. Raises BackendError."""
-        backend = OllamaBackend(model, url)
+        waits = timeouts or Timeouts()
+        backend = OllamaBackend(model, url, timeouts=waits)
         context = backend.capabilities().context_tokens
         key = f"ollama:{model} {url}"
-        return cls(key=key, title=backend.name, added=True, model=model, url=url, context_tokens=context)
+        return cls(
+            key=key, title=backend.name, added=True, model=model, url=url, context_tokens=context, **asdict(waits)
+        )
 
     @classmethod
     def discover(cls) -> Iterable[Entry]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 
+from smolvlm_core.backends.remote.bounded import client_options
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes
-from smolvlm_core.backends.remote.stream import error_of
+from smolvlm_core.backends.remote.faults import ServerGone, error_of
+from smolvlm_core.backends.remote.fields import table, whole
+from smolvlm_core.backends.remote.following import Connection, followed
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, PromptError
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.geometry import VisionGeometry, estimate_tokens
 from smolvlm_core.prompt.template import IMAGE
+from smolvlm_core.text import valid_text
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 # What Ollama counts a picture as when it decides which earlier messages to leave out, whatever it really takes
@@ -87,43 +91,76 @@ def count(part: Any, tally: Tally) -> None:
     """Take the figures of the last part. Durations are in nanoseconds."""
     tally.reason = "length" if part.done_reason == "length" else "end"
     tally.usage = {"prompt_tokens": part.prompt_eval_count, "completion_tokens": part.eval_count}
-    if part.load_duration:
-        tally.load_seconds = part.load_duration / 1e9
+    if loading := whole(part.load_duration):
+        tally.load_seconds = loading / 1e9
         tally.began += tally.load_seconds  # loading is not part of the time to first token
-    if part.eval_duration and part.eval_count:
-        tally.timings = {"predicted_per_second": part.eval_count / (part.eval_duration / 1e9)}
+    if (seconds := whole(part.eval_duration) / 1e9) and (tokens := whole(part.eval_count)):
+        tally.timings = {"predicted_per_second": tokens / seconds}
 
 
-@contextlib.contextmanager
-def errors_in_words(url: str, model: str, cancel: threading.Event | None = None) -> Iterator[None]:
-    """Raises BackendError for errors between the client and the server. Once cancelled, raises nothing."""
+def from_ollama(
+    url: str,
+    model: str,
+    ask: Callable[[Any], Iterator[Any]],
+    timeouts: Timeouts,
+    cancel: threading.Event | None = None,
+    *,
+    streams: bool = False,
+) -> Iterator[Any]:
+    """What `ask` gets from an ollama.Client, as it comes. See `bounded` for how much may come.
+
+    Raises:
+        Cancelled: `cancel` was set.
+        BackendError: for errors between the client and the server.
+    """
     import ollama
 
+    connection, began = Connection(), False
+
+    def watch(request: httpx.Request) -> None:
+        request.extensions["trace"] = connection.noticed
+
+    def read() -> Iterator[Any]:
+        hooks = {"request": [watch]}
+        with ollama.Client(url, event_hooks=hooks, **client_options(url, timeouts, streams=streams)) as client:  # type: ignore[arg-type]
+            yield from ask(client)
+
     try:
-        yield
+        for item in followed(read, url, timeouts, connection, cancel):
+            began = True
+            yield item
     except (
         ollama.ResponseError,
-        httpx.TransportError,
+        httpx.HTTPError,
         httpx.InvalidURL,
-        ConnectionError,
+        OSError,
         ValueError,
         TypeError,
+        AttributeError,
     ) as error:
-        if cancel is None or not cancel.is_set():
-            raise ollama_error(error, url, model) from error
+        raise _error_in_words(error, url, model, began and streams) from error
+
+
+def _error_in_words(error: Exception, url: str, model: str, began: bool) -> LensError:
+    import ollama
+
+    if not began or isinstance(error, ollama.ResponseError):
+        return ollama_error(error, url, model)
+    broken = isinstance(error, httpx.HTTPError | OSError)
+    what = f"stopped answering ({type(error).__name__})" if broken else "sent something that cannot be read"
+    return ServerGone(f"Ollama at {url} {what}.", "The text so far is saved. Ask again.")
 
 
 def ollama_error(error: Exception, url: str, model: str) -> LensError:
     """Ollama's errors as errors that a user can act on."""
-    text = str(getattr(error, "error", "") or error).strip()
-    if isinstance(
-        error, ValueError | TypeError | httpx.InvalidURL
-    ):  # an address or an answer that the client cannot read
+    if isinstance(error, ValueError | TypeError | AttributeError | httpx.InvalidURL):
+        # an address or an answer that the client cannot read
         return BackendError(
             f"What answers at {url} is not Ollama.", f"Correct the address: Ollama's own is {DEFAULT_URL}."
         )
-    if isinstance(error, httpx.TransportError | ConnectionError):
+    if isinstance(error, httpx.HTTPError | OSError):
         return BackendError(f"Ollama does not answer at {url}.", "Start it (`ollama serve`), or correct the address.")
+    text = valid_text(str(getattr(error, "error", "") or error)).strip()[:300]
     if getattr(error, "status_code", 0) == 404 or "not found" in text:
         return BackendError(
             f"Ollama has no model {model!r}.", f"`ollama pull {model}`, or `ollama list` for what it has."
@@ -135,6 +172,6 @@ def ollama_error(error: Exception, url: str, model: str) -> LensError:
     return error_of(text)
 
 
-def longest_context(info: dict[str, Any]) -> int:
+def longest_context(info: Any) -> int:
     """The model's longest context; 0 where it is unknown."""
-    return next((int(value) for name, value in info.items() if name.endswith(".context_length")), 0)
+    return next((whole(value) for name, value in table(info).items() if name.endswith(".context_length")), 0)

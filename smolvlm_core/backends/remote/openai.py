@@ -11,14 +11,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause
+from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
 from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_in
-from smolvlm_core.backends.remote.chat_api import chat_request, stream
+from smolvlm_core.backends.remote.chat_api import chat_request, stopped, stream
 from smolvlm_core.backends.remote.estimates import DEFAULT_CONTEXT, ESTIMATES, estimated_spec
+from smolvlm_core.backends.remote.faults import ServerFault
+from smolvlm_core.backends.remote.fields import rows, table, whole, words
+from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.http import authorization, device_of, get_json, no_vision, normal_url
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties, causes_in_template
 from smolvlm_core.backends.remote.llama_completion import server_properties
-from smolvlm_core.backends.remote.stream import ServerFault
+from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec
@@ -34,8 +37,16 @@ class OpenAIBackend(Backend):
     note = ESTIMATES
 
     def __init__(
-        self, url: str, model: str = "", api_key: str = "", name: str = "", *, spec: ModelSpec | None = None
+        self,
+        url: str,
+        model: str = "",
+        api_key: str = "",
+        name: str = "",
+        *,
+        spec: ModelSpec | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
+        self.timeouts = timeouts or Timeouts()
         self.url, self.model, self.api_key = normal_url(url), model, api_key
         self.name = name or f"{model or 'model'} · {self.url.split('//', 1)[-1].removesuffix('/v1')}"
         self.spec = spec or estimated_spec(model, f"url:{self.url} {model}".strip(), self.name, DEFAULT_CONTEXT)
@@ -68,13 +79,19 @@ class OpenAIBackend(Backend):
         Raises:
             BackendError: it cannot be reached, refuses the key, or has no such model.
         """
-        listed = self._listed()
-        vision = self_reported_vision(listed if self._uses_self_report else {}, self._props())
+        return self._capabilities(None)
+
+    def _capabilities(self, cancel: threading.Event | None) -> Capabilities:
+        listed = self._listed(cancel)
+        vision = self_reported_vision(listed if self._uses_self_report else {}, self._props(cancel))
         sees = vision is not False
         context = listed_context(listed) or DEFAULT_CONTEXT
         return Capabilities(
             images=sees, video=sees, streaming=True, context_tokens=context, logprobs=True, json_schema=True
         )
+
+    def status(self) -> Status:
+        return self.timeouts.status
 
     @property
     def reads_text(self) -> bool:
@@ -82,7 +99,11 @@ class OpenAIBackend(Backend):
 
     def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
         """See `Backend.generate`."""
-        return stream(self._request(prompt, settings), f"{self.url}/chat/completions", self.headers, prompt, cancel)
+        try:
+            request = self._request(prompt, settings, cancel)
+        except Cancelled:
+            return stopped(prompt)
+        return stream(request, f"{self.url}/chat/completions", self.headers, prompt, cancel, self.timeouts)
 
     def diagnose(self, verdict: str, unseen: tuple[str, ...] = ()) -> Iterable[Cause]:
         if unseen == ("clips",):
@@ -94,36 +115,37 @@ class OpenAIBackend(Backend):
         if (quantization := quantization_in(self.model_served())) is not None:
             yield heavy_quantization(f"the model ({quantization})")
         try:
-            props = server_properties(self.url.removesuffix("/v1"), self.api_key)
+            props = server_properties(self.url.removesuffix("/v1"), self.api_key, self.timeouts)
         except LensError:
             return  # not llama-server: it says no more about itself
         yield from causes_in_template(self.url.removesuffix("/v1"), self.api_key, str(props["media_marker"]))
         yield from causes_in_properties(props)
 
-    def _request(self, prompt: Prompt, settings: GenerationSettings) -> dict[str, Any]:
-        if prompt.slots and not self.capabilities().images:
+    def _request(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> dict[str, Any]:
+        if prompt.slots and not self._capabilities(cancel).images:
             raise no_vision(self.name)
-        return chat_request(prompt, settings, self.model_served())
+        return chat_request(prompt, settings, self.model_served(cancel))
 
-    def model_served(self) -> str:
-        """Its name on the server. Raises BackendError."""
-        return self.model or str(self._listed().get("id", ""))
+    def model_served(self, cancel: threading.Event | None = None) -> str:
+        """Its name on the server. Raises BackendError; Cancelled where `cancel` is set."""
+        return self.model or words(self._listed(cancel).get("id"))
 
-    def _listed(self) -> dict[str, Any]:
+    def _listed(self, cancel: threading.Event | None = None) -> dict[str, Any]:
         """What /v1/models says of the model, or of the first one where none is named."""
-        models = get_json(f"{self.url}/models", self.headers).get("data") or []
+        said = get_json(f"{self.url}/models", self.headers, self.timeouts, cancel)
+        models = [listed for listed in rows(said.get("data")) if isinstance(listed, dict)]
         if not models:
             raise ServerFault(f"{self.url} serves no model.", "Load one there.")
         for listed in models:
             if self.model in ("", listed.get("id")):
-                return dict(listed)
-        names = ", ".join(str(m.get("id")) for m in models[:8])
+                return listed
+        names = ", ".join(words(m.get("id"))[:100] for m in models[:8])
         raise ServerFault(f"{self.url} has no model {self.model!r}.", f"It has: {names}.")
 
-    def _props(self) -> dict[str, Any]:
+    def _props(self, cancel: threading.Event | None) -> dict[str, Any]:
         """llama-server's own description of itself; empty for other servers."""
         try:
-            return get_json(f"{self.url.removesuffix('/v1')}/props", self.headers)
+            return get_json(f"{self.url.removesuffix('/v1')}/props", self.headers, self.timeouts, cancel)
         except BackendError:
             return {}
 
@@ -138,9 +160,9 @@ def clips_cut_like_pictures() -> Cause:
 def self_reported_vision(listed: dict[str, Any], props: dict[str, Any]) -> bool | None:
     """What the server says of its vision; None where it says nothing. Never a proof."""
     if "modalities" in props:
-        return bool(props["modalities"].get("vision"))
-    inputs = (listed.get("architecture") or {}).get("input_modalities") or listed.get("input_modalities")
-    if inputs is not None:
+        return bool(table(props["modalities"]).get("vision"))
+    inputs = table(listed.get("architecture")).get("input_modalities") or listed.get("input_modalities")
+    if isinstance(inputs, list | str):
         return "image" in inputs
     for list_name in ("capabilities", "features"):
         names = listed.get(list_name)
@@ -152,13 +174,13 @@ def self_reported_vision(listed: dict[str, Any], props: dict[str, Any]) -> bool 
 
 def listed_context(listed: dict[str, Any]) -> int:
     """Context length in tokens by the names that vLLM, llama-server and LM Studio use; 0 where none is given."""
-    meta = listed.get("meta") or {}
+    meta = table(listed.get("meta"))
     for value in (
         listed.get("max_model_len"),
         meta.get("n_ctx"),
         listed.get("context_length"),
         listed.get("max_context_length"),
     ):
-        if isinstance(value, int) and value > 0:
-            return value
+        if context := whole(value):
+            return context
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from smolvlm_core.backends.base import Backend, Entry
@@ -11,12 +11,13 @@ from smolvlm_core.backends.remote.http import normal_url
 from smolvlm_core.backends.remote.llama_completion import server_properties
 from smolvlm_core.backends.remote.llama_server import LlamaServerBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
+from smolvlm_core.backends.remote.timeouts import TimedEntry, Timeouts
 from smolvlm_core.errors import BackendError
 from smolvlm_core.work.pool import Pool
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerEntry(Entry):
+class ServerEntry(TimedEntry):
     """A server by its address. `is_llama_server`: it takes the exact prompt, not only a chat."""
 
     kind: ClassVar[str] = "url"
@@ -34,20 +35,19 @@ class ServerEntry(Entry):
     def make(self, pool: Pool, precision: str = "") -> Backend:
         spec = estimated_spec(self.model, self.key, self.title, self.context_tokens)
         if self.is_llama_server:
-            return LlamaServerBackend(spec, self.url, self.api_key, self.title)
-        return OpenAIBackend(self.url, self.model, self.api_key, self.title, spec=spec)
+            return LlamaServerBackend(spec, self.url, self.api_key, self.title, timeouts=self.timeouts)
+        return OpenAIBackend(self.url, self.model, self.api_key, self.title, spec=spec, timeouts=self.timeouts)
 
     @classmethod
-    def of_url(cls, url: str, model: str = "", api_key: str = "") -> ServerEntry:
+    def of_url(cls, url: str, model: str = "", api_key: str = "", timeouts: Timeouts | None = None) -> ServerEntry:
         """Asks the server what it is. Raises BackendError."""
-        whole = normal_url(url)
+        whole, waits = normal_url(url), timeouts or Timeouts()
         try:
-            is_llama_server = bool(server_properties(whole.removesuffix("/v1"), api_key).get("media_marker"))
+            is_llama_server = bool(server_properties(whole.removesuffix("/v1"), api_key, waits).get("media_marker"))
         except BackendError:
             is_llama_server = False
-        context = (
-            OpenAIBackend(whole, model, api_key).capabilities().context_tokens
-        )  # a wrong address or key fails here
+        server = OpenAIBackend(whole, model, api_key, timeouts=waits)
+        context = server.capabilities().context_tokens  # a wrong address or key fails here
         return cls(
             key=f"url:{whole} {model}".strip(),
             title=f"{model or ('llama-server' if is_llama_server else 'server')} at {whole.split('//', 1)[1]}",
@@ -57,6 +57,7 @@ class ServerEntry(Entry):
             api_key=api_key,
             context_tokens=context,
             is_llama_server=is_llama_server,
+            **asdict(waits),
         )
 
     @classmethod
