@@ -85,6 +85,11 @@ def test_guessing_is_stopped_by_address_and_by_name(users: Users, monkeypatch: p
     with pytest.raises(TooManyAttempts):
         logins.sign_in("anna", PASSWORD, "10.0.0.1")
     assert logins.sign_in("anna", PASSWORD, "10.0.0.2"), "others still sign in"
+    for n in range(PER_ADDRESS):
+        with pytest.raises(WrongPassword):
+            logins.sign_in("bob", "wrong", f"2001:db8::{n}")
+    with pytest.raises(TooManyAttempts):
+        logins.sign_in("bob", PASSWORD, "2001:db8::ffff")
     now[0] = WINDOW_SECONDS + 1
     assert logins.sign_in("anna", PASSWORD, "10.0.0.1")
     monkeypatch.setattr("smolvlm_core.access.passwords.matches", lambda *_: False)

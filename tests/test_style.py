@@ -53,3 +53,11 @@ def test_documented_tools_start(tool: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_documented_commands_are_accepted(command: str) -> None:
     cli._parser().parse_args(shlex.split(command, comments=True))  # exits where an argument is wrong
+
+
+def test_tests_that_documents_name_exist() -> None:
+    for document in sorted((ROOT / "docs").glob("*.md")):
+        for file, name in re.findall(r"(test_\w+\.py)::(test_\w+)", document.read_text(encoding="utf-8")):
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (
+                f"{document.name}: {file}::{name}"
+            )

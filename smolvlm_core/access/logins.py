@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
 import os
 import secrets
@@ -70,17 +71,17 @@ class Logins:
             StoreError: the file of users cannot be read.
         """
         name = normalized(name) or EVERYONE
-        shown = repr(name[:100])
-        if (wait := self._attempts.wait_seconds(address, name)) > 0:
+        shown, place = repr(name[:100]), _place(address)
+        if (wait := self._attempts.wait_seconds(place, name)) > 0:
             logger.warning("login of %s from %s refused: too many wrong passwords", shown, address)
             raise TooManyAttempts(wait)
         user = self.users.find(name)
         if not passwords.matches(password, user.password if user is not None else "") or user is None:
-            self._attempts.failed(address, name)
+            self._attempts.failed(place, name)
             logger.warning("login of %s from %s failed", shown, address)
             wrong = "The name or the password is wrong." if self.asks_for_name else "The password is wrong."
             raise WrongPassword(wrong)
-        self._attempts.succeeded(address)
+        self._attempts.succeeded(place)
         logger.info("login of %s from %s", shown, address)
         return str(self._serializer.dumps([user.name, _stamp(user), secrets.token_urlsafe(12)]))
 
@@ -118,6 +119,15 @@ class Logins:
         with self._making_key:
             secret = _secret(self.users.data_folder / KEY_FILE)
         return URLSafeTimedSerializer(secret, salt="login", signer_kwargs={"digest_method": hashlib.sha256})
+
+
+def _place(address: str) -> str:
+    """What counts as one address: in IPv6, whoever has one has its whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 def _stamp(user: User) -> str:

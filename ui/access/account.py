@@ -25,4 +25,5 @@ def draw() -> None:
     with st.sidebar.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         who = "Signed in" if name == EVERYONE else f"Signed in as {escape(name)}"
         st.caption(f":material/person: {who}", width="content")
-        st.html(f'<a href="{LOGOUT}" target="_self">Sign out</a>', width="content")
+        link = f'<a href="{LOGOUT}" target="_self" style="color: inherit; font-size: 0.875rem">Sign out</a>'
+        st.html(link, width="content")

@@ -52,7 +52,7 @@ def _draw_uploads() -> tuple[str, ...]:
     names = uploads.names()
     options = sorted({*names, form.uploads} - {""})
     chosen = st.selectbox(
-        "Name",
+        "Name of the uploads",
         options,
         options.index(form.uploads) if form.uploads in options else None,
         key=f"batch_uploads_{form.round}",
