@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import re
@@ -171,6 +172,27 @@ def test_the_login_form_is_careful(app: App) -> None:
             "/login", data={"name": '"><script>alert(1)</script>', "password": "x", "next": '/"><b>'}
         ).text
         assert "<script>" not in shown and "<b>" not in shown
+
+
+def test_uploads_are_limited_before_they_begin(app: App) -> None:
+    token = app.client("bob").cookies["smolvlm_lens_login"]
+
+    def status(**headers: str) -> int:
+        """Of an upload of which only the headers are sent."""
+        connection = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=20)
+        connection.putrequest("PUT", "/_stcore/upload_file/session/file")
+        for name, value in {"Cookie": f"smolvlm_lens_login={token}", **headers}.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        return connection.getresponse().status
+
+    Users(app.data).set_limits(disk_bytes=2**20)
+    try:
+        assert status(Content_Length=str(2**30)) == 413
+        assert status(Transfer_Encoding="chunked") == 411
+        assert status(Content_Length="0") not in (401, 411, 413, 503), "Streamlit answers this one"
+    finally:
+        Users(app.data).set_limits(disk_bytes=5 * 2**30)
 
 
 def test_guessing_is_stopped(app: App) -> None:

@@ -6,15 +6,18 @@ Streamlit's own `server.allowedHosts` covers only its WebSocket; this covers eve
 from __future__ import annotations
 
 import streamlit as st
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from smolvlm_core.access.users import User
 from smolvlm_core.errors import StoreError
 from smolvlm_core.web import is_allowed_host, is_same_origin
-from ui.access import current, login, oidc
+from ui.access import current, login, oidc, uploads
 
-OPEN_ROUTES = (login.LOGIN, login.LOGOUT, "/_stcore/health", *oidc.ROUTES)  # strangers may ask for them
+HEALTH = "/_stcore/health"  # for load balancers
+OPEN_ROUTES = (login.LOGIN, login.LOGOUT, *oidc.ROUTES)  # strangers may ask for them
 
 
 class Guard:
@@ -28,7 +31,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         why_shared = current.why_request_is_shared(scope)
-        if (refused := _refusal(scope, why_shared)) is not None:
+        refused, user = _refusal(scope, why_shared)
+        if user is not None and uploads.is_upload(scope):
+            refused = await run_in_threadpool(uploads.refusal, scope, user)
+        if refused is not None:
             if scope["type"] == "websocket":
                 await receive()  # the connect message: a WebSocket is closed with 403 before it is accepted
                 await send({"type": "websocket.close", "code": 1008})
@@ -39,25 +45,28 @@ class Guard:
         await self._app(scope, receive, send)
 
 
-def _refusal(scope: Scope, why_shared: str) -> Response | None:
-    """The answer to a request that is refused; None for one that is let through. `why_shared`: "" for an app of this machine."""
+def _refusal(scope: Scope, why_shared: str) -> tuple[Response | None, User | None]:
+    """(the answer to a request that is refused, None for one that is let through; its user where the app is shared)
+
+    `why_shared`: "" for an app of this machine.
+    """
     headers = Headers(scope=scope)
     if reason := _wrong_place(headers.get("host", ""), headers.get("origin")):
-        return PlainTextResponse(reason, 403)
-    if not why_shared or scope["path"] == "/_stcore/health":
-        return None
+        return PlainTextResponse(reason, 403), None
+    if not why_shared or scope["path"] == HEALTH:
+        return None, None
     if problem := current.problem():
-        return PlainTextResponse(f"This app is shared ({why_shared}), so it needs a login. {problem}", 403)
+        return PlainTextResponse(f"This app is shared ({why_shared}), so it needs a login. {problem}", 403), None
     if scope["path"] in OPEN_ROUTES:
-        return None
+        return None, None
     try:
-        if current.user_of_request(scope) is not None:
-            return None
+        if (user := current.user_of_request(scope)) is not None:
+            return None, user
     except StoreError as error:
-        return PlainTextResponse(str(error), 403)
+        return PlainTextResponse(str(error), 403), None
     if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-        return RedirectResponse(login.login_address(scope["path"]), 303)
-    return PlainTextResponse("Sign in first.", 401)
+        return RedirectResponse(login.login_address(scope["path"]), 303), None
+    return PlainTextResponse("Sign in first.", 401), None
 
 
 def _wrong_place(host: str, origin: str | None) -> str:
