@@ -154,9 +154,12 @@ class StreamlitClient:
                 texts = []
             elif kind == "delta" and got.delta.WhichOneof("type") == "new_element":
                 texts += _text(got.delta.new_element)
-            elif kind == "script_finished" and got.script_finished != EARLY and not self._goes_on():
-                page = next((path for path, h in self.pages.items() if h == self.page_hash), "")
-                return Run(page, time.monotonic() - began, texts)
+            elif kind == "script_finished" and got.script_finished != EARLY:
+                seconds = time.monotonic() - began
+                if not self._goes_on():
+                    page = next((path for path, known in self.pages.items() if known == self.page_hash), "")
+                    return Run(page, seconds, texts)
+                texts = []
 
     def _goes_on(self) -> bool:
         """`st.rerun()` ends a run and begins the next one at once."""
