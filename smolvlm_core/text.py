@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+# An address that is not escaped at its start takes the escapes that follow for a part of it.
 # What begins something in CommonMark, tables, maths or Streamlit's directives; the second part only where a line begins.
-_SPECIAL = re.compile(r"[\\`*_\[\]~$|<#]|:(?=[\w:])|&(?=[#\w])|(?m:^[ \t]*(?:[+\-=>:]|\d{1,9}(?=[.)])))")
+_SPECIAL = re.compile(
+    r"[\\`*_\[\]~$|<#]|:(?=[\w:/])|(?i:(?<=www))\.|&(?=[#\w])|(?m:^[ \t]*(?:[+\-=>:]|\d{1,9}(?=[.)])))"
+)
 # Streamlit replaces :name: and :material/name: in text even where the colon is escaped. U+2060 has no width.
 _SHORTCODE = re.compile(r":(?=(?:material/)?[\w+-]+:)")
 _LINE_BREAK = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")

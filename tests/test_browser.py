@@ -23,9 +23,8 @@ from PIL import Image
 
 from smolvlm_core.paths import GALLERY
 from tests.clips import number_in, remuxed, write_numbered
-from tests.conftest import Ggufs, drawn, encoded
+from tests.conftest import Ggufs, drawn
 from tests.llama import needs_llama_cpp
-from tests.test_openai_api import Server, answering, piece
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
@@ -149,40 +148,6 @@ def test_requests_for_other_hosts_or_from_other_sites_are_refused(address: str) 
     assert status("/_stcore/stream", Host=own, Origin=address, **upgrade) == 101
     assert status("/_stcore/stream", Host=evil, Origin=f"http://{evil}", **upgrade) == 403
     assert status("/_stcore/stream", Host=own, Origin="http://evil.example", **upgrade) == 403
-
-
-def test_a_malicious_server_cannot_make_the_browser_fetch_anything(page: playwright.Page) -> None:
-    """Tries image syntax and HTML in an answer, an error, a model name, a file name and a repeated question."""
-    tracker, server = Server(), Server()
-    hits: list[str] = []
-    tracker.http.RequestHandlerClass.do_GET = lambda self: hits.append(self.path)
-    image = f"![x]({tracker.url}/a.png) <img src={tracker.url}/b.png> [![y][r]][r]\n\n[r]: {tracker.url}/c.png\n\n"
-    server.models = {"data": [{"id": image}]}
-    server.chat = answering(piece(f"{image} **bold** said"), piece(finish_reason="stop"))
-    page.get_by_role("link", name="Backends").click()
-    page.get_by_role("tab", name="Server").click()
-    page.get_by_role("textbox", name="Address").fill(server.url)
-    page.get_by_role("textbox", name="Model").last.fill(image.splitlines()[0])
-    server.models = {"data": [{"id": image.splitlines()[0]}]}
-    page.get_by_role("button", name="Add", exact=True).click()
-    page.locator("[class*='st-key-row_url']").wait_for()
-    page.get_by_role("link", name="Image chat").click()
-    page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name="![x]").click()
-    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
-        {"name": f"![x]({tracker.url.replace('/', ':')}).png", "mimeType": "image/png", "buffer": encoded(drawn())}
-    )
-    page.get_by_text("image tokens").first.wait_for()
-    ask(page, f"{image} What is it?")
-    finished(page)
-    assert "bold said" in answers(page)[0] and "![x]" in answers(page)[0], "Markdown is rendered, images stay text"
-    server.chat = (500, json.dumps({"error": {"message": image}}))
-    page.get_by_role("button", name="Answer again").click()
-    page.get_by_text("The server refused").wait_for()
-    ask(page, f"<image> {image}")  # refused, then repeated in a notice
-    page.get_by_text("Your question:").wait_for()
-    assert page.locator(f"img[src*='{tracker.http.server_port}']").count() == 0
-    assert hits == []
 
 
 def test_video_chat_plays_a_clip_and_answers(page: playwright.Page) -> None:
@@ -339,7 +304,12 @@ def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: s
     assert blocked
     for route in blocked:
         route.continue_()
-    page.wait_for_function("[...document.images].length && [...document.images].every(image => image.naturalWidth)")
+    page.evaluate(  # the page's policy forbids what wait_for_function does
+        """async () => {
+            const loaded = () => document.images.length && [...document.images].every(image => image.naturalWidth);
+            while (!loaded()) await new Promise(requestAnimationFrame);
+        }"""
+    )
     assert button.bounding_box() == before
 
 

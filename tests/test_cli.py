@@ -11,6 +11,7 @@ from PIL import Image
 from smolvlm_core.cli import main
 from tests.clips import number_in, write_numbered
 from tests.conftest import Writer, drawn
+from tests.test_openai_api import Server, answering, piece, server  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -163,3 +164,17 @@ def test_invalid_frame_requests_are_refused(
     assert status == code and words in err and out == ""
     status, _, err = run_frames(capsys, str(tmp_path / "missing.mp4"))
     assert status == 1 and "does not exist" in err
+
+
+def test_a_server_cannot_rewrite_the_terminal(
+    server: Server,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.chat = answering(piece("red\x1b]0;owned\x07\x1b[2J"), piece("\x9b31m\rblue", finish_reason="stop"))
+    assert main(["ask", "--model", server.url, "What?"]) == 0
+    assert capsys.readouterr().out == "red\\u001b]0;owned\\u0007\\u001b[2J\\u009b31m\\u000dblue\n"
+    assert main(["ask", "--model", server.url, "--json", "What?"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == "red\x1b]0;owned\x07\x1b[2J\x9b31m\rblue"
+    server.chat = (500, json.dumps({"error": {"message": "no\x1b[2J"}}))
+    assert main(["ask", "--model", server.url, "What?"]) == 1
+    assert "\x1b" not in capsys.readouterr().err

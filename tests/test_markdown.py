@@ -153,6 +153,13 @@ def test_deep_and_long_text_is_shown_whole(text: str) -> None:
     assert len(re.findall(r"\w+", safe)) == len(re.findall(r"\w+", text))
 
 
+def test_a_bare_address_has_no_backslash_in_it() -> None:
+    """GitHub's rule takes an address from `http://` or `www.` to the next space, backslashes included."""
+    for address in ("http://a.example:80/b_c", "WWW.example.com/b_c", "https://a/*b*"):
+        for shown in (safe_markdown(f"see {address}"), escape_markdown(f"see {address}")):
+            assert not re.search(r"https?://|www\.", shown, re.I), shown
+
+
 def test_icons_and_emoji_stay_text() -> None:
     for text in (":material/check:", ":smile:", "a:streamlit:b"):
         for shown in (safe_markdown(text), escape_markdown(text)):

@@ -37,6 +37,11 @@ def run(app: FastAPI, listening: socket.socket, ready: Callable[[], None]) -> No
                 ready()
 
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, server_header=False, lifespan="on"
+        app,
+        log_level="warning",
+        use_colors=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
+        lifespan="on",
     )
     Server(config).run(sockets=[listening])

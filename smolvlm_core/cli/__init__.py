@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smolvlm_core.cli import ask, batch, check, convert, frames, lint, models, serve, users
-from smolvlm_core.cli.terminal import Parser, clear_line
+from smolvlm_core.cli.terminal import Parser, clear_line, printable_output
 from smolvlm_core.errors import LensError
 from smolvlm_core.workspace import Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    with printable_output():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     workspace = Workspace()
     try:

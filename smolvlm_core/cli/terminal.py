@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from smolvlm_core.text import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,9 +35,44 @@ def port(text: str) -> int:
     return value
 
 
-def status(text: str) -> None:
+class Printable:
+    """A stream that shows control characters instead of obeying them: a model's answer cannot rewrite a terminal.
+
+    A carriage return at the beginning of what is written stays: progress bars of libraries begin with it.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        begin = "\r" if text.startswith("\r") else ""
+        self.stream.write(begin + printable(text[len(begin) :]))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """What is printed meanwhile has no control characters but ours."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Printable(sys.stdout), Printable(sys.stderr)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _on_this_line(text: str) -> None:
+    """Takes the place of the line that the cursor is on, in a terminal."""
     if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        terminal = sys.stderr.stream if isinstance(sys.stderr, Printable) else sys.stderr
+        print(f"\r\033[K{printable(text)}", end="", file=terminal, flush=True)
+
+
+def status(text: str) -> None:
+    _on_this_line(text)
 
 
 def status_with_fraction(text: str, fraction: float | None) -> None:
@@ -42,5 +81,4 @@ def status_with_fraction(text: str, fraction: float | None) -> None:
 
 
 def clear_line() -> None:
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _on_this_line("")
