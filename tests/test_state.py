@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import psutil
 import pytest
@@ -177,8 +178,9 @@ def test_whatever_json_holds_fields_have_their_types(data: st.DataObject) -> Non
         return
     hints = fields_module._hints(kind)
     for name in names:
-        value, plain = getattr(read, name), get_args(hints[name]) or (hints[name],)
-        json.dumps(getattr(read, name), default=vars).encode()  # no surrogates
+        value, hint = getattr(read, name), hints[name]
+        json.dumps(value, default=vars, ensure_ascii=False).encode()  # no surrogates
+        plain = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         if plain[0] in (int, float, bool, str):
             assert isinstance(value, plain) and (not isinstance(value, float) or abs(value) < 1e19), (name, value)
 
