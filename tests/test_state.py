@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ from streamlit.testing.v1 import AppTest
 
 from smolvlm_core import fields as fields_module
 from smolvlm_core import files, housekeeping, owners
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.backends.remote.server_entry import ServerEntry
-from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results
 from smolvlm_core.check.verdicts import Verdicts
@@ -35,10 +37,13 @@ from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, Store
-from smolvlm_core.errors import DeletedError, StoreError
+from smolvlm_core.errors import DeletedError, ModelError, StoreError
 from smolvlm_core.fields import FieldError, read_object
+from smolvlm_core.models import catalog
+from smolvlm_core.paths import BUNDLED_CHECKPOINT
+from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, GenerationSettings, Stats
-from smolvlm_core.prompt.messages import Attachment, active_turns
+from smolvlm_core.prompt.messages import Attachment, Message, active_turns
 from smolvlm_core.work.pool import Pool
 from smolvlm_core.workspace import Workspace
 from tests.conftest import Wrapper, drawn, encoded
@@ -47,6 +52,12 @@ from ui import state
 ROOT = Path(__file__).resolve().parent.parent
 STORES = sorted((ROOT / "tests" / "stores").glob("*.sql"))
 DATABASE = "conversations.sqlite3"
+
+
+@pytest.fixture(autouse=True)
+def same_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves the page behind as `__main__`, which processes that are spawned later would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @contextlib.contextmanager
@@ -250,6 +261,26 @@ def test_an_answer_whose_folder_is_deleted_ends(
     assert last.done and last.text.startswith("It is ") and workspace.answers.running(conversation) is None
     with pytest.raises(DeletedError):
         store.save_answer(answer.id, "late", "complete")
+
+
+def test_a_checkpoint_that_is_deleted_while_running_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(BUNDLED_CHECKPOINT, folder)
+    pool, prompt = Pool(), build_prompt([Message("user", "Hello")], lambda _: drawn())
+
+    def ask(backend: Backend) -> str:
+        events = backend.generate(prompt, GenerationSettings(max_new_tokens=4), threading.Event())
+        return "".join(event.text for event in events if isinstance(event, Delta))
+
+    backend = CheckpointEntry.of(catalog.from_folder(folder)).make(pool)
+    try:
+        shutil.rmtree(folder)
+        with pytest.raises(ModelError, match="is gone"):
+            ask(backend)
+        shutil.copytree(BUNDLED_CHECKPOINT, folder)
+        assert ask(backend)
+    finally:
+        pool.close()
 
 
 class Checked:

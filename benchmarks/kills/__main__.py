@@ -45,6 +45,7 @@ from smolvlm_core.batch.results import read_records
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import LensError
+from smolvlm_core.files import sweep
 from smolvlm_core.llamacpp.gguf import read_gguf
 from smolvlm_core.media import sha256_of
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, GALLERY, PROJECT
@@ -138,7 +139,7 @@ def _run(one: Round, dice: random.Random, ggufs: Path) -> None:
     if one.kind == "migration":
         _write_old_store(one.data)
     if one.kind == "batch":
-        for number in range(8):
+        for number in range(3):
             shutil.copytree(GALLERY, one.out / "pictures" / str(number), ignore=shutil.ignore_patterns("*.mp4"))
     environment = {
         **os.environ, MARK: one.mark, "SMOLVLM_LENS_DATA": str(one.data), "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary),
@@ -226,6 +227,11 @@ def _user(one: Round, stop: threading.Event) -> threading.Thread | None:
 
 def _ask_api(one: Round, stop: threading.Event) -> None:
     url = f"http://127.0.0.1:{_port_of(one)}/v1/chat/completions"
+    picture = next(iter(sorted(GALLERY.glob("*.png"))))
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(
+            url.replace("chat/completions", "files"), files={"file": picture.open("rb")}, data={"purpose": "vision"}
+        )
     question = {
         "messages": [{"role": "user", "content": "What color is it?"}],
         "stream": True,
@@ -307,8 +313,6 @@ def _check_files(one: Round) -> None:
             except LensError as error:
                 one.wrong.append(f"half a file has a final name: {error}")
         with contextlib.suppress(LensError):
-            from smolvlm_core.files import sweep
-
             sweep(one.out, "convert")  # as the next conversion does
     if one.kind == "batch":
         _check_batch(one)
@@ -370,8 +374,10 @@ def _check_batch(one: Round) -> None:
 
 
 def _check_temporary(one: Round) -> None:
+    if one.kind == "api":
+        sweep(one.folder / "tmp", "smolvlm-lens")  # as the next server does
     signs = (".lens-tmp", "partial-", ".convert-", ".tmp")
-    for folder in (one.data, one.out):
+    for folder in (one.data, one.out, one.folder / "tmp"):
         names = [
             str(p.relative_to(folder))
             for p in folder.rglob("*")
