@@ -12,6 +12,8 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from smolvlm_core.text import valid_text
+
 T = TypeVar("T")
 Tell = Callable[[str], None]
 UNKNOWN = "unknown: "  # begins what `tell` gets about fields that a later version wrote
@@ -61,11 +63,11 @@ def read_object(kind: type[T], value: Any, tell: Tell = ignore) -> T:
 def read_value(hint: Any, value: Any, tell: Tell = ignore) -> Any:
     """A JSON value as an annotated type: plain types, Literal, unions, lists, tuples, dicts with text as keys, dataclasses.
 
-    Numbers are finite and at most MAX_NUMBER in size. Raises FieldError.
+    Text has no lone surrogates. Numbers are finite and at most MAX_NUMBER in size. Raises FieldError.
     """
     origin = get_origin(hint)
     if hint is Any:
-        return value
+        return _clean(value)
     if origin is Literal:
         if not isinstance(value, str | int) or value not in get_args(hint):
             raise FieldError(f"{_short(value)} is not one of {', '.join(map(str, get_args(hint)))}")
@@ -110,7 +112,7 @@ def _read_container(hint: Any, origin: Any, value: Any, tell: Tell) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise FieldError(f"{_short(value)} is not an object")
-        return {str(key): read_value(inner[1], each, tell) for key, each in value.items()}
+        return {valid_text(str(key)): read_value(inner[1], each, tell) for key, each in value.items()}
     if not isinstance(value, list | tuple):
         raise FieldError(f"{_short(value)} is not a list")
     if origin is list or inner[-1] is Ellipsis:
@@ -130,7 +132,16 @@ def _read_plain(hint: Any, value: Any) -> Any:
         return hint(value)
     if not isinstance(value, hint):
         raise FieldError(f"{_short(value)} is not {_WORDS.get(hint, hint.__name__)}")
-    return value
+    return valid_text(value) if isinstance(value, str) else value
+
+
+def _clean(value: Any) -> Any:
+    """Without lone surrogates, which JSON can hold and files and SQLite cannot."""
+    if isinstance(value, dict):
+        return {valid_text(str(key)): _clean(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    return valid_text(value) if isinstance(value, str) else value
 
 
 _WORDS = {str: "text", bool: "true or false"}

@@ -84,11 +84,16 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A private folder that is removed when the block ends. After a crash, `sweep` removes it. Raises OSError."""
-    folder = Path(tempfile.mkdtemp(prefix=_prefix(name), suffix=TEMPORARY, dir=parent))
+    folder = make_temporary_folder(parent, name)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_temporary_folder(parent: Path, name: str) -> Path:
+    """A private folder for the caller to remove. After a crash, `sweep` removes it. Raises OSError."""
+    return Path(tempfile.mkdtemp(prefix=_prefix(name), suffix=TEMPORARY, dir=parent))
 
 
 def temporary_path(path: Path) -> Path:

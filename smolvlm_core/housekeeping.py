@@ -34,6 +34,13 @@ def tidy(folder: Path) -> None:
 
     Call it when a process starts to use the folder. It reads the folder and two levels below it.
     """
+    try:
+        _tidy(folder)
+    except OSError as error:
+        logger.warning("%s cannot be looked through: %s", folder, error)
+
+
+def _tidy(folder: Path) -> None:
     if not folder.is_dir():
         return
     if _is_ours(folder):

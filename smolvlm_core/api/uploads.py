@@ -14,8 +14,10 @@ from typing import Any, BinaryIO
 
 from smolvlm_core.api.errors import ApiError, invalid
 from smolvlm_core.errors import StoreError
+from smolvlm_core.files import make_temporary_folder, sweep
 
 CHUNK_BYTES = 2**20
+NAME = "smolvlm-lens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,12 @@ class Uploads:
         self._folder: Path | None = None
         self._uploads: dict[str, Upload] = {}  # oldest first
         self._lock = threading.Lock()
+        sweep(Path(tempfile.gettempdir()), NAME)  # of servers that were killed
 
     def add(self, file: BinaryIO, name: str, owner: str = "") -> Upload:
         """Raises ApiError where it is too large."""
         identity = f"file-{secrets.token_hex(12)}"
-        path = self._made_folder() / identity
+        path = self._path_of(identity, name)
         try:
             size, sha256 = self._write(file, name, path)
         except BaseException as error:
@@ -112,8 +115,12 @@ class Uploads:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _made_folder(self) -> Path:
+    def _path_of(self, identity: str, name: str) -> Path:
+        """Raises StoreError where there is no room for a folder."""
         with self._lock:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="smolvlm-lens-"))  # readable by this user only
-            return self._folder
+                try:
+                    self._folder = make_temporary_folder(Path(tempfile.gettempdir()), NAME)
+                except OSError as error:
+                    raise StoreError(f"{name} cannot be stored: {error}.", "Free some disk space.") from error
+            return self._folder / identity

@@ -162,8 +162,11 @@ class GgufEntry(Entry):
         return f"{self.title} · llama.cpp{'' if self.projector else ', no projector'}"
 
     def make(self, pool: Pool, precision: str = "") -> LlamaCppBackend:
-        text = read_gguf(Path(self.text))
-        projector = read_gguf(Path(self.projector)) if self.projector else None
+        try:
+            text = read_gguf(Path(self.text))
+            projector = read_gguf(Path(self.projector)) if self.projector else None
+        except (OSError, ValueError) as error:  # a path that is too long, or none
+            raise ModelError(f"{self.title}: {error}.", "Add its files again.") from error
         spec = replace(spec_of(text, projector), key=self.key)
         context = min(self.context_tokens or spec.context_tokens, spec.context_tokens)
         options = ServerOptions(

@@ -172,7 +172,7 @@ class Registry:
 
     def _write(self, without: set[str], *entries: Entry) -> None:
         """The list without some keys and with more entries. Rows of unknown kinds stay as they are. It may hold API keys."""
-        rows = [row for row in self._rows() if not isinstance(row, dict) or row.get("key") not in without]
+        rows = [row for row in self._rows() if not isinstance(row, dict) or str(row.get("key")) not in without]
         write_json(self._path, [*rows, *({"kind": e.kind, **asdict(e)} for e in entries)], private=True)
 
 

@@ -257,7 +257,10 @@ def scan(path: Path, offset: int = 0) -> Iterator[tuple[Record, bytes]]:
                 if record is not None:
                     yield record, line
                 elif not _is_torn(line):
-                    raise StoreError(f"Line {number} of {path} is not a record of a batch.", "Choose another file.")
+                    raise StoreError(
+                        f"Line {number} of {path} is not a record of a batch.",
+                        "Repair or remove that line, or choose another file.",
+                    )
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
 

@@ -38,7 +38,7 @@ class Votes:
         try:
             append_line(self._path, valid_text(json.dumps(vote, ensure_ascii=False)).encode(), private=True)
         except StoreError as error:
-            raise StoreError(f"The vote is not saved. {error.args[0]}", error.hint) from error
+            raise StoreError(f"The vote is not saved: {error.args[0]}", error.hint) from error
 
     def all(self) -> list[dict[str, Any]]:
         """The oldest first. Lines that cannot be read are left out: `problem` says how many."""

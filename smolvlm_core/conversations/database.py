@@ -152,10 +152,15 @@ class Database:
         self._anchor, self._file = db, self._found()
 
     def _close_all(self) -> None:
-        """Before another file is opened: the last connection to close removes the write-ahead log, by its name."""
+        """Before another file is opened. What the write-ahead log holds goes into the file that it belongs to.
+
+        SQLite does not do that for a file that was moved, and would read the log as the new file's: logs are found by name.
+        """
         for connection in tuple(self._all):
             connection.close()
         if self._anchor is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._anchor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with contextlib.suppress(sqlite3.Error):
                 self._anchor.close()
         self._anchor = self._file = None

@@ -46,7 +46,7 @@ def refuse_newer(path: Path) -> None:
     except sqlite3.Error as error:
         raise StoreError(
             f"The conversations in {path.parent} cannot be read: {error}.",
-            "Move that file away, or set SMOLVLM_LENS_DATA to another folder.",
+            "If the file is damaged, put a copy in its place, or move it away to begin a new one.",
         ) from error
     if version > VERSION:
         raise StoreError(

@@ -131,11 +131,18 @@ def find(name: str) -> ModelSpec:
     for spec in models():
         if name.lower() in (spec.key.lower(), spec.repo_id.lower()):
             return spec
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := _folder_of(name)) is not None:
         return from_folder(folder)
     known = ", ".join(spec.key for spec in models())
     raise ModelError(f"There is no model called {name!r}.", f"Use one of {known}, or the path of a checkpoint folder.")
+
+
+def _folder_of(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, or none
+        return None
 
 
 def from_folder(folder: Path) -> ModelSpec:

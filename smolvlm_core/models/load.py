@@ -85,6 +85,10 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if "out of memory" in str(error).lower():
             raise _too_large(spec) from error
+        if not folder.is_dir():
+            raise ModelError(
+                f"The folder of {spec.title} is gone: {folder}.", "Put it back, or choose another model."
+            ) from error
         raise ModelError(
             f"{spec.title} cannot be loaded from {folder}: {error}", "Download the checkpoint's files again."
         ) from error
