@@ -19,8 +19,9 @@ _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def reduction(width: int, height: int) -> int:
-    """By what whole number both sides are divided so that at most MAX_KEPT_PIXELS remain. 1: not at all."""
-    return max(1, math.ceil(math.sqrt(width * height / MAX_KEPT_PIXELS)))
+    """By what whole number both sides are divided. 1 up to MAX_KEPT_PIXELS; above, at most half as many remain."""
+    pixels = width * height
+    return 1 if pixels <= MAX_KEPT_PIXELS else math.ceil(math.sqrt(2 * pixels / MAX_KEPT_PIXELS))
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,3 +79,55 @@ def test_an_incomplete_checkpoint_folder_is_refused_and_the_missing_part_is_name
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="num_hidden_layers"):
         catalog.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "value", "said"),
+    [
+        ("config.json", ("text_config", "hidden_size"), 10**9, "hidden_size is 1000000000 in"),
+        ("config.json", ("text_config", "vocab_size"), 2**62, "vocab_size is"),
+        ("config.json", ("text_config", "num_attention_heads"), 0, "num_attention_heads is 0"),
+        ("config.json", ("text_config", "num_hidden_layers"), "4", "num_hidden_layers is 4"),
+        ("config.json", ("text_config", "num_key_value_heads"), 1e308, "num_key_value_heads is 1e"),
+        ("config.json", ("text_config", "model_type"), "mixtral", "a 'mixtral' model"),
+        ("config.json", ("text_config",), [], "lacks 'text_config'"),
+        ("config.json", ("vision_config", "image_size"), 10**6, "image_size is 1000000"),
+        ("config.json", ("vision_config", "patch_size"), 512, "leave no token"),
+        ("config.json", ("scale_factor",), True, "scale_factor is True"),
+        ("preprocessor_config.json", ("size",), None, "lacks 'size'"),
+        ("preprocessor_config.json", ("size", "longest_edge"), 10**9, "longest_edge is 1000000000"),
+        ("preprocessor_config.json", ("video_sampling",), {"fps": float("nan")}, "fps is nan"),
+        ("preprocessor_config.json", ("video_sampling",), {"max_frames": 10**9}, "max_frames is 1000000000"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(
+    file: str, place: tuple[str, ...], value: object, said: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(catalog.BUNDLED_CHECKPOINT, tmp_path / "m"))
+    config = json.loads((folder / file).read_text())
+    part = config
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    (folder / file).write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=said) as caught:
+        catalog.from_folder(folder)
+    assert file in str(caught.value) and caught.value.hint
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff\xfe{}", b"[]", b"", b"null"])
+def test_json_that_cannot_be_read_names_its_file(text: bytes, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(catalog.BUNDLED_CHECKPOINT, tmp_path / "m"))
+    (folder / "preprocessor_config.json").write_bytes(text)
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
+        catalog.from_folder(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs among files")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_a_checkpoint_folder_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(catalog.BUNDLED_CHECKPOINT, tmp_path / "m"))
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelError, match="a device or a pipe"):
+        catalog.from_folder(folder)

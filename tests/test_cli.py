@@ -55,6 +55,11 @@ def test_ask_prints_one_json_object(red_circle: Path, write_clip: Writer) -> Non
     assert len(json.loads(done.stdout)["frames"]) == 3
 
 
+ENDLESS = (("ask", "--image", "/dev/zero", "x"), ("ask", "--video", "/dev/zero", "x"), ("frames", "/dev/zero"))
+if not Path("/dev/zero").exists():
+    ENDLESS = ()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -62,6 +67,7 @@ def test_ask_prints_one_json_object(red_circle: Path, write_clip: Writer) -> Non
         (("ask", "--frames", "0", "x"), 2, "the minimum is 1"),
         (("ask", "--model", "nonsense", "x"), 1, "no model or backend called 'nonsense'"),
         (("ask", "--image", "missing.png", "x"), 1, "missing.png does not exist"),
+        *((command, 1, "/dev/zero is a device or a pipe") for command in ENDLESS),
         (("ask", "--image", "README.md", "x"), 1, "not an image"),
         (("ask", "--video", "README.md", "x"), 1, "not a clip"),
         (("ask", "--video", "a.mp4", "--image", "b.png", "x"), 2, "cannot be used together"),

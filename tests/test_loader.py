@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,75 @@ def test_damaged_weights_are_an_error_in_words_and_can_be_tried_again(tmp_path: 
     (folder / "model.safetensors").write_bytes(whole)
     assert any(isinstance(e, Delta) for e in backend.generate(prompt, GenerationSettings(), threading.Event()))
     backend.close()
+
+
+def _without_words(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"]["vocab"] = 7
+
+
+def _with_other_tokens(tokenizer: dict[str, Any]) -> None:
+    for token in tokenizer["added_tokens"]:
+        token["id"] += 5000
+    tokenizer["model"]["vocab"] = {word: number + 5000 for word, number in tokenizer["model"]["vocab"].items()}
+
+
+def _without_means(preprocessor: dict[str, Any]) -> None:
+    preprocessor["image_mean"] = [0.5]
+
+
+def _with_an_unknown_activation(config: dict[str, Any]) -> None:
+    config["text_config"]["hidden_act"] = "nothing"
+
+
+def _with_more_layers(config: dict[str, Any]) -> None:
+    config["text_config"]["num_hidden_layers"] += 1
+
+
+def _with_a_hundred_times_as_many(config: dict[str, Any]) -> None:
+    config["text_config"] |= {"hidden_size": 8192, "vocab_size": 500_000, "num_hidden_layers": 100}
+
+
+def _with_no_end(generation: dict[str, Any]) -> None:
+    generation["eos_token_id"] = 10**6
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("tokenizer.json", _without_words, "cannot be loaded: tokenizer.json in"),
+        ("tokenizer.json", _with_other_tokens, "does not fit the model|cannot be loaded: tokenizer.json in"),
+        ("preprocessor_config.json", _without_means, "cannot be loaded: preprocessor_config.json in"),
+        ("config.json", _with_an_unknown_activation, "cannot be loaded: the weights in .*nothing"),
+        ("config.json", _with_more_layers, "lacks 9 of the model's weights, such as"),
+        ("config.json", _with_a_hundred_times_as_many, "cannot be loaded: config.json describes a model of"),
+        (
+            "generation_config.json",
+            _with_no_end,
+            "generation_config.json does not fit the model: eos_token_id is 1000000",
+        ),
+    ],
+)
+def test_a_damaged_checkpoint_is_an_error_that_names_the_file(
+    file: str, change: Callable[[dict[str, Any]], None], said: str, tmp_path: Path
+) -> None:
+    """These raised what transformers raises: Exception, AttributeError, TypeError. Or loaded, with weights that are made up."""
+    folder = copy_of_bundled(tmp_path / "m")
+    value = json.loads((folder / file).read_text())
+    change(value)
+    (folder / file).write_text(json.dumps(value))
+    with pytest.raises(ModelError, match=said) as caught:
+        loader.load(catalog.from_folder(folder), "bfloat16", "cpu", no_report)
+    assert caught.value.hint
+
+
+def test_an_index_names_files_of_the_folder_only(tmp_path: Path) -> None:
+    folder = copy_of_bundled(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    for name in ("/dev/zero", "../m/part.safetensors", "gone.safetensors"):
+        index = {"metadata": {}, "weight_map": {"model.text_model.norm.weight": name}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(ModelError, match="which is no file of the folder"):
+            loader.load(catalog.from_folder(folder), "bfloat16", "cpu", no_report)
 
 
 def test_without_the_hub_a_published_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

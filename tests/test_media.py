@@ -141,7 +141,7 @@ def test_a_very_large_picture_is_reduced_before_its_colors_are_converted(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Converting 100 megapixels took 13 s and 2.8 GB. What is left is the same picture, smaller, and the notes say so."""
-    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 100 * 80)
+    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 2 * 100 * 80)
     monkeypatch.setattr(pixels, "BAND_PIXELS", 392 * 7)
     converted: list[tuple[int, int]] = []
     real = pixels.to_rgb
@@ -162,7 +162,7 @@ def test_a_very_large_picture_is_reduced_before_its_colors_are_converted(
 
 
 def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 200 * 200)
+    monkeypatch.setattr(pixels, "MAX_KEPT_PIXELS", 2 * 200 * 200)
     picture = media.open_image(encoded(drawn(size=800), "JPEG"), "a.jpg")
     assert picture.image.size == (200, 200) and "reduced from 800 × 800 to 200 × 200" in picture.notes[0]
 

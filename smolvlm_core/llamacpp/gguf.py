@@ -252,7 +252,16 @@ def _kind_words(facts: GgufFacts) -> str:
 
 
 def spec_of(text: GgufFacts, projector: GgufFacts | None) -> ModelSpec:
-    """The model that a pair of files makes. A text model alone takes no pictures: its geometry is one empty tile."""
+    """The model that a pair of files makes. A text model alone takes no pictures: its geometry is one empty tile.
+
+    Raises:
+        ModelError: the projector does not say how it cuts pictures.
+    """
+    if projector is not None and not (projector.tile and projector.tokens_per_tile):
+        raise ModelError(
+            f"{projector.path.name} does not say how large its tiles are, or they have no tokens.",
+            "Use the projector of a SmolVLM2 model, or convert it again.",
+        )
     geometry = (
         VisionGeometry(projector.tile, projector.longest_edge or projector.tile, projector.tokens_per_tile, True)
         if projector

@@ -9,8 +9,10 @@ from smolvlm_core.errors import ModelError
 from smolvlm_core.llamacpp.findings import Finding
 from smolvlm_core.llamacpp.gguf import HEAVY, GgufFacts, find_projector, names_another_model, read_gguf, why_not_a_pair
 from smolvlm_core.llamacpp.templates import template_findings
-from smolvlm_core.models.catalog import from_folder, read_json
+from smolvlm_core.models.catalog import from_folder
+from smolvlm_core.models.config import MAX_JSON_BYTES, read_json
 from smolvlm_core.prompt.template import END_OF_UTTERANCE, START
+from smolvlm_core.reading import read_text
 
 OWN_PROJECTOR = "Use the projector that was converted with this model."
 
@@ -116,7 +118,7 @@ def template_of(checkpoint: Path) -> str:
     """A checkpoint's chat template, "" where it has none."""
     jinja = checkpoint / "chat_template.jinja"
     if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
+        return read_text(jinja, ModelError, MAX_JSON_BYTES)
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
         if (checkpoint / name).exists() and (template := read_json(checkpoint, name).get("chat_template")):
             return str(template)

@@ -12,6 +12,7 @@ from smolvlm_core.llamacpp.gguf import GgufFacts, read_gguf, why_not_a_pair
 from smolvlm_core.llamacpp.gguf_lint import pair_finding, text_model_findings
 from smolvlm_core.llamacpp.templates import difference, token_findings
 from smolvlm_core.prompt.template import END_OF_UTTERANCE
+from smolvlm_core.reading import read_text
 
 # Ollama's template language cannot ask how a text begins: with pictures, no space after "User:", as in training.
 # A clip's turn begins with text and should have one; that space is the difference that stays.
@@ -22,14 +23,12 @@ OLLAMA_TEMPLATE = (
     "{{ end }}Assistant:"
 )
 NUM_CTX = 8192
+MAX_MODELFILE_BYTES = 2**20
 WRITE = "python -m smolvlm_core lint TEXT.gguf --write-modelfile TO"
 
 
 def modelfile_findings(path: Path) -> list[Finding]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read as text: {error}.", "Give a Modelfile.") from error
+    text = read_text(path, ModelError, MAX_MODELFILE_BYTES)
     commands = list(_commands(text))
     sources = [(line, value) for line, name, value in commands if name == "FROM"]
     if not sources:

@@ -23,7 +23,7 @@ import psutil
 from smolvlm_core.errors import LensError, ModelError
 
 MAX_CPU_SECONDS = 5
-MAX_SECONDS = 20.0  # more than of CPU: on a busy machine the process waits
+MAX_SECONDS = 12.0  # more than of CPU: on a busy machine the process waits
 MAX_MEMORY_BYTES = 512 * 2**20
 MAX_TEMPLATE_CHARACTERS = 2**18  # the published one has 400
 MAX_RENDERED_CHARACTERS = 2**18

@@ -46,7 +46,7 @@ def _repair_config(folder: Path) -> list[str]:
     text = config.get("text_config")
     if not isinstance(text, dict):
         raise ModelError(f"{path.name} has no text_config.", "Give the folder of a SmolVLM2 checkpoint.")
-    if (text.get("architectures") or [None])[0] == TEXT_ARCHITECTURE:
+    if text.get("architectures") == [TEXT_ARCHITECTURE]:
         return []
     text["architectures"] = [TEXT_ARCHITECTURE]
     path.write_text(json.dumps(config, indent=2))

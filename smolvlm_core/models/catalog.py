@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from smolvlm_core.errors import ModelError
+from smolvlm_core.models.config import check_configs, read_json, weights_in
 from smolvlm_core.models.machine import GIB, Machine
 from smolvlm_core.models.memory import ModelShape, shape_of
 from smolvlm_core.paths import BUNDLED_CHECKPOINT
@@ -159,16 +159,9 @@ def from_folder(folder: Path) -> ModelSpec:
             f"{folder} holds a {config.get('model_type')!r} model.",
             "Choose a folder with a SmolVLM checkpoint (model_type smolvlm).",
         )
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ModelError(
-            f"{folder} has no .safetensors weights.",
-            "Download the whole checkpoint; other weight formats are not loaded.",
-        )
-    try:
-        return _spec_of(folder, config, preprocessor, sum(path.stat().st_size for path in weights))
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise ModelError(f"{folder}/config.json lacks {error}.", "Download the checkpoint's files again.") from error
+    weights = weights_in(folder)
+    check_configs(folder, config, preprocessor)
+    return _spec_of(folder, config, preprocessor, sum(path.stat().st_size for path in weights))
 
 
 def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any], weights_bytes: int) -> ModelSpec:
@@ -187,28 +180,13 @@ def _spec_of(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any],
         parameters=weights_bytes // 2,
         weights_bytes=weights_bytes,
         geometry=VisionGeometry(tile, preprocessor["size"]["longest_edge"], tokens),
-        kv_bytes_per_token=4 * text["num_hidden_layers"] * text.get("num_key_value_heads", heads) * head_dim,
-        context_tokens=text.get("max_position_embeddings", 2048),
+        kv_bytes_per_token=4 * text["num_hidden_layers"] * (text.get("num_key_value_heads") or heads) * head_dim,
+        context_tokens=text.get("max_position_embeddings") or 2048,
         video_fps=float(sampling.get("fps", 1)),
         video_max_frames=int(sampling.get("max_frames", 64)),
         licence="see the checkpoint's own card",
         shape=shape_of(config, tile),
     )
-
-
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object of a checkpoint. Raises ModelError where it is missing or damaged."""
-    try:
-        value = json.loads((folder / name).read_text())
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} has no {name}.", "Choose a complete checkpoint folder, as downloaded from the hub."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / name} cannot be read: {error}.", "Download the checkpoint again.") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{folder / name} is not a JSON object.", "Download the checkpoint again.")
-    return value
 
 
 def is_cached(spec: ModelSpec) -> bool:

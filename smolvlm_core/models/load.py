@@ -18,10 +18,12 @@ from typing import Any, Literal
 
 import psutil
 
-from smolvlm_core.errors import ModelError, OutOfMemoryError
+from smolvlm_core.errors import LensError, ModelError, OutOfMemoryError
 from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.models.config import AGAIN, check_weights
 from smolvlm_core.models.download import local_folder
 from smolvlm_core.models.machine import GIB, describe_bytes
+from smolvlm_core.models.trial import try_ends, try_processor, try_tokenizer
 from smolvlm_core.work.report import Report
 
 Dtype = Literal["bfloat16", "float32"]
@@ -70,28 +72,22 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
     folder = local_folder(spec, report)
     report("Loading weights", None)
     began = time.perf_counter()
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # `report` shows the progress
-    try:
+    with _reading(spec, folder, "config.json"):
+        check_weights(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _reading(spec, folder, "tokenizer.json"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        try_tokenizer(tokenizer, config)
+    with _reading(spec, folder, "preprocessor_config.json"):
         image_processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        model = _weights(folder, dtype, device, layers=layers)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_large(spec) from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if "out of memory" in str(error).lower():
-            raise _too_large(spec) from error
-        if not folder.is_dir():
-            raise ModelError(
-                f"The folder of {spec.title} is gone: {folder}.", "Put it back, or choose another model."
-            ) from error
-        raise ModelError(
-            f"{spec.title} cannot be loaded from {folder}: {error}", "Download the checkpoint's files again."
-        ) from error
+        try_processor(image_processor, spec)
+    with _reading(spec, folder, "the weights"):
+        model = _weights(folder, config, dtype, device, layers=layers)
+    try_ends(model.generation_config, config.text_config.vocab_size)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -104,15 +100,46 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
     )
 
 
-def _weights(folder: Path, dtype: Dtype, device: str, *, layers: bool) -> Any:
+@contextlib.contextmanager
+def _reading(spec: ModelSpec, folder: Path, what: str) -> Iterator[None]:
+    """Around calls into transformers with a checkpoint's files: for damaged ones it raises nearly every type of exception."""
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    try:
+        yield
+    except LensError:
+        if not folder.is_dir():
+            raise _gone(spec, folder) from None
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_large(spec) from error
+    except BaseException as error:
+        # A panic of tokenizers' or safetensors' Rust code is no Exception, but a BaseException.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if "out of memory" in str(error).lower():
+            raise _too_large(spec) from error
+        if not folder.is_dir():
+            raise _gone(spec, folder) from error
+        raise ModelError(f"{spec.title} cannot be loaded: {what} in {folder}: {_said(error)}.", AGAIN) from error
+
+
+def _gone(spec: ModelSpec, folder: Path) -> ModelError:
+    return ModelError(f"The folder of {spec.title} is gone: {folder}.", "Put it back, or choose another model.")
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:500]}".rstrip(". \n")
+
+
+def _weights(folder: Path, config: Any, dtype: Dtype, device: str, *, layers: bool) -> Any:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
     if not layers:
         config.text_config.num_hidden_layers = 0
     with DEFAULT_DTYPE, _quiet(not layers):
-        return AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
@@ -120,7 +147,11 @@ def _weights(folder: Path, dtype: Dtype, device: str, *, layers: bool) -> Any:
             device_map=_device_map(device),
             trust_remote_code=False,
             use_safetensors=True,
-        ).eval()
+            output_loading_info=True,
+        )
+    if missing := sorted(found["missing_keys"]):  # transformers makes them up
+        raise ModelError(f"{folder} lacks {len(missing)} of the model's weights, such as {missing[0]}.", AGAIN)
+    return model.eval()
 
 
 @contextlib.contextmanager
