@@ -39,7 +39,7 @@ class Guard:
             return ApiError(401, "invalid_api_key", "The API key is missing or wrong.", hint)
         length = headers.get("content-length", "0")
         most = self._most_bytes(scope)
-        return too_large(most) if length.isdigit() and int(length) > most else None
+        return too_large(most) if _is_more(length, most) else None
 
     def _has_key(self, headers: Headers) -> bool:
         kind, _, key = headers.get("authorization", "").partition(" ")
@@ -48,3 +48,10 @@ class Guard:
     def _most_bytes(self, scope: Scope) -> int:
         options = self._options
         return options.max_form_bytes if scope["path"].rstrip("/") == UPLOAD_ROUTE else options.max_body_bytes
+
+
+def _is_more(length: str, most: int) -> bool:
+    """Whether a Content-Length is larger. What is no number is for the server to refuse."""
+    if not (length.isascii() and length.isdigit()):
+        return False
+    return len(length) > 20 or int(length) > most  # Python refuses to read a number of thousands of digits
