@@ -368,6 +368,19 @@ def test_a_server_that_dies_during_an_answer_restarts_and_the_text_is_saved(
     assert ask(llama, PROMPTS["one image"])[0] == "Red."
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 1.0])
+def test_a_server_killed_while_idle_starts_again_and_is_asked_again(llama: LlamaCppBackend, seconds: float) -> None:
+    """At once, it may seem alive: its port still answers, or its keeper has not noticed."""
+    assert ask(llama, PROMPTS["one image"])[0] == "Red."
+    before = llama.handle.loaded
+    kill_server(llama)
+    time.sleep(seconds)
+    text, stats = ask(llama, PROMPTS["one image"])
+    assert (text, stats.stop_reason) == ("Red.", "end")
+    assert llama.handle.loaded is not before and llama.handle.loaded.api_key != before.api_key
+    assert not llama.handle.worker.busy
+
+
 def kill_server(backend: LlamaCppBackend) -> None:
     """Called after each piece of text: the process, or all of the server, may be gone already."""
     server = backend.handle.loaded
