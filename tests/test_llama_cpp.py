@@ -506,7 +506,9 @@ def test_a_server_of_the_app_answers_only_with_its_key(llama: LlamaCppBackend) -
     for path in ("props", "slots"):
         assert httpx.get(f"{server.url}/{path}").status_code == 401
         assert _get(server, path).status_code == 200
-    assert httpx.post(f"{server.url}/completion", json={"prompt": "a"}).status_code == 401
+    for path in ("completion", "v1/chat/completions", "tokenize", "apply-template", "v1/models", "metrics", "infill"):
+        assert httpx.post(f"{server.url}/{path}", json={"prompt": "a", "content": "a"}).status_code == 401, path
+    assert httpx.get(f"{server.url}/health").status_code == 200
     process = psutil.Process(server._process.pid)
     lines = [" ".join(p.cmdline()) for p in (process, *process.children(recursive=True))]
     assert len(server.api_key) > 30 and all(server.options.text.name in line for line in lines)
