@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from smolvlm_core.backends.llama_cpp import GgufEntry
@@ -168,14 +169,16 @@ def test_the_backends_page_says_which_program_runs(no_native_llama_cpp: None) ->
 
 @needs_bundled
 @pytest.mark.skipif(os.name == "nt", reason="sends Ctrl-C as a signal")
-def test_serve_checks_and_serves_until_it_is_stopped(ggufs: Ggufs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["the user's own", None, ""])
+def test_serve_checks_and_serves_until_it_is_stopped(ggufs: Ggufs, tmp_path: Path, key: str | None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "smolvlm_core", "serve", "--engine", "llama.cpp"]
     command += ["--model", str(ggufs.text), "--port", str(port)]
     command += ["--llama-server", "xllamacpp"]
-    environment = {**os.environ, "LLAMA_API_KEY": "the user's own"}
+    environment = {name: value for name, value in os.environ.items() if name != "LLAMA_API_KEY"}
+    environment |= {"LLAMA_API_KEY": key} if key is not None else {}
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -189,9 +192,12 @@ def test_serve_checks_and_serves_until_it_is_stopped(ggufs: Ggufs, tmp_path: Pat
         try:
             assert serve.stdout is not None
             address = serve.stdout.readline().strip()  # after the check; "" where it failed
+            without_key = httpx.get(address.replace("/v1", "/props")).status_code
             serve.send_signal(signal.SIGINT)
             _, said = serve.communicate(timeout=60)
         finally:
             serve.kill()
     assert address == f"http://127.0.0.1:{port}/v1", said
+    assert without_key == (200 if key == "" else 401)
+    assert ("API key: " in said) == (key is None) and "the user's own" not in said
     assert "SEES" in said and "(xllamacpp): set by --llama-server" in said

@@ -200,6 +200,8 @@ def test_what_a_server_says_of_itself_is_valid_text(serve: Serve) -> None:
     about = http(rb'{"data": [{"id": "a\ud800b"}]}', mime="application/json")
     server = serve("openai", http(whole("openai")), about)
     assert backend_of("openai", server.url).model_served() == "a\ufffdb"  # type: ignore[attr-defined]
+    tags = http(rb'{"models": [{"model": "a\ud800b \ud83d\ude00 \\ud800"}]}', mime="application/json")
+    assert ollama_models(HostileServer({"/api/tags": tags}).url) == ["a\ufffdb 😀 \\ud800"]
     assert cleaned({"\ud800": ["\udc00"]}) == {"\ufffd": ["\ufffd"]}
 
 

@@ -368,6 +368,19 @@ def test_a_server_that_dies_during_an_answer_restarts_and_the_text_is_saved(
     assert ask(llama, PROMPTS["one image"])[0] == "Red."
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 1.0])
+def test_a_server_killed_while_idle_starts_again_and_is_asked_again(llama: LlamaCppBackend, seconds: float) -> None:
+    """At once, it may seem alive: its port still answers, or its keeper has not noticed."""
+    assert ask(llama, PROMPTS["one image"])[0] == "Red."
+    before = llama.handle.loaded
+    kill_server(llama)
+    time.sleep(seconds)
+    text, stats = ask(llama, PROMPTS["one image"])
+    assert (text, stats.stop_reason) == ("Red.", "end")
+    assert llama.handle.loaded is not before and llama.handle.loaded.api_key != before.api_key
+    assert not llama.handle.worker.busy
+
+
 def kill_server(backend: LlamaCppBackend) -> None:
     """Called after each piece of text: the process, or all of the server, may be gone already."""
     server = backend.handle.loaded
@@ -493,7 +506,9 @@ def test_a_server_of_the_app_answers_only_with_its_key(llama: LlamaCppBackend) -
     for path in ("props", "slots"):
         assert httpx.get(f"{server.url}/{path}").status_code == 401
         assert _get(server, path).status_code == 200
-    assert httpx.post(f"{server.url}/completion", json={"prompt": "a"}).status_code == 401
+    for path in ("completion", "v1/chat/completions", "tokenize", "apply-template", "v1/models", "metrics", "infill"):
+        assert httpx.post(f"{server.url}/{path}", json={"prompt": "a", "content": "a"}).status_code == 401, path
+    assert httpx.get(f"{server.url}/health").status_code == 200
     process = psutil.Process(server._process.pid)
     lines = [" ".join(p.cmdline()) for p in (process, *process.children(recursive=True))]
     assert len(server.api_key) > 30 and all(server.options.text.name in line for line in lines)

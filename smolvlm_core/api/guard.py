@@ -61,7 +61,7 @@ class Guard:
 
     def _check_size(self, scope: Scope) -> None:
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length) > (most := self._most_bytes(scope)):
+        if _is_more(length, most := self._most_bytes(scope)):
             raise too_large(most)
 
     def _most_bytes(self, scope: Scope) -> int:
@@ -72,3 +72,10 @@ class Guard:
 def user_of(request: Request) -> str:
     """The user whose key a request carried; "" for none."""
     return str(request.state.user)
+
+
+def _is_more(length: str, most: int) -> bool:
+    """Whether a Content-Length is larger. What is no number is for the server to refuse."""
+    if not (length.isascii() and length.isdigit()):
+        return False
+    return len(length) > 20 or int(length) > most  # Python refuses to read a number of thousands of digits

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import secrets
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.workspace import Workspace
 
 DEFAULT_PORT = 8080  # llama-server's own
+KEY = "LLAMA_API_KEY"  # as llama-server reads it
 
 
 def serve(args: argparse.Namespace, workspace: Workspace) -> int:
@@ -40,7 +43,9 @@ def serve(args: argparse.Namespace, workspace: Workspace) -> int:
         host=args.host,
         port=args.port or DEFAULT_PORT,
     )
-    server = LlamaServer.start(options, lambda line, _: status(line))
+    chosen = os.environ.get(KEY)  # "": none is wanted
+    made = secrets.token_urlsafe() if chosen is None else ""
+    server = LlamaServer.start(options, lambda line, _: status(line), api_key=made)
     try:
         clear_line()
         print(f"llama.cpp {server.program.short_version}: {server.program.why}", file=sys.stderr)
@@ -48,6 +53,8 @@ def serve(args: argparse.Namespace, workspace: Workspace) -> int:
             print(f"warning: {server.program.warning}", file=sys.stderr)
         if not args.no_check and not _sees(server.url, server.api_key, text.name):
             return 1
+        if made:
+            print(f"API key: {made} (of this run; set {KEY} to choose one)", file=sys.stderr)
         print(f"{server.url}/v1", flush=True)
         print(f"OpenAI-compatible; log: {server.log}; Ctrl-C stops it.", file=sys.stderr)
         while server.alive:

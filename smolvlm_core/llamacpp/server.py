@@ -199,8 +199,9 @@ class LlamaServer:
                     f"llama-server ended while starting: {self.why_it_ended()}", f"Its log is {self.log}."
                 )
             try:
-                if httpx.get(f"{self.url}/health", timeout=2, trust_env=False).status_code == 200:
-                    return
+                with httpx.stream("GET", f"{self.url}/health", timeout=2, trust_env=False) as answer:  # not its body
+                    if answer.status_code == 200:
+                        return
             except httpx.TransportError:
                 pass
             time.sleep(0.1)

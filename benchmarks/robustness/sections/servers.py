@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import random
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.robustness.hostile_server import HostileServer, Reset, Script, Send, Wait, http
+from benchmarks.robustness.odd import ODD, spoil
 from benchmarks.robustness.section import Section, mutated
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.remote.llama_server import LlamaServerBackend
@@ -38,7 +38,6 @@ SAID = {
 TIMEOUTS = Timeouts(connect_seconds=1, first_byte_seconds=0.6, silence_seconds=0.6)
 STOP_AFTER_SECONDS, STOPPED_WITHIN_SECONDS = 0.3, 1.5
 ELSEWHERE = "/elsewhere"
-ODD = (None, True, -1, 3, 10**30, 1e400, math.nan, "", "a\ud800", "é" * 9, [], [[]], {}, {"a": {"b": [1]}}, "1" * 5000)
 
 
 @dataclass(frozen=True)
@@ -135,21 +134,9 @@ def _surrogates(client: str, dice: random.Random) -> tuple[Script, bool, bool]:
 def _wrong_types(client: str, dice: random.Random) -> tuple[Script, bool, bool]:
     lines: list[Any] = [piece(client, "a"), end(client)]
     for _ in range(dice.randint(1, 3)):
-        _spoil(dice.choice(lines), dice)
+        spoil(dice.choice(lines), dice)
     lines = [one if dice.random() > 0.1 else dice.choice(ODD) for one in lines]
     return http(framed(client, [json.dumps(one) for one in lines])), True, False
-
-
-def _spoil(value: Any, dice: random.Random) -> None:
-    """One field somewhere in it gets an odd value."""
-    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    if not keys:
-        return
-    key = dice.choice(keys)
-    if isinstance(value[key], dict | list) and value[key] and dice.random() < 0.7:
-        _spoil(value[key], dice)
-    else:
-        value[key] = dice.choice(ODD)
 
 
 def _mutated(client: str, dice: random.Random) -> tuple[Script, bool, bool]:
@@ -255,7 +242,7 @@ def _about(client: str, dice: random.Random) -> Script:
         case 4:
             return http([Send(b" ", 300, 0.05)], mime="application/json")
         case 5 | 6:
-            _spoil(said, dice)
+            spoil(said, dice)
             return http(json.dumps(said).encode(), mime="application/json")
     return dice.choice((_redirect, _compressed, _error, _not_http, _silence))(client, dice)[0]
 

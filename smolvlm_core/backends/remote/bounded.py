@@ -46,22 +46,18 @@ class Limits:
 LIMITS = Limits()
 
 
-def bounded_client(
-    server: str, timeouts: Timeouts, *, streams: bool, keeps_halves: bool = False, limits: Limits = LIMITS
-) -> httpx.Client:
+def bounded_client(server: str, timeouts: Timeouts, *, streams: bool, limits: Limits = LIMITS) -> httpx.Client:
     """A client for one question. See `BoundedTransport`."""
     return httpx.Client(
-        **client_options(server, timeouts, streams=streams, keeps_halves=keeps_halves, limits=limits)  # type: ignore[arg-type]
+        **client_options(server, timeouts, streams=streams, limits=limits)  # type: ignore[arg-type]
     )
 
 
-def client_options(
-    server: str, timeouts: Timeouts, *, streams: bool, keeps_halves: bool = False, limits: Limits = LIMITS
-) -> dict[str, object]:
+def client_options(server: str, timeouts: Timeouts, *, streams: bool, limits: Limits = LIMITS) -> dict[str, object]:
     """The arguments of an httpx client, for packages that make their own."""
     longest = max(timeouts.first_byte_seconds, timeouts.silence_seconds) + 5  # who waits for the answer gives up before
     return {
-        "transport": BoundedTransport(server, streams=streams, keeps_halves=keeps_halves, limits=limits),
+        "transport": BoundedTransport(server, streams=streams, limits=limits),
         "timeout": httpx.Timeout(longest, connect=timeouts.connect_seconds),
         "follow_redirects": False,
         "trust_env": False,
@@ -74,14 +70,14 @@ class BoundedTransport(httpx.BaseTransport):
     Args:
         server: its address, for errors.
         streams: the answer comes in lines. Each piece that is passed on is some whole lines, without empty ones.
-        keeps_halves: the reader joins surrogate pairs over lines. Otherwise lone halves are replaced.
+            Halves of surrogate pairs are left for the reader, since the other half may come with the next line.
 
     Raises:
         ServerFault: from every request and read.
     """
 
-    def __init__(self, server: str, *, streams: bool, keeps_halves: bool = False, limits: Limits = LIMITS) -> None:
-        self._server, self._streams, self._keeps_halves, self._limits = server, streams, keeps_halves, limits
+    def __init__(self, server: str, *, streams: bool, limits: Limits = LIMITS) -> None:
+        self._server, self._streams, self._limits = server, streams, limits
         self._inner = httpx.HTTPTransport(verify=certificates(), trust_env=False)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -165,14 +161,13 @@ class BoundedTransport(httpx.BaseTransport):
         return b"".join(self._clean(line) + b"\n" for line in lines)
 
     def _clean(self, data: bytes) -> bytes:
-        """Valid UTF-8, and JSON without lone halves of surrogate pairs."""
+        """Valid UTF-8, and where it is whole, JSON without lone halves of surrogate pairs."""
         if too_deep(data):
             raise ServerFault(f"{self._server} sent JSON that is nested more than {MOST_DEPTH} deep.", _HINT)
         text = data.decode("utf-8", "replace")
-        data = (text.translate(_LINE_ENDS) if self._streams else text).encode()
-        if self._keeps_halves or b"\\u" not in data:
-            return data
-        return _ESCAPE.sub(lambda found: b"\\ufffd" if found[2] else found[0], data)
+        if self._streams:
+            return text.translate(_LINE_ENDS).encode()
+        return _ESCAPE.sub(lambda found: b"\\ufffd" if found[2] else found[0], text.encode())
 
     def _too_much(self, what: str, most: int) -> ServerFault:
         size = f"{most / 2**20:.0f} MB" if most >= 2**20 else f"{most / 2**10:.0f} KB"

@@ -39,7 +39,7 @@ def post_stream(
     def lines() -> Iterator[bytes]:
         content, sent = json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})}
         with (
-            bounded_client(url, waits, streams=True, keeps_halves=True) as client,
+            bounded_client(url, waits, streams=True) as client,
             client.stream(
                 "POST", url, content=content, headers=sent, extensions={"trace": connection.noticed}
             ) as answer,
