@@ -38,6 +38,13 @@ def is_same_origin(origin: str | None, host: str, trusted: Collection[str] = ())
         return False
 
 
+def content_length(text: str) -> int | None:
+    """The value of a Content-Length header; None for what is no number, which is for the server to refuse."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) <= 20 else 10**20  # Python refuses to read a number of thousands of digits
+
+
 def _hostname(host: str) -> str:
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")

@@ -312,12 +312,12 @@ def test_an_unreadable_list_does_not_keep_the_bundled_model_from_answering(works
 def test_a_damaged_list_of_backends_is_reported_and_left(server: Server, workspace: Workspace) -> None:
     path = data_folder() / "backends.json"
     path.parent.mkdir(parents=True)
-    path.write_text('[{"nonsense": 1}]')
+    path.write_text('{"nonsense": 1}')
     with pytest.raises(StoreError, match="cannot be read"):
         workspace.registry.added()
     with pytest.raises(LensError):
         workspace.registry.add(ServerEntry.of_url(server.url))
-    assert path.read_text() == '[{"nonsense": 1}]'
+    assert path.read_text() == '{"nonsense": 1}'
 
 
 def test_a_list_from_before_opens_and_kinds_of_a_later_version_stay(workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smolvlm_core.api.errors import UPLOAD_ROUTE, ApiError, response_of, too_large
 from smolvlm_core.api.options import ApiOptions
 from smolvlm_core.errors import LensError
-from smolvlm_core.web import is_allowed_host, is_same_origin
+from smolvlm_core.web import content_length, is_allowed_host, is_same_origin
 
 OPEN_ROUTES = ("/health",)  # load balancers have no key
 
@@ -60,8 +60,8 @@ class Guard:
         return ""
 
     def _check_size(self, scope: Scope) -> None:
-        length = Headers(scope=scope).get("content-length", "0")
-        if _is_more(length, most := self._most_bytes(scope)):
+        length = content_length(Headers(scope=scope).get("content-length", ""))
+        if length is not None and length > (most := self._most_bytes(scope)):
             raise too_large(most)
 
     def _most_bytes(self, scope: Scope) -> int:
@@ -72,10 +72,3 @@ class Guard:
 def user_of(request: Request) -> str:
     """The user whose key a request carried; "" for none."""
     return str(request.state.user)
-
-
-def _is_more(length: str, most: int) -> bool:
-    """Whether a Content-Length is larger. What is no number is for the server to refuse."""
-    if not (length.isascii() and length.isdigit()):
-        return False
-    return len(length) > 20 or int(length) > most  # Python refuses to read a number of thousands of digits

@@ -12,6 +12,7 @@ from smolvlm_core.access.quota import refuse_if_full
 from smolvlm_core.access.users import User
 from smolvlm_core.errors import StoreError
 from smolvlm_core.paths import data_folder
+from smolvlm_core.web import content_length
 from ui.access import current
 
 ROUTE = "/_stcore/upload_file/"
@@ -24,14 +25,14 @@ def is_upload(scope: Scope) -> bool:
 
 def refusal(scope: Scope, user: User) -> Response | None:
     """The answer to an upload that does not fit; None for one that does. Looks at the user's folder: call it on a thread."""
-    length = Headers(scope=scope).get("content-length", "")
-    if not length.isdigit():
+    length = content_length(Headers(scope=scope).get("content-length", ""))
+    if length is None:
         return PlainTextResponse("An upload must say its size (Content-Length).", 411)
     try:
-        refuse_if_full(user.folder(data_folder()), int(length), current.logins().users.limits.disk_bytes)
+        refuse_if_full(user.folder(data_folder()), length, current.logins().users.limits.disk_bytes)
     except StoreError as error:
         return PlainTextResponse(str(error), 413)
-    if _waiting_bytes() + int(length) > MOST_OF_MEMORY * psutil.virtual_memory().total:
+    if _waiting_bytes() + length > MOST_OF_MEMORY * psutil.virtual_memory().total:
         return PlainTextResponse("Too many uploads at once. Try again in a minute.", 503, {"Retry-After": "60"})
     return None
 
