@@ -138,15 +138,16 @@ def ask(client: StreamlitClient, ledger: Ledger, color: str, turn: int) -> None:
 
 
 def session(url: str, color: str, ledger: Ledger, idle_until: float, until: float, rest_seconds: float) -> None:
-    """One user. First only pages, then questions with pages in between."""
+    """One user. First only pages, then questions with pages in between: at least one page, and two questions."""
     order = random.Random(color)
     try:
         with StreamlitClient(url) as client:
             client.rerun("")
+            browse(client, ledger, (order.choice(PAGES),), rest_seconds)
             while time.monotonic() < idle_until:
                 browse(client, ledger, (order.choice(PAGES),), rest_seconds)
             turn = 0
-            while time.monotonic() < until:
+            while turn < 2 or time.monotonic() < until:
                 client.rerun("")
                 ask(client, ledger, color, turn)
                 turn += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import threading
 import zipfile
@@ -17,7 +18,7 @@ from smolvlm_core.batch.inputs import expand
 from smolvlm_core.batch.jobs import Batches, SavedBatch
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.request import Request
-from smolvlm_core.batch.results import Results, read_records
+from smolvlm_core.batch.results import Results, export_csv, read_records
 from smolvlm_core.batch.sidecar_zip import zip_sidecars
 from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.batch.table import Table, pick
@@ -392,3 +393,11 @@ def test_the_answers_as_a_zip_of_text_files(tmp_path: Path) -> None:
     assert zip_sidecars(records[3:4], tmp_path / "one.zip") == 1
     assert zipfile.ZipFile(tmp_path / "one.zip").namelist() == ["dog.txt"]
     assert zip_sidecars([], tmp_path / "none.zip") == 0
+
+
+def test_a_table_for_spreadsheets_has_no_formula(tmp_path: Path) -> None:
+    records = [record_of("-a.png", answer='=HYPERLINK("http://e")'), record_of("b.png", answer="-5")]
+    export_csv(records, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["item"], row["text"]) for row in rows] == [("'-a.png", '\'=HYPERLINK("http://e")'), ("b.png", "-5")]
