@@ -498,6 +498,8 @@ class Web(BaseHTTPRequestHandler):
         self.send_response(302 if self.path == "/moved" else 200)
         if self.path == "/moved":
             self.send_header("Location", "/picture")
+        if self.path == "/packed":
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         self.wfile.write(encoded(drawn("green", size=332)) if self.path == "/picture" else bytes(5_000))
 
@@ -523,6 +525,7 @@ def test_web_addresses_only_from_listed_public_hosts() -> None:
             (f"http://me:pw@pictures.example:{port}/picture", "without a user name"),
             (f"http://pictures.example:{port}/moved", "Redirects"),
             (f"http://pictures.example:{port}/large", "more than"),
+            (f"http://pictures.example:{port}/packed", "compressed"),
             ("file:///etc/passwd", "only"),
             ("http://pictures.example:99999/", "not an address"),
             (f"http://pictures.example:{port}/\x00", "cannot be fetched"),

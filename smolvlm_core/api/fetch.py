@@ -55,11 +55,11 @@ class Fetcher:
         """Raises ApiError."""
         parts = self._checked(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        headers, sni = {"Host": parts.netloc}, {"sni_hostname": host}
+        headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
         try:
             target = httpx.URL(url).copy_with(host=self._address(host, port), port=port)
             with httpx.Client(timeout=CONNECT_SECONDS, trust_env=False, verify=certificates()) as client:
-                request = client.build_request("GET", target, headers=headers, extensions=sni)
+                request = client.build_request("GET", target, headers=headers, extensions={"sni_hostname": host})
                 return self._read(client, request, url, cancel)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise invalid(f"{url} cannot be fetched: {error}.", "Send the file as a data URI instead.") from error
@@ -96,6 +96,10 @@ class Fetcher:
         try:
             if answer.status_code != 200:
                 raise invalid(f"{url} answered {answer.status_code}.", "Redirects are not followed.")
+            if (packed := answer.headers.get("content-encoding", "identity")) != "identity":
+                raise invalid(
+                    f"{url} is compressed ({packed[:20]!r}), which was not asked for.", "Send a data URI instead."
+                )
             data = bytearray()
             for chunk in answer.iter_bytes():
                 data += chunk
