@@ -61,10 +61,10 @@ def same_main(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """No file of this process can be written, as on a full disk: the system refuses each write."""
+def full_disk(room_bytes: int = 0) -> Iterator[None]:
+    """No file of this process can grow past a size, as on a full disk: the system refuses the rest of each write."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, hard))
     try:
         yield
     finally:
@@ -174,7 +174,7 @@ CLASSES = (Attachment, Stats, GenerationSettings, Record)
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_json_holds_fields_have_their_types(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(CLASSES))
     values = {"sha256": "a", "name": "a", "mime": "m", "width": 1, "height": 1, "kind": "image", "stop_reason": "end"}
@@ -237,6 +237,15 @@ def test_a_database_that_is_replaced_while_running_is_read(store: Store, tmp_pat
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     with contextlib.closing(sqlite3.connect(tmp_path / "moved.sqlite3")) as db:
         assert db.execute("SELECT text FROM messages WHERE role = 'user'").fetchall() == [("From before",)]
+
+
+def test_what_is_written_while_the_database_is_deleted_does_not_count_as_stored(store: Store) -> None:
+    conversation = store.create("image")
+    with pytest.raises(StoreError, match="moved or deleted while it was written"), store._database.transaction() as db:
+        store._insert_question(db, conversation, "What?", ())
+        (store.folder / DATABASE).unlink()
+    answered(store, "Again")
+    assert [info.title for info in Store(store.folder).conversations()] == ["Again"]
 
 
 def test_an_answer_whose_folder_is_deleted_ends(
@@ -344,7 +353,7 @@ def test_a_vote_after_a_half_written_one_is_kept(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"answers": {"a"')
     votes.add(vote)
     assert [v["preferred"] for v in votes.all()] == ["a", "a"] and "1 line is no vote" in str(votes.problem)
-    with full_disk(), pytest.raises(StoreError, match="cannot be written"):
+    with full_disk(path.stat().st_size + 10), pytest.raises(StoreError, match="is not saved"):
         votes.add(vote)
     assert len(votes.all()) == 2 and path.read_bytes().endswith(b"}\n")
 

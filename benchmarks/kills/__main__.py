@@ -58,7 +58,7 @@ MARK = "KILLS_ROUND"  # in the environment of a round's processes: which of them
 ORPHAN_SECONDS = 5.0
 READY_SECONDS = 180.0
 LONGEST_SECONDS = {"chat": 3.0, "upload": 1.5, "migration": 0.4, "settings": 1.0, "clips": 2.0, "llama-server": 2.0}
-LONGEST_SECONDS |= {"conversion": 10.0, "api": 3.0, "batch": 1.5, "app": 8.0}
+LONGEST_SECONDS |= {"conversion": 10.0, "api": 3.0, "batch": 1.5, "app": 5.0}
 CHILDREN = ("chat", "upload", "migration", "settings", "clips", "llama-server")
 # Those that load a model take most of the time, so they come less often.
 ORDER = (
@@ -198,6 +198,8 @@ def _use(one: Round, process: subprocess.Popen[bytes], dice: random.Random) -> N
         _wait_for(lambda: (one.out / "results.jsonl").exists() and (one.out / "results.jsonl").stat().st_size > 0)
     if user is not None:
         user.start()
+        if dice.random() < 0.7:  # else it is killed while it loads
+            _wait_for(lambda: one.said or not user.is_alive())
     time.sleep(dice.uniform(0, LONGEST_SECONDS[one.kind]))
     helpers = [child for child in psutil.Process(process.pid).children(recursive=True) if _is_helper(one, child)]
     if helpers and dice.random() < 0.5:
@@ -308,6 +310,7 @@ def _check_files(one: Round) -> None:
         one.expect(len(Votes(one.data).all()) >= max(one.all("votes"), default=0), "a vote is lost")
     if one.kind == "conversion":
         for path in one.out.glob("*.gguf"):
+            one.said.append({"converted": path.name})
             try:
                 read_gguf(path)
             except LensError as error:
