@@ -7,7 +7,7 @@ import pytest
 from benchmarks.robustness import ledger
 from benchmarks.robustness.sections import all_sections
 
-SAMPLES: dict[str, int] = {"checkpoints": 20, "clips": 40, "headers": 60, "pictures": 100}  # where other than usual
+SAMPLES: dict[str, int] = {"checkpoints": 15, "clips": 30, "headers": 50, "pictures": 100}  # where other than usual
 USUAL_SAMPLE = 60
 
 
