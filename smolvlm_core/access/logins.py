@@ -71,17 +71,20 @@ class Logins:
             StoreError: the file of users cannot be read.
         """
         name = normalized(name) or EVERYONE
-        shown, place = repr(name[:100]), _place(address)
-        if (wait := self._attempts.wait_seconds(place, name)) > 0:
+        place = _place(address)
+        shown, address = (
+            repr(name[:100]),
+            repr(address)[1:-1],
+        )  # neither begins a line of the log, nor commands the terminal
+        if (wait := self._attempts.begin(place, name)) > 0:
             logger.warning("login of %s from %s refused: too many wrong passwords", shown, address)
             raise TooManyAttempts(wait)
         user = self.users.find(name)
         if not passwords.matches(password, user.password if user is not None else "") or user is None:
-            self._attempts.failed(place, name)
             logger.warning("login of %s from %s failed", shown, address)
             wrong = "The name or the password is wrong." if self.asks_for_name else "The password is wrong."
             raise WrongPassword(wrong)
-        self._attempts.succeeded(place)
+        self._attempts.succeeded(place, name)
         logger.info("login of %s from %s", shown, address)
         return str(self._serializer.dumps([user.name, _stamp(user), secrets.token_urlsafe(12)]))
 

@@ -44,7 +44,9 @@ def email_of(cookies: Mapping[str, str]) -> str | None:
         return None
     claims = websocket._parse_decoded_user_cookie(decoded, auth_util.get_origin_from_redirect_uri() or "")
     email = claims.get("email")
-    if not claims.get("is_logged_in") or not isinstance(email, str) or not email:
+    if (
+        not claims.get("is_logged_in") or not isinstance(email, str) or "@" not in email
+    ):  # else it could be a user's name
         return None
     verified = claims.get("email_verified", _section().get(VERIFIED) is True)
     return email if verified in (True, "true") else None
