@@ -264,4 +264,9 @@ def test_the_command_adds_lists_and_removes_users(
     assert run("revoke", key.split("_")[1])[0] == 0 and "API key" not in run()[1]
     assert run("remove", "anna")[0] == 0 and "anna" not in run()[1]
     assert run("remove", "anna")[0] == 1
+    (own_data_folder / "users" / "bob").mkdir(parents=True)
+    assert "earlier user of this name" in run("add", "bob", "--no-password")[2]
+    assert "earlier user of this name" not in run("add", "bob", "--admin", "--no-password")[2]
+    run("add", "kate@example.org", "--no-password")
+    assert "still sign in" in run("remove", "kate@example.org")[2]
     assert json.loads((own_data_folder / "users.json").read_text())["limits"]["questions"] == 3
