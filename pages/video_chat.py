@@ -80,6 +80,7 @@ if clip is not None and frames is not None:
 def store_current_frames() -> None:
     if frames is None or not attachments:
         return
+    workspace().refuse_if_full(sum(len(png) for png in frames.pngs.values()))
     if conversation:
         hide_earlier_frames(store, conversation)
     store_frames(store, frames.pngs)
@@ -89,7 +90,7 @@ if question:
     if spent is None or not spent.fits:
         why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
         state.notify(f"{why} Your question: {question}")
-    else:
-        transcript.ask("video", choice, question.strip(), attachments, store_current_frames)
+    elif not transcript.ask("video", choice, question.strip(), attachments, store_current_frames):
+        st.rerun()  # what was not sent is drawn above
     state.show_notices()
 transcript.draw("video", choice)

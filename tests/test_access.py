@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,46 @@ def test_guessing_is_stopped_by_address_and_by_name(users: Users, monkeypatch: p
         logins.sign_in("anna", "wrong", "10.2.0.1")
 
 
+def test_many_guesses_at_once_count_one_by_one(users: Users) -> None:
+    logins = Logins(users)
+
+    def guess(n: int) -> type[Exception]:
+        with pytest.raises((WrongPassword, TooManyAttempts)) as refused:
+            logins.sign_in("anna", f"guess {n}", "10.0.0.1")
+        return refused.type
+
+    with ThreadPoolExecutor(20) as pool:
+        refusals = Counter(pool.map(guess, range(20)))
+    assert refusals == {WrongPassword: PER_ADDRESS, TooManyAttempts: 20 - PER_ADDRESS}
+
+
+def test_a_user_who_guesses_another_password_gains_nothing_by_signing_in_between(users: Users) -> None:
+    logins = Logins(users)
+    for _ in range(PER_ADDRESS - 1):
+        with pytest.raises(WrongPassword):
+            logins.sign_in("anna", "wrong", "10.0.0.1")
+        logins.sign_in("bob", PASSWORD, "10.0.0.1")
+    with pytest.raises(WrongPassword):
+        logins.sign_in("anna", "wrong", "10.0.0.1")
+    with pytest.raises(TooManyAttempts):
+        logins.sign_in("anna", "wrong", "10.0.0.1")
+
+
+def test_an_address_in_the_log_is_one_line(users: Users, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(WrongPassword):
+        Logins(users).sign_in("an\nna", "wrong", "10.0.0.1\x1b[2J\nlogin of 'anna' from 10.0.0.1")
+    assert caplog.messages == [r"login of 'an\nna' from 10.0.0.1\x1b[2J\nlogin of 'anna' from 10.0.0.1 failed"]
+
+
+def test_letters_that_only_look_alike_are_another_name(users: Users) -> None:
+    """ "\u212a".lower() is "k"."""
+    users.put("kate@example.org")
+    users.put("@example.net")
+    assert users.find("KATE@Example.org") is not None
+    for alike in ("\u212aate@example.org", "k\u0430te@example.org", "\u212aate@example.net", "kate@e\u212aample.net"):
+        assert users.find(alike) is None, alike
+
+
 def test_people_of_a_domain_are_users_of_their_own(users: Users, own_data_folder: Path) -> None:
     users.put("@example.org")
     user = users.find("Eve@Example.org")
@@ -119,6 +161,9 @@ def test_what_is_stored_here_belongs_to_one_user(users: Users, own_data_folder: 
     assert (anna := users.find("anna")) is not None and anna.folder(own_data_folder) == own_data_folder
     with pytest.raises(LensError, match="belongs to anna"):
         users.put("bob", owns=True)
+    users.put("anna", owns=False)
+    with pytest.raises(LensError, match="no one person"):
+        users.put("@example.org", owns=True)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +177,9 @@ def test_what_is_stored_here_belongs_to_one_user(users: Users, own_data_folder: 
         '{"users": [{"name": "bob", "is_admin": "no"}]}',
         '{"users": [{"name": "bob", "unknown": 1}]}',
         '{"users": [{"name": "bob", "keys": [{"id": 1, "label": "", "digest": "x", "created": 1}]}]}',
+        '{"users": [{"name": "bob", "keys": [{"id": "1", "label": 1, "digest": "x", "created": 1}]}]}',
+        '{"users": [{"name": "bob", "keys": [{"id": "1", "label": "", "digest": "x", "created": 1e300}]}]}',
+        '{"users": [{"name": "bob"}, {"name": "bob", "is_admin": true}]}',
         '{"users": [], "limits": {"disk_bytes": "all"}}',
         '{"users": [], "limits": {"questions": -1}}',
     ],
@@ -216,4 +264,9 @@ def test_the_command_adds_lists_and_removes_users(
     assert run("revoke", key.split("_")[1])[0] == 0 and "API key" not in run()[1]
     assert run("remove", "anna")[0] == 0 and "anna" not in run()[1]
     assert run("remove", "anna")[0] == 1
+    (own_data_folder / "users" / "bob").mkdir(parents=True)
+    assert "earlier user of this name" in run("add", "bob", "--no-password")[2]
+    assert "earlier user of this name" not in run("add", "bob", "--admin", "--no-password")[2]
+    run("add", "kate@example.org", "--no-password")
+    assert "still sign in" in run("remove", "kate@example.org")[2]
     assert json.loads((own_data_folder / "users.json").read_text())["limits"]["questions"] == 3

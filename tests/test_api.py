@@ -36,7 +36,7 @@ from smolvlm_core.api.options import ApiOptions
 from smolvlm_core.api.places import Places
 from smolvlm_core.api.server import bind
 from smolvlm_core.api.stops import Stops
-from smolvlm_core.api.uploads import Uploads
+from smolvlm_core.api.uploads import MOST_FILES, Uploads
 from smolvlm_core.backends import registry
 from smolvlm_core.backends.base import Backend, Entry, collect
 from smolvlm_core.backends.remote.openai import OpenAIBackend
@@ -555,6 +555,15 @@ def test_uploads_leave_nothing_behind() -> None:
     assert path.read_bytes() == b"abc" and path.parent.stat().st_mode & 0o077 == 0
     uploads.close()
     assert not path.parent.exists()
+
+
+def test_the_number_of_uploads_of_a_user_is_limited() -> None:
+    uploads = Uploads(2**30)
+    first, other = uploads.add(io.BytesIO(b"0"), "0.png", "anna"), uploads.add(io.BytesIO(b"0"), "0.png", "bob")
+    for n in range(MOST_FILES):
+        uploads.add(io.BytesIO(b"1"), f"{n}.png", "anna")
+    assert len(uploads.all("anna")) == MOST_FILES and not first.path.exists() and uploads.all("bob") == [other]
+    uploads.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends Ctrl-C as a signal")

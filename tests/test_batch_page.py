@@ -7,17 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
+from smolvlm_core.access.users import LOCAL, User
 from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results, read_records
+from smolvlm_core.check.schedule import PREFIX
 from smolvlm_core.paths import GALLERY
 from smolvlm_core.workspace import Workspace
 from tests.conftest import drawn
 from tests.test_batch import until
 from tests.test_pages import BLUE, RED, button, page, texts
 from ui.batch.selection import Selection
+from ui.state import shared_process
 
 
 def shown(app: AppTest) -> SavedBatch:
@@ -178,6 +182,21 @@ def test_uploads_are_named_counted_asked_and_deleted() -> None:
     assert "2 items, 2 answered already and skipped." in texts(app)
     press(app, "Delete the files")
     assert _workspace().batches.uploads.names() == [] and "2 files" not in texts(app)
+
+
+def test_the_check_after_a_first_batch_needs_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits on a thread of its own, where nobody is signed in: in a shared app it found no user."""
+
+    def user() -> User:
+        assert get_script_run_ctx() is not None, "only the run of a page has a user"
+        return LOCAL
+
+    monkeypatch.setenv("SMOLVLM_LENS_CHECK", "on")
+    monkeypatch.setattr("ui.access.current.user", user)
+    app = press(press(page("batch"), "Try it with the samples"), "Start")
+    (job,) = shared_process().jobs.with_prefix(PREFIX)
+    job.wait(60)
+    assert not app.exception and job.problem is None and job.result.asked
 
 
 def test_ten_thousand_rows_are_drawn_a_page_at_a_time(tmp_path: Path) -> None:

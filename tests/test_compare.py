@@ -9,11 +9,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from smolvlm_core.access.users import Limits
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
@@ -68,6 +70,26 @@ class Slow(Wrapper):
 def compare(workspace: Workspace) -> Callable[..., Comparison]:
     """Starts a comparison of the test's own workspace."""
     return lambda *args, **more: workspace.comparisons.begin(*args, **more)[1]
+
+
+def test_comparisons_that_begin_at_once_are_limited_together(workspace: Workspace) -> None:
+    slow = Slow(30)
+    workspace.limits = lambda: Limits(questions=1)
+    begun: list[Comparison] = []
+
+    def begin(_: int) -> str:
+        try:
+            begun.append(workspace.comparisons.begin([("a", slow), ("b", slow)], [COLOR], GenerationSettings())[1])
+        except LensError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(16) as pool:
+        refused = [text for text in pool.map(begin, range(16)) if text]
+    for comparison in begun:
+        comparison.stop()
+        comparison.wait(60)
+    assert len(begun) == 1 and all("1 of your comparisons" in text for text in refused)
 
 
 def test_bf16_and_fp32_answer_the_same_prompt_with_their_figures(compare: Callable[..., Comparison]) -> None:

@@ -10,9 +10,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
+from smolvlm_core.access.users import Limits
 from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.models import catalog
+from smolvlm_core.paths import GALLERY
 from smolvlm_core.prompt.messages import active_turns
 from smolvlm_core.work.job import Jobs
 from smolvlm_core.workspace import Workspace
@@ -55,6 +57,19 @@ def asked(app: AppTest, question: str) -> AppTest:
     app.chat_input[0].set_value(question).run()
     assert not app.exception
     return app
+
+
+def test_frames_count_as_stored(workspace: Workspace) -> None:
+    """A question about a clip stores its frames: a clip that just fits must not make room for any number of them."""
+    clip = GALLERY / "circle-moves-right.mp4"
+    app = page("video_chat")
+    upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
+    workspace.limits = lambda: Limits(disk_bytes=clip.stat().st_size)
+    asked(app, "What shape is in the video?")
+    assert "your limit of" in texts(app) and not workspace.store.conversations("video")
+    workspace.limits = lambda: Limits(disk_bytes=2**30)
+    button(app, "Send again").click().run()  # type: ignore[attr-defined]
+    assert not app.exception and workspace.store.conversations("video")
 
 
 def test_a_new_page_shows_what_to_do_and_the_default_model() -> None:

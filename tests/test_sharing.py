@@ -17,15 +17,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from smolvlm_core.access.users import Users
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.paths import GALLERY
+from tests.raw_session import RawSession
+from ui.access import current
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery"
@@ -195,6 +199,49 @@ def test_uploads_are_limited_before_they_begin(app: App) -> None:
         Users(app.data).set_limits(disk_bytes=5 * 2**30)
 
 
+def test_nobody_gets_the_session_of_another_user(app: App) -> None:
+    """Its widgets and fragments hold what its user saw. A browser that comes back names it, with whatever cookie it has then."""
+    anna, bob = (dict(app.client(name).cookies) for name in ("anna", "bob"))
+    with RawSession(app.url, anna) as first:
+        assert ":material/person: Signed in as anna" in first.run()
+    with RawSession(app.url, bob, back_to=first.id) as other:
+        assert ":material/person: Signed in as bob" in other.run() and other.id != first.id
+    with RawSession(app.url, anna, back_to=first.id) as again:
+        again.run()
+        assert again.id == first.id, "her own is there again"
+
+
+def test_forged_widgets_give_no_rights(app: App) -> None:
+    anna, bob = (dict(app.client(name).cookies) for name in ("anna", "bob"))
+    with RawSession(app.url, anna) as admin, RawSession(app.url, bob) as user:
+        admin.run(), user.run()
+        assert "Usage" in admin.pages and "Usage" not in user.pages
+        assert "How much each user stores" not in " ".join(user.run(admin.pages["Usage"]))
+        admin.run("Backends")
+        forged = [WidgetState(id=admin.widgets["Address"].id, string_value="http://127.0.0.1:9")]
+        forged.append(WidgetState(id=admin.widgets["Add"].id, trigger_value=True))
+        for _ in range(2):
+            assert "Address" not in user.run("Backends", states=forged)
+        assert not (app.data / "backends.json").exists()
+
+
+def test_a_page_says_that_the_users_cannot_be_read(app: App) -> None:
+    path = app.data / "users.json"
+    contents = path.read_text()
+    with RawSession(app.url, dict(app.client("bob").cookies)) as session:
+        session.run()
+        for damaged in ("{", None):
+            try:
+                path.write_text(damaged) if damaged else path.unlink()
+                texts = " ".join(session.run())
+            finally:
+                path.write_text(contents)
+                path.chmod(0o600)
+            assert ("users.json cannot be read" if damaged else "You are signed out") in texts
+            assert "Signed in as bob" not in texts
+        assert "Signed in as bob" in " ".join(session.run())
+
+
 def test_guessing_is_stopped(app: App) -> None:
     """Last for its address: the other tests sign in from the other one."""
     url = app.url.replace("localhost", "127.0.0.1")
@@ -223,6 +270,32 @@ def test_an_app_of_this_machine_asks_for_a_login_where_a_proxy_forwards_to_it(tm
             assert preflight.status_code == 403 and "access-control-allow-origin" not in preflight.headers
     finally:
         stop(server)
+
+
+def test_a_damaged_key_of_the_logins_is_told(tmp_path: Path) -> None:
+    Users(tmp_path / "data").put("everyone", password=PASSWORD)
+    (tmp_path / "data" / "login.key").write_text("x")
+    server, app = start(tmp_path / "data", SMOLVLM_LENS_LOGIN="always")
+    try:
+        for browser in (app.client(), app.client()):
+            browser.cookies.set("smolvlm_lens_login", "x")
+            for answer in (browser.post("/login", data={"password": PASSWORD}), browser.get("/login")):
+                assert answer.status_code == 503 and "login.key is damaged. Remove it" in answer.text
+            assert browser.get("/").status_code == 403
+        assert "Traceback" not in app.log.read_text()
+    finally:
+        stop(server)
+
+
+def test_a_run_without_its_browser_has_no_rights(own_data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headers, which tell that a request came through a proxy, go with the connection. The run may go on for a moment."""
+    gone = SimpleNamespace(get_client=lambda session: None)
+    monkeypatch.setattr(current, "get_instance", lambda: gone)
+    for session, user, shared in (("new", None, True), ("bob's", "bob", True), ("of this machine", "", False)):
+        if user is not None:
+            monkeypatch.setitem(current._sessions, session, user)
+        monkeypatch.setattr(current, "get_script_run_ctx", lambda name=session: SimpleNamespace(session_id=name))
+        assert current.is_shared() is shared, session
 
 
 def test_always_asks_for_a_login_on_this_machine_too(tmp_path: Path) -> None:
@@ -404,7 +477,11 @@ def test_an_identity_provider_lets_in_those_who_are_listed(tmp_path: Path) -> No
                 assert browser.get("/", headers={"Accept": "*/*"}).status_code == status, claims
                 if status == 401 and claims.get("email_verified"):
                     assert "mallory@example.com" in last.text, "says with which account one is signed in"
-                forged = browser.cookies["_streamlit_user"][:-3] + "xyz"
+                cookie = browser.cookies["_streamlit_user"]
+                browser.get("/logout", follow_redirects=False)
+                replayed = {"Cookie": f"_streamlit_user={cookie}"}
+                assert httpx.get(app.url, headers=replayed, trust_env=False).status_code == 401, "signed out for good"
+                forged = cookie[:-3] + "xyz"
             assert (
                 httpx.get(app.url, headers={"Cookie": f"_streamlit_user={forged}"}, trust_env=False).status_code == 401
             )

@@ -16,6 +16,7 @@ from smolvlm_core.errors import StoreError
 from smolvlm_core.web import is_allowed_host, is_same_origin
 from ui.access import current, login, oidc, uploads
 
+PROTOCOL = "sec-websocket-protocol"
 HEALTH = "/_stcore/health"  # for load balancers
 OPEN_ROUTES = (login.LOGIN, login.LOGOUT, *oidc.ROUTES)  # strangers may ask for them
 
@@ -42,6 +43,8 @@ class Guard:
                 await refused(scope, receive, send)
             return
         MutableHeaders(scope=scope)[current.SHARED] = "yes" if why_shared else "no"
+        if scope["type"] == "websocket":
+            _forget_session_of_another(scope)
         await self._app(scope, receive, send)
 
 
@@ -67,6 +70,19 @@ def _refusal(scope: Scope, why_shared: str) -> tuple[Response | None, User | Non
     if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
         return RedirectResponse(login.login_address(scope["path"]), 303), None
     return PlainTextResponse("Sign in first.", 401), None
+
+
+def _forget_session_of_another(scope: Scope) -> None:
+    """A browser can name the session that it had before, in the third protocol. Where that is another user's, it gets a new one."""
+    protocols = [part.strip() for part in ",".join(Headers(scope=scope).getlist(PROTOCOL)).split(",")]
+    if len(protocols) < 3:
+        return
+    try:
+        user = current.user_of_route(scope)
+    except StoreError:
+        user = None  # the page says what is wrong
+    if user is None or not current.is_session_of(protocols[2], user.name):
+        MutableHeaders(scope=scope)[PROTOCOL] = ", ".join(protocols[:2])
 
 
 def _wrong_place(host: str, origin: str | None) -> str:

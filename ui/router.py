@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import problems, state
+from ui import problems
 from ui.access import account
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,5 @@ st.set_page_config(
     layout="wide" if page.title in WIDE else "centered",
     initial_sidebar_state="auto",
 )
-state.forget_another_user()
 account.draw()
 problems.run(page)

@@ -166,14 +166,6 @@ def is_admin() -> bool:
     return access.user().is_admin
 
 
-def forget_another_user() -> None:
-    """Browsers can come back to a session after another user has signed in: start it afresh. Call it before anything is drawn."""
-    name = access.user().name
-    if st.session_state.get("user", name) != name:
-        st.session_state.clear()
-    st.session_state["user"] = name
-
-
 def session() -> Session:
     if "session" not in st.session_state:
         st.session_state["session"] = Session()

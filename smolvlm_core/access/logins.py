@@ -23,6 +23,7 @@ from smolvlm_core.files import Remembered
 
 logger = logging.getLogger(__name__)
 LIFETIME_SECONDS = 14 * 24 * 3600
+KEPT_SECONDS = 32 * 24 * 3600  # Streamlit takes the cookie of an identity provider's login for 31 days
 KEY_FILE = "login.key"
 SIGNED_OUT_FILE = "signed-out.json"
 
@@ -71,17 +72,20 @@ class Logins:
             StoreError: the file of users cannot be read.
         """
         name = normalized(name) or EVERYONE
-        shown, place = repr(name[:100]), _place(address)
-        if (wait := self._attempts.wait_seconds(place, name)) > 0:
+        place = _place(address)
+        shown, address = (
+            repr(name[:100]),
+            repr(address)[1:-1],
+        )  # neither begins a line of the log, nor commands the terminal
+        if (wait := self._attempts.begin(place, name)) > 0:
             logger.warning("login of %s from %s refused: too many wrong passwords", shown, address)
             raise TooManyAttempts(wait)
         user = self.users.find(name)
         if not passwords.matches(password, user.password if user is not None else "") or user is None:
-            self._attempts.failed(place, name)
             logger.warning("login of %s from %s failed", shown, address)
             wrong = "The name or the password is wrong." if self.asks_for_name else "The password is wrong."
             raise WrongPassword(wrong)
-        self._attempts.succeeded(place)
+        self._attempts.succeeded(place, name)
         logger.info("login of %s from %s", shown, address)
         return str(self._serializer.dumps([user.name, _stamp(user), secrets.token_urlsafe(12)]))
 
@@ -93,18 +97,22 @@ class Logins:
         user = self.users.find(name)
         if user is None or not user.password or not secrets.compare_digest(stamp, _stamp(user)):
             return None
-        return None if nonce in self._recent or self._signed_out.get(nonce) is not None else user
+        return None if self.has_ended(nonce) else user
 
     def sign_out(self, token: str) -> None:
-        """End a token, in every browser that has it. Kept until it would have ended by itself."""
-        if (payload := self._payload(token)) is None:
-            return
-        now, nonce = time.time(), payload[2]
-        self._recent[nonce] = now
-        self._signed_out.keep(
-            lambda _, signed_out: isinstance(signed_out, float) and signed_out > now - LIFETIME_SECONDS
-        )
-        self._signed_out.put(nonce, now)
+        """End a token, in every browser that has it."""
+        if (payload := self._payload(token)) is not None:
+            self.end(payload[2])
+
+    def has_ended(self, login: str) -> bool:
+        return login in self._recent or self._signed_out.get(login) is not None
+
+    def end(self, login: str) -> None:
+        """`login`: names one login, also one that an identity provider vouched for. Kept until it would have ended by itself."""
+        now = time.time()
+        self._recent[login] = now
+        self._signed_out.keep(lambda _, ended: isinstance(ended, float) and ended > now - KEPT_SECONDS)
+        self._signed_out.put(login, now)
 
     def _payload(self, token: str) -> tuple[str, str, str] | None:
         try:

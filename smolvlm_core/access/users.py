@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import string
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +24,9 @@ FILE_NAME = "users.json"
 EVERYONE = "everyone"  # who knows the shared password
 KEY_PREFIX = "lens"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._+@-]{0,98}[a-z0-9])?|@[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _LOCK_SECONDS = 10.0
+_LAST_SECOND = 253_402_214_400.0  # of the year 9999, in every time zone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,8 @@ class Users:
                 is_admin=old.is_admin if is_admin is None else is_admin,
                 owns_machine_data=old.owns_machine_data if owns is None else owns,
             )
+            if owns and name.startswith("@"):
+                raise LensError("A domain is no one person.", "Give what is stored on this machine to one user.")
             if owns:
                 for other in users.values():
                     if other.owns_machine_data and other.name != name:
@@ -227,7 +232,8 @@ class Users:
 
 
 def normalized(name: str) -> str:
-    return name.strip().lower()
+    """As names are stored. Only ASCII becomes lower case: the Kelvin sign would become the letter k, and so another user's name."""
+    return name.strip().translate(_LOWER)
 
 
 def _known(users: dict[str, User], name: str) -> User:
@@ -248,6 +254,9 @@ def _parsed(value: Any, path: Path) -> _Contents:
     """Raises StoreError for what is no file of users: one that is half understood could let the wrong people in."""
     try:
         users = [_user(row) for row in _list(value.get("users", []))]
+        by_name = {user.name: user for user in users}
+        if len(by_name) < len(users):
+            raise ValueError("a user is listed twice")
         limits = Limits(**value.get("limits", {}))
         if not all(type(number) is int and number > 0 for number in asdict(limits).values()):
             raise ValueError("a limit is not a positive number")
@@ -255,15 +264,18 @@ def _parsed(value: Any, path: Path) -> _Contents:
         raise StoreError(
             f"{path} cannot be read: {error}.", "Repair that file, or remove it and add the users again."
         ) from error
-    return _Contents({user.name: user for user in users}, limits)
+    return _Contents(by_name, limits)
 
 
 def _user(row: dict[str, Any]) -> User:
     keys = tuple(ApiKey(**key) for key in _list(row.pop("keys", [])))
     user = User(**row, keys=keys)
-    texts: Iterable[object] = (user.name, user.password, *(part for key in keys for part in (key.id, key.digest)))
+    parts = (part for key in keys for part in (key.id, key.digest, key.label))
+    texts: Iterable[object] = (user.name, user.password, *parts)
     if not all(isinstance(text, str) for text in texts) or not _NAME.fullmatch(user.name):
         raise ValueError("a user has a wrong name, password or key")
+    if not all(isinstance(key.created, int | float) and 0 <= key.created < _LAST_SECOND for key in keys):
+        raise ValueError(f"a key of {user.name} has no time")
     if not isinstance(user.is_admin, bool) or not isinstance(user.owns_machine_data, bool):
         raise ValueError(f"the rights of {user.name} are not true or false")
     return user

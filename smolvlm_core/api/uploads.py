@@ -18,6 +18,7 @@ from smolvlm_core.files import make_temporary_folder, sweep
 
 CHUNK_BYTES = 2**20
 NAME = "smolvlm-lens"
+MOST_FILES = 1000  # of each owner: even small ones take room on a disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Upload:
 
 
 class Uploads:
-    """At most `max_bytes` of each owner: their oldest make room. Nobody finds those of another. Used from any thread."""
+    """At most `max_bytes` and MOST_FILES of each owner: their oldest make room. Nobody finds those of another. Used from any thread."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -71,7 +72,7 @@ class Uploads:
         with self._lock:
             self._uploads[identity] = upload
             theirs = [u for u in self._uploads.values() if u.owner == owner]
-            while sum(u.size_bytes for u in theirs) > self._max_bytes:
+            while sum(u.size_bytes for u in theirs) > self._max_bytes or len(theirs) > MOST_FILES:
                 self._uploads.pop(theirs.pop(0).id).path.unlink(missing_ok=True)
         return upload
 

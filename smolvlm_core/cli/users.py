@@ -67,9 +67,16 @@ def _add_user(actions: Any) -> None:
 
 def _add(args: argparse.Namespace, workspace: Workspace) -> int:
     users = Users(workspace.folder)
+    is_new = args.name.strip() and users.find(args.name) is None
     password = "" if args.no_password or args.name.startswith("@") else _asked_password()
     user = users.put(args.name, password=password, is_admin=args.admin, owns=args.this_machine)
     print(_described(user))
+    folder = user.folder(workspace.folder)
+    if is_new and not user.owns_machine_data and folder.exists():
+        print(
+            f"An earlier user of this name stored something, and {user.name} sees it. Else remove {folder}",
+            file=sys.stderr,
+        )
     if not any(other.owns_machine_data for other in users.all()):
         print(
             "What was stored here without a login stays, but no user sees it. `users add NAME --this-machine` gives it to one.",
@@ -91,8 +98,14 @@ def _asked_password() -> str:
 
 
 def _remove(args: argparse.Namespace, workspace: Workspace) -> int:
-    user = Users(workspace.folder).remove(args.name)
+    users = Users(workspace.folder)
+    user = users.remove(args.name)
     print(f"{user.name} removed. What they stored stays in {user.folder(workspace.folder)}")
+    if users.find(user.name) is not None:
+        print(
+            f"They can still sign in with an identity provider: everyone of @{user.name.rpartition('@')[2]} can.",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -203,13 +203,11 @@ class Comparisons:
         Raises:
             LensError: see `Comparison`; or `most` of them run already.
         """
+        most, key = self._most(), secrets.token_hex(8)
         with self._lock:
-            running = sum(not comparison.done for comparison in self._by_key.values())
-        if running >= (most := self._most()):
-            raise LensError(f"{most} of your comparisons are running.", "Wait until one ends, or stop it.")
-        comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind)
-        key = secrets.token_hex(8)
-        with self._lock:
+            if sum(not comparison.done for comparison in self._by_key.values()) >= most:
+                raise LensError(f"{most} of your comparisons are running.", "Wait until one ends, or stop it.")
+            comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind)
             self._by_key[key] = comparison
             for old in list(self._by_key)[:-STORED_COMPARISONS]:
                 if self._by_key[old].done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,8 @@ import streamlit as st
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import Scope
+from streamlit.runtime import get_instance
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from smolvlm_core.access import sharing
 from smolvlm_core.access.logins import Logins
@@ -80,13 +83,32 @@ def user_of_cookies(cookies: Mapping[str, str]) -> User | None:
     """Raises StoreError."""
     if (token := cookies.get(COOKIE)) and (user := logins().user_of(token)) is not None:
         return user
-    email = oidc.email_of(cookies)
-    return logins().users.find(email) if email is not None else None
+    email, login = oidc.email_of(cookies), oidc.login_of(cookies)
+    if email is None or login is None or logins().has_ended(login):
+        return None
+    return logins().users.find(email)
+
+
+_sessions: OrderedDict[str, str] = OrderedDict()  # the name of the user who ran a page in a session last
+MOST_SESSIONS = 10_000
+
+
+def is_session_of(session: str, name: str) -> bool:
+    """Whether a session, by the id that a browser names to come back to it, is that user's. Nobody else's is handed on: its
+    widgets and fragments hold what its user saw."""
+    return _sessions.get(session) == name
 
 
 def is_shared() -> bool:
     """In a run of a page."""
-    return bool(why_shared()) or st.context.headers.get(SHARED) == "yes"
+    if why_shared():
+        return True
+    context = get_script_run_ctx()
+    if (
+        context is not None and get_instance().get_client(context.session_id) is None
+    ):  # the browser has gone: no headers
+        return _sessions.get(context.session_id) != LOCAL.name
+    return st.context.headers.get(SHARED) == "yes"
 
 
 def user() -> User:
@@ -95,7 +117,7 @@ def user() -> User:
     Asked again in each run: a login ends with its time, its password and its user, and the browser's connection stays open.
     """
     if not is_shared():
-        return LOCAL
+        return _remembered(LOCAL)
     try:
         found = user_of_cookies(st.context.cookies)
     except StoreError as error:
@@ -104,4 +126,13 @@ def user() -> User:
     if found is None:
         st.warning("You are signed out. Reload the page to sign in again.", icon=":material/lock:")
         st.stop()
-    return found
+    return _remembered(found)
+
+
+def _remembered(user: User) -> User:
+    if (context := get_script_run_ctx()) is not None:
+        _sessions[context.session_id] = user.name
+        _sessions.move_to_end(context.session_id)
+        while len(_sessions) > MOST_SESSIONS:
+            _sessions.popitem(last=False)
+    return user

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
@@ -15,9 +17,11 @@ from streamlit.errors import StreamlitAuthError
 
 from smolvlm_core.access.logins import LIFETIME_SECONDS, TooManyAttempts, WrongPassword
 from smolvlm_core.access.sharing import is_loopback
+from smolvlm_core.errors import StoreError
 from ui.access import oidc
 from ui.access.current import COOKIE, logins, user_of_request, why_request_is_shared
 
+logger = logging.getLogger("smolvlm_core.access")  # ui/access/start.py writes it to the terminal
 HERE = Path(__file__).parent
 LOGIN, LOGOUT = "/login", "/logout"
 MOST_FORM_BYTES = 8192
@@ -71,13 +75,30 @@ async def _logout(request: Request) -> Response:
         return PlainTextResponse("This request comes from another website.", 403)
     if token := request.cookies.get(COOKIE):
         await run_in_threadpool(logins().sign_out, token)
-    by_provider = oidc.email_of(request.cookies) is not None
-    response = RedirectResponse(oidc.ROUTES[1] if by_provider else LOGIN, 303)
+    if login := oidc.login_of(request.cookies):
+        await run_in_threadpool(logins().end, login)
+    response = RedirectResponse(oidc.ROUTES[1] if login else LOGIN, 303)
     response.delete_cookie(COOKIE)
     return response
 
 
-ROUTES = [Route(LOGIN, _login, methods=["GET", "POST"]), Route(LOGOUT, _logout, methods=["GET"])]
+def _in_words(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """The file of users, or the key of the logins, cannot be read: say so."""
+
+    async def route(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except StoreError as error:
+            logger.error("%s", error)
+            return PlainTextResponse(str(error), 503)
+
+    return route
+
+
+ROUTES = [
+    Route(LOGIN, _in_words(_login), methods=["GET", "POST"]),
+    Route(LOGOUT, _in_words(_logout), methods=["GET"]),
+]
 
 
 def _page(request: Request, problem: str = "", *, wanted: str = "/", name: str = "", status: int = 200) -> Response:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +13,6 @@ from streamlit import auth_util
 from streamlit.runtime.secrets import secrets_singleton
 from streamlit.web.server.starlette import starlette_websocket as websocket
 
-logger = logging.getLogger(__name__)
 ROUTES = ("/auth/login", "/auth/logout", "/oauth2callback")
 DEFAULT = "default"
 USER_COOKIE = "_streamlit_user"
@@ -37,17 +36,29 @@ def address_of(provider: str) -> str:
 
 def email_of(cookies: Mapping[str, str]) -> str | None:
     """The verified address of who signed in; None for no one, or an address that is not verified."""
-    if USER_COOKIE not in cookies or not _section():
-        return None
-    decoded = websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE)
-    if decoded is None:
+    if (decoded := _decoded(cookies)) is None:
         return None
     claims = websocket._parse_decoded_user_cookie(decoded, auth_util.get_origin_from_redirect_uri() or "")
     email = claims.get("email")
-    if not claims.get("is_logged_in") or not isinstance(email, str) or not email:
+    if (
+        not claims.get("is_logged_in") or not isinstance(email, str) or "@" not in email
+    ):  # else it could be a user's name
         return None
     verified = claims.get("email_verified", _section().get(VERIFIED) is True)
     return email if verified in (True, "true") else None
+
+
+def login_of(cookies: Mapping[str, str]) -> str | None:
+    """Names one login, by what is signed: the claims and the time. None where nobody has signed in."""
+    if (decoded := _decoded(cookies)) is None:
+        return None
+    return hashlib.sha256(decoded + cookies[USER_COOKIE].rpartition(".")[0].encode()).hexdigest()
+
+
+def _decoded(cookies: Mapping[str, str]) -> bytes | None:
+    if USER_COOKIE not in cookies or not _section():
+        return None
+    return websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE)
 
 
 def _section() -> dict[str, Any]:

@@ -15,8 +15,8 @@ logger = logging.getLogger("smolvlm_core.access")
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[None]:
+    _log_to_stderr()  # also of an app for this machine only: a proxy can forward to it
     if why := current.why_shared():
-        _log_to_stderr()
         if problem := current.problem():
             logger.error("SmolVLM Lens is shared (%s), so it needs a login. %s", why, problem)
             os._exit(1)  # nothing runs yet; an exception here would be printed with a traceback

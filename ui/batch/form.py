@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.batch.jobs import SavedBatch
+from smolvlm_core.batch.jobs import Batches, SavedBatch
 from smolvlm_core.batch.lists import LIST_EXTENSIONS
 from smolvlm_core.batch.request import Request
 from smolvlm_core.errors import LensError, MediaError
@@ -146,14 +146,14 @@ def _start(request: Request, backend: Backend) -> None:
         show_error(error)
         return
     _forget_survey(form)
-    workspace().checks.begin_on_first_use(backend, lambda: _answered(batch))
+    workspace().checks.begin_on_first_use(backend, lambda: _answered(batches, batch))
     picker.open_batch(batch.identity)
     st.rerun()
 
 
-def _answered(batch: SavedBatch) -> bool:
-    """Waits until the batch ends."""
-    run = workspace().batches.run_of(batch)
+def _answered(batches: Batches, batch: SavedBatch) -> bool:
+    """Waits until the batch ends. Runs on a thread of its own, which knows no user."""
+    run = batches.run_of(batch)
     if run is None:
         return False
     run.job.wait()
