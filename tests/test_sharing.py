@@ -27,7 +27,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from smolvlm_core.access.users import Users
 from smolvlm_core.conversations.store import Store
-from smolvlm_core.paths import GALLERY
+from smolvlm_core.paths import BUNDLED_CHECKPOINT, GALLERY
 from tests.raw_session import RawSession
 from ui.access import current
 
@@ -223,6 +223,18 @@ def test_forged_widgets_give_no_rights(app: App) -> None:
         for _ in range(2):
             assert "Address" not in user.run("Backends", states=forged)
         assert not (app.data / "backends.json").exists()
+
+
+def test_rights_that_were_taken_away_end_on_an_open_page(app: App) -> None:
+    """A callback runs before the page: its widget was drawn while the user was an admin."""
+    users = Users(app.data)
+    users.put("carl", password=PASSWORD, is_admin=True)
+    with RawSession(app.url, dict(app.client("carl").cookies)) as session:
+        session.run()
+        folder = WidgetState(id=session.widgets["Checkpoint folder"].id, string_value=str(BUNDLED_CHECKPOINT))
+        users.put("carl", is_admin=False)
+        assert "Only admins of this app can do this." in " ".join(session.run(states=[folder]))
+    assert not (app.data / "backends.json").exists()
 
 
 def test_a_page_says_that_the_users_cannot_be_read(app: App) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -164,6 +165,18 @@ def workspace_of(user: User) -> Workspace:
 def is_admin() -> bool:
     """Whether this user may change what all users share, and name paths on this machine."""
     return access.user().is_admin
+
+
+def for_admins(change: Callable[..., object]) -> Callable[..., None]:
+    """A callback for admins only. The page that drew its widget may be older than the user's rights."""
+
+    def checked(*args: Any) -> None:
+        if is_admin():
+            change(*args)
+        else:
+            notify("Only admins of this app can do this.")
+
+    return checked
 
 
 def session() -> Session:

@@ -54,7 +54,7 @@ def draw_gguf_form() -> None:
         context.number_input("Context (tokens)", 0, key="gguf_context", help="0: the model's own")
         layers.number_input("GPU layers", -1, value=None, key="gguf_layers", placeholder="llama-server decides")
         threads.number_input("Threads", 1, value=None, key="gguf_threads", placeholder="llama-server decides")
-        st.form_submit_button("Add", icon=":material/add:", on_click=_add_gguf)
+        st.form_submit_button("Add", icon=":material/add:", on_click=state.for_admins(_add_gguf))
 
 
 def draw_server_form() -> None:
@@ -63,7 +63,7 @@ def draw_server_form() -> None:
         st.text_input("Model", key="server_model", placeholder="The first one it lists")
         st.text_input("API key", key="server_key", type="password", placeholder="None")
         _draw_timeouts("server")
-        st.form_submit_button("Add", icon=":material/add:", on_click=_add_server)
+        st.form_submit_button("Add", icon=":material/add:", on_click=state.for_admins(_add_server))
         st.caption(
             "vLLM, LM Studio, llama-server, `transformers serve`, Open WebUI: any server with the OpenAI chat API."
         )
@@ -71,12 +71,12 @@ def draw_server_form() -> None:
 
 def draw_ollama_form() -> None:
     url = st.text_input("Ollama's address", DEFAULT_URL, key="ollama_url")
-    st.button("List its models", icon=":material/list:", on_click=_list_ollama, args=(url.strip(),))
+    st.button("List its models", icon=":material/list:", on_click=state.for_admins(_list_ollama), args=(url.strip(),))
     if session().ollama_models:
         model = st.selectbox("Model", session().ollama_models, key="ollama_model")
         _draw_timeouts("ollama")
         add = lambda: OllamaEntry.of_model(model, url.strip(), _timeouts("ollama"))  # noqa: E731
-        st.button("Add", icon=":material/add:", on_click=_add, args=(add,), key="add_ollama")
+        st.button("Add", icon=":material/add:", on_click=state.for_admins(_add), args=(add,), key="add_ollama")
 
 
 def _draw_timeouts(form: str) -> None:

@@ -14,6 +14,7 @@ from smolvlm_core.llamacpp.build import PREFIX, Checkpoint, build
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, data_folder
 from smolvlm_core.work.report import Report
 from smolvlm_core.workspace import Workspace
+from ui import state
 from ui.backends.add import path_of
 from ui.state import workspace
 from ui.text import escape, message, show_error
@@ -41,7 +42,7 @@ def draw_form() -> None:
         )
         st.segmented_control("Projector", ["F16", "Q8_0"], default="F16", required=True, key="convert_projector")
         st.text_input("Save to", key="convert_out", placeholder=str(data_folder() / "gguf"))
-        st.form_submit_button("Convert", icon=":material/transform:", on_click=_begin)
+        st.form_submit_button("Convert", icon=":material/transform:", on_click=state.for_admins(_begin))
 
 
 def _begin() -> None:
@@ -93,6 +94,11 @@ def _jobs(polled: bool) -> None:
             st.success(f"Converted and added: {escape(', '.join(converted.titles))}", icon=":material/check:")
             for note in converted.notes:
                 st.caption(message(note))
-        st.button("Dismiss", key=f"dismiss_{job.name}", on_click=partial(jobs.drop, job.name), type="tertiary")
+        st.button(
+            "Dismiss",
+            key=f"dismiss_{job.name}",
+            on_click=state.for_admins(partial(jobs.drop, job.name)),
+            type="tertiary",
+        )
     if polled and not jobs.is_running(PREFIX):
         st.rerun()

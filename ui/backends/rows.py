@@ -88,7 +88,7 @@ def _encoders(key: str, backend: Backend) -> None:
         key=widget,
         width=280,
         format_func=lambda name: name[0].upper() + name[1:],
-        on_change=_want_encoder,
+        on_change=state.for_admins(_want_encoder),
         args=(backend, widget),
         help="Automatic takes the fastest one on this machine whose features agree with torch's. int8 is faster and less exact.",
     )
@@ -133,7 +133,7 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None, test: Se
             key=f"unload_{key}",
             icon=":material/eject:",
             disabled=running or backend.status().busy,
-            on_click=backend.close,
+            on_click=state.for_admins(backend.close),
             help="Releases its memory. A llama-server is stopped.",
         )
     if entry.added:
@@ -142,7 +142,7 @@ def _actions(key: str, entry: Entry, backend: Backend, job: Job | None, test: Se
             key=f"remove_{key}",
             icon=":material/delete:",
             help="Removes it from this list. Its files stay.",
-            on_click=_remove,
+            on_click=state.for_admins(_remove),
             args=(entry, backend),
         )
 
@@ -161,7 +161,11 @@ def _broken(entry: Entry, error: LensError) -> None:
         show_error(error)
         if state.is_admin():
             st.button(
-                "Remove", key=f"remove_{entry.key}", icon=":material/delete:", on_click=_remove, args=(entry, None)
+                "Remove",
+                key=f"remove_{entry.key}",
+                icon=":material/delete:",
+                on_click=state.for_admins(_remove),
+                args=(entry, None),
             )
 
 

@@ -74,7 +74,7 @@ def _draw_folder() -> None:
         "Checkpoint folder",
         key="folder",
         placeholder="/path/to/SmolVLM2-500M-Video-Instruct",
-        on_change=_add_folder,
+        on_change=state.for_admins(_add_folder),
         help="A folder with config.json, the tokenizer's files and .safetensors weights. It is added to the Model list.",
     )
 
@@ -85,7 +85,7 @@ def _draw_features() -> None:
         "Clear cached pictures",
         key="clear_features",
         icon=":material/mop:",
-        on_click=features.clear,
+        on_click=state.for_admins(features.clear),
         help="Each picture is encoded once. The result stays on this machine, up to 1 GiB, so that a question about the same "
         "picture is answered sooner. Clearing it does not delete conversations.",
     )
