@@ -401,3 +401,10 @@ def test_a_table_for_spreadsheets_has_no_formula(tmp_path: Path) -> None:
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["item"], row["text"]) for row in rows] == [("'-a.png", '\'=HYPERLINK("http://e")'), ("b.png", "-5")]
+
+
+def test_inputs_that_are_uploads_are_told_from_paths(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path / "[a]*" / "uploads")
+    assert uploads.is_input(uploads.input("mine"))
+    for path in ("/etc/*", str(tmp_path), f"{uploads.input('mine')}/../../x", f"{tmp_path}/[a]*/uploads/mine/*", "*"):
+        assert not uploads.is_input(path), path

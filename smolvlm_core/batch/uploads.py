@@ -43,6 +43,10 @@ class Uploads:
         """What `expand` takes for the files of a folder, archives among them."""
         return f"{glob.escape(str(self.path(name).absolute()))}/*"
 
+    def is_input(self, text: str) -> bool:
+        """Whether an input of a batch is one of `input`, not a path that somebody named."""
+        return PurePath(text).parent.parent == PurePath(glob.escape(str(self.folder.absolute())))
+
     def files(self, name: str) -> list[Path]:
         try:
             return sorted(path for path in self.path(name).iterdir() if path.is_file())

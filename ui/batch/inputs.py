@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from smolvlm_core.batch.inputs import ARCHIVE_EXTENSION, EXTENSIONS
+from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.errors import LensError
 from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.paths import GALLERY
@@ -104,6 +105,12 @@ def _store(key: str, name: str) -> None:
         except LensError as error:
             state.notify(error)
         state.forget_upload(file)
+
+
+def refuse_paths(batch: SavedBatch) -> None:
+    """Raises LensError where a batch names paths on this machine and the user, no longer an admin, may not."""
+    if not state.is_admin() and not all(map(workspace().batches.uploads.is_input, batch.request.inputs)):
+        raise LensError("This batch names paths on this machine.", "Only admins can ask about them.")
 
 
 def upload_samples() -> None:

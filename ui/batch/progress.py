@@ -10,7 +10,7 @@ from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.running import Run
 from smolvlm_core.errors import LensError
 from ui import state
-from ui.batch import picker
+from ui.batch import inputs, picker
 from ui.state import workspace
 from ui.text import escape, message, show_error
 
@@ -92,6 +92,7 @@ def _summary(run: Run) -> list[str]:
 
 def _go_on(batch: SavedBatch) -> None:
     try:
+        inputs.refuse_paths(batch)
         workspace().batches.go_on(batch)
     except LensError as error:
         state.notify(error)

@@ -13,7 +13,7 @@ from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.table import ONLY, SORTS, Only, Row, Sort, common_parent, pick
 from smolvlm_core.errors import LensError
 from ui import state
-from ui.batch import detail
+from ui.batch import detail, inputs
 from ui.batch.selection import Selection
 from ui.state import session, workspace
 from ui.text import show_error
@@ -153,6 +153,7 @@ def _draw_ask_again(batch: SavedBatch, selected: Sequence[Row]) -> None:
     if not pressed:
         return
     try:
+        inputs.refuse_paths(batch)
         asked = workspace().batches.ask_again(batch, {row.id for row in selected})
     except LensError as error:
         show_error(error)
