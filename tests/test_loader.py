@@ -146,9 +146,14 @@ def _with_no_end(generation: dict[str, Any]) -> None:
     generation["eos_token_id"] = 10**6
 
 
+def _with_a_beginning_of_words(generation: dict[str, Any]) -> None:
+    generation["bos_token_id"] = "the beginning"
+
+
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
+        ("generation_config.json", _with_a_beginning_of_words, "bos_token_id is the beginning"),
         ("tokenizer.json", _without_words, "cannot be loaded: tokenizer.json in"),
         ("tokenizer.json", _with_other_tokens, "does not fit the model|cannot be loaded: tokenizer.json in"),
         ("preprocessor_config.json", _without_means, "cannot be loaded: preprocessor_config.json in"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
 import traceback
+import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ def run(section: Section, folder: Path, pipe: Connection) -> None:
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    logging.disable()  # the ledger says what became of each case
+    warnings.simplefilter("ignore")
     (folder / "section").mkdir()
     section.start(folder / "section")
     files, processes = _files(temporary), _processes()

@@ -23,7 +23,7 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.config import AGAIN, check_weights
 from smolvlm_core.models.download import local_folder
 from smolvlm_core.models.machine import GIB, describe_bytes
-from smolvlm_core.models.trial import try_ends, try_processor, try_tokenizer
+from smolvlm_core.models.trial import try_processor, try_special_tokens, try_tokenizer
 from smolvlm_core.work.report import Report
 
 Dtype = Literal["bfloat16", "float32"]
@@ -87,7 +87,7 @@ def load(spec: ModelSpec, dtype: Dtype, device: str, report: Report, *, layers: 
         try_processor(image_processor, spec)
     with _reading(spec, folder, "the weights"):
         model = _weights(folder, config, dtype, device, layers=layers)
-    try_ends(model.generation_config, config.text_config.vocab_size)
+    try_special_tokens(model.generation_config, config.text_config.vocab_size)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

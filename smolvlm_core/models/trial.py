@@ -42,12 +42,15 @@ def try_processor(image_processor: Any, spec: ModelSpec) -> None:
         raise _does_not_fit("preprocessor_config.json", f"a picture becomes {tuple(pixels.shape)} numbers")
 
 
-def try_ends(generation_config: Any, vocabulary: int) -> None:
-    """Raises ModelError where the tokens that end an answer are none of the model's."""
-    ends = generation_config.eos_token_id
-    for end in ends if isinstance(ends, list) else [ends]:
-        if isinstance(end, bool) or not isinstance(end, int) or not 0 <= end < vocabulary:
-            raise _does_not_fit("generation_config.json", f"eos_token_id is {str(ends)[:40]}")
+def try_special_tokens(generation_config: Any, vocabulary: int) -> None:
+    """Raises ModelError where the tokens that begin, fill and end an answer are none of the model's."""
+    for name in ("eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id"):
+        value = getattr(generation_config, name, None)
+        if value is None and name != "eos_token_id":
+            continue
+        for token in value if isinstance(value, list) and value else [value]:
+            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < vocabulary:
+                raise _does_not_fit("generation_config.json", f"{name} is {str(value)[:40]}")
 
 
 def _does_not_fit(file: str, why: str) -> ModelError:
