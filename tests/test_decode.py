@@ -263,7 +263,7 @@ def test_nothing_is_fatal(
     own_data_folder.mkdir(exist_ok=True)
     (own_data_folder / "decode.json").write_text("{damaged")
     assert prepared(own)[0].static_decode is not None
-    assert (own_data_folder / "decode.json").read_text() == "{damaged", "a file that cannot be read is left alone"
+    assert (own_data_folder / "decode.json.damaged").read_text() == "{damaged", "a file that cannot be read is kept"
 
     def fail(*_: object) -> None:
         raise RuntimeError("no driver")

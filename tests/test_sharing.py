@@ -72,10 +72,14 @@ class App:
         return client
 
 
-def start(data: Path, *options: str, **environment: str) -> tuple[subprocess.Popen[bytes], App]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def start(data: Path, *options: str, port: int = 0, **environment: str) -> tuple[subprocess.Popen[bytes], App]:
+    port = port or free_port()
     log = data.with_suffix(".log")
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), *options]
     variables = {**os.environ, "SMOLVLM_LENS_DATA": str(data), "HF_HUB_OFFLINE": "1", **environment}
@@ -83,14 +87,14 @@ def start(data: Path, *options: str, **environment: str) -> tuple[subprocess.Pop
         server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=out)
     app = App(f"http://localhost:{port}", data, log)
     for _ in range(600):
-        if server.poll() is not None:
-            break
+        if server.poll() is not None:  # it refused to start
+            return server, app
         try:
             if httpx.get(f"{app.url}/_stcore/health", trust_env=False).status_code == 200:
-                break
+                return server, app
         except httpx.HTTPError:
             time.sleep(0.1)
-    return server, app
+    raise AssertionError(f"the app did not start: {log.read_text()}")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
@@ -458,19 +462,14 @@ def test_an_identity_provider_lets_in_those_who_are_listed(tmp_path: Path) -> No
     provider = Provider()
     threading.Thread(target=provider.serve_forever, daemon=True).start()
     Users(tmp_path / "data").put("@example.org")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(
         f'[auth]\nredirect_uri = "http://localhost:{port}/oauth2callback"\ncookie_secret = "{os.urandom(32).hex()}"\n'
         f'client_id = "lens"\nclient_secret = "{"s" * 40}"\n'
         f'server_metadata_url = "{provider.url}/.well-known/openid-configuration"\n'
     )
-    server, app = start(
-        tmp_path / "data", "--server.port", str(port), "--secrets.files", str(secrets), SMOLVLM_LENS_LOGIN="always"
-    )
-    app.url = f"http://localhost:{port}"
+    server, app = start(tmp_path / "data", "--secrets.files", str(secrets), port=port, SMOLVLM_LENS_LOGIN="always")
     try:
         for claims, status in (
             ({"email": "eve@example.org", "email_verified": True}, 200),
