@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from smolvlm_core.text import valid_text
+from smolvlm_core.text import valid_text, with_valid_texts
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -67,7 +67,7 @@ def read_value(hint: Any, value: Any, tell: Tell = ignore) -> Any:
     """
     origin = get_origin(hint)
     if hint is Any:
-        return _clean(value)
+        return with_valid_texts(value)
     if origin is Literal:
         if not isinstance(value, str | int) or value not in get_args(hint):
             raise FieldError(f"{_short(value)} is not one of {', '.join(map(str, get_args(hint)))}")
@@ -132,15 +132,6 @@ def _read_plain(hint: Any, value: Any) -> Any:
         return hint(value)
     if not isinstance(value, hint):
         raise FieldError(f"{_short(value)} is not {_WORDS.get(hint, hint.__name__)}")
-    return valid_text(value) if isinstance(value, str) else value
-
-
-def _clean(value: Any) -> Any:
-    """Without lone surrogates, which JSON can hold and files and SQLite cannot."""
-    if isinstance(value, dict):
-        return {valid_text(str(key)): _clean(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
     return valid_text(value) if isinstance(value, str) else value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # An address that is not escaped at its start takes the escapes that follow for a part of it.
 # What begins something in CommonMark, tables, maths or Streamlit's directives; the second part only where a line begins.
@@ -23,6 +24,15 @@ _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?%?")
 def valid_text(text: str) -> str:
     """Replaces lone surrogates, which neither SQLite nor JSON over HTTP can carry, with U+FFFD. Joins split pairs."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def with_valid_texts(value: Any) -> Any:
+    """A value of JSON with `valid_text` of each text in it, keys included."""
+    if isinstance(value, dict):
+        return {valid_text(str(key)): with_valid_texts(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [with_valid_texts(inner) for inner in value]
+    return valid_text(value) if isinstance(value, str) else value
 
 
 def in_reading_order(text: str) -> str:

@@ -20,16 +20,17 @@ from benchmarks.robustness.sections.servers import ABOUT, CHAT, CLIENTS, SAID, b
 from smolvlm_core.backends.base import Reply, collect
 from smolvlm_core.backends.remote.bounded import LIMITS
 from smolvlm_core.backends.remote.faults import ServerFault, ServerGone, seconds_of_retry_after
-from smolvlm_core.backends.remote.fields import MOST_DEPTH, cleaned, parse_json, too_deep
 from smolvlm_core.backends.remote.ollama import OllamaEntry
 from smolvlm_core.backends.remote.ollama import models as ollama_models
 from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.backends.remote.timeouts import FIRST_BYTE_SECONDS, Timeouts
+from smolvlm_core.backends.remote.values import MOST_DEPTH, parse_json, too_deep
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.paths import data_folder
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Message
+from smolvlm_core.text import with_valid_texts
 from smolvlm_core.workspace import Workspace
 from tests.test_pages import page, texts
 from ui import state
@@ -202,7 +203,7 @@ def test_what_a_server_says_of_itself_is_valid_text(serve: Serve) -> None:
     assert backend_of("openai", server.url).model_served() == "a\ufffdb"  # type: ignore[attr-defined]
     tags = http(rb'{"models": [{"model": "a\ud800b \ud83d\ude00 \\ud800"}]}', mime="application/json")
     assert ollama_models(HostileServer({"/api/tags": tags}).url) == ["a\ufffdb 😀 \\ud800"]
-    assert cleaned({"\ud800": ["\udc00"]}) == {"\ufffd": ["\ufffd"]}
+    assert with_valid_texts({"\ud800": ["\udc00"]}) == {"\ufffd": ["\ufffd"]}
 
 
 # An end, and nothing but an answer

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import httpx
 
 from smolvlm_core.backends.remote.faults import ServerFault
-from smolvlm_core.backends.remote.fields import MOST_DEPTH, too_deep
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import MOST_DEPTH, too_deep
 from smolvlm_core.text import valid_text
 from smolvlm_core.web import certificates
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.backends.remote.faults import ServerGone
-from smolvlm_core.backends.remote.fields import number, rows, table, whole, words
 from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.stream import post_stream
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import number, rows, table, whole, words
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Progress, Stats, StopReason, TokenLogprob

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from smolvlm_core.backends.remote.fields import parse_json, table, whole
+from smolvlm_core.backends.remote.values import parse_json, table, whole
 from smolvlm_core.errors import BackendError, ContextTooSmall, NoVision
 from smolvlm_core.text import valid_text
 

@@ -13,10 +13,11 @@ import httpx
 from smolvlm_core.backends.base import THIS_MACHINE
 from smolvlm_core.backends.remote.bounded import bounded_client
 from smolvlm_core.backends.remote.faults import ServerFault, refused
-from smolvlm_core.backends.remote.fields import cleaned, parse_json
 from smolvlm_core.backends.remote.following import Connection, followed
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import parse_json
 from smolvlm_core.errors import BackendError, LensError, NoVision
+from smolvlm_core.text import with_valid_texts
 
 
 def device_of(url: str) -> str:
@@ -76,7 +77,7 @@ def json_of(answer: httpx.Response) -> dict[str, Any] | None:
         said = parse_json(answer.content)
     except ValueError:
         return None
-    return cleaned(said) if isinstance(said, dict) else None
+    return with_valid_texts(said) if isinstance(said, dict) else None
 
 
 def whole_answer(

@@ -7,8 +7,8 @@ from typing import Any
 
 from smolvlm_core.backends.base import Cause
 from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_in
-from smolvlm_core.backends.remote.fields import rows
 from smolvlm_core.backends.remote.http import authorization, json_of, whole_answer
+from smolvlm_core.backends.remote.values import rows
 from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.programs import build_number, older_than_the_fix
 from smolvlm_core.llamacpp.templates import difference, reference

@@ -14,10 +14,10 @@ from typing import Any
 
 from smolvlm_core.backends.remote.chat_api import Tally, logprobs_in, picture_bytes, prompt_progress
 from smolvlm_core.backends.remote.faults import ServerGone
-from smolvlm_core.backends.remote.fields import table, whole
 from smolvlm_core.backends.remote.http import authorization, json_of, whole_answer
 from smolvlm_core.backends.remote.stream import post_stream
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import table, whole
 from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Progress

@@ -12,12 +12,12 @@ from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
 from smolvlm_core.backends.gguf_causes import clips_have_overviews
 from smolvlm_core.backends.remote.chat_api import Tally, stopped
 from smolvlm_core.backends.remote.estimates import ESTIMATES
-from smolvlm_core.backends.remote.fields import table, whole, words
 from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.http import device_of, no_vision
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties
 from smolvlm_core.backends.remote.llama_completion import complete, server_properties
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import table, whole, words
 from smolvlm_core.models.catalog import BUNDLED, ModelSpec
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings

@@ -13,9 +13,9 @@ import httpx
 from smolvlm_core.backends.remote.bounded import client_options
 from smolvlm_core.backends.remote.chat_api import Tally, picture_bytes
 from smolvlm_core.backends.remote.faults import ServerGone, error_of
-from smolvlm_core.backends.remote.fields import table, whole
 from smolvlm_core.backends.remote.following import Connection, followed
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import table, whole
 from smolvlm_core.errors import BackendError, ContextTooSmall, LensError, PromptError
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt

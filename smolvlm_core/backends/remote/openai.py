@@ -16,12 +16,12 @@ from smolvlm_core.backends.gguf_causes import heavy_quantization, quantization_i
 from smolvlm_core.backends.remote.chat_api import chat_request, stopped, stream
 from smolvlm_core.backends.remote.estimates import DEFAULT_CONTEXT, ESTIMATES, estimated_spec
 from smolvlm_core.backends.remote.faults import ServerFault
-from smolvlm_core.backends.remote.fields import rows, table, whole, words
 from smolvlm_core.backends.remote.following import Cancelled
 from smolvlm_core.backends.remote.http import authorization, device_of, get_json, no_vision, normal_url
 from smolvlm_core.backends.remote.llama_causes import causes_in_properties, causes_in_template
 from smolvlm_core.backends.remote.llama_completion import server_properties
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import rows, table, whole, words
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import ModelSpec

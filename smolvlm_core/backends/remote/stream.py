@@ -14,9 +14,9 @@ import httpx
 
 from smolvlm_core.backends.remote.bounded import bounded_client
 from smolvlm_core.backends.remote.faults import ServerFault, ServerGone, error_in, refused
-from smolvlm_core.backends.remote.fields import parse_json
 from smolvlm_core.backends.remote.following import Cancelled, Connection, followed
 from smolvlm_core.backends.remote.timeouts import Timeouts
+from smolvlm_core.backends.remote.values import parse_json
 
 
 def post_stream(

@@ -66,12 +66,3 @@ def too_deep(data: bytes) -> bool:
         elif token[0] in (b"]", b"}"):
             depth -= 1
     return False
-
-
-def cleaned(value: Any) -> Any:
-    """A value of JSON whose texts are all valid, keys included."""
-    if isinstance(value, dict):
-        return {valid_text(str(key)): cleaned(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [cleaned(inner) for inner in value]
-    return valid_text(value) if isinstance(value, str) else value
