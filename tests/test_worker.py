@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
 
-from smolvlm_core.work.worker import Worker
+from smolvlm_core.work.worker import PRIORITY_STEPS, Worker
 
 
 def test_tasks_run_in_order_on_one_thread() -> None:
@@ -59,3 +61,13 @@ def test_a_job_that_fails_does_not_end_the_worker(caplog: pytest.LogCaptureFixtu
     assert worker.submit(lambda: None).finished.wait(5)
     assert "ZeroDivisionError" in caplog.text
     worker.close()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a priority is of a whole process: it is not on this machine"
+)
+def test_a_worker_yields_to_pages_and_requests() -> None:
+    worker, found = Worker("test"), []
+    worker.submit(lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))).finished.wait(20)
+    worker.close()
+    assert found == [min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + PRIORITY_STEPS)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from PIL import Image
 
+from smolvlm_core.media import png_bytes
 from smolvlm_core.paths import GALLERY
 
 SIDE = 104  # px; reserved before the image loads, so that no button moves under the pointer
@@ -18,8 +21,15 @@ def draw_images(use: Callable[[Path], None]) -> None:
         for path in images:
             with st.container(width=112, gap="small"):
                 with st.container(height=SIDE, border=False):
-                    st.image(str(path), width=SIDE)
+                    st.image(_small(path), width=SIDE)
                 st.button("Use", key=f"sample_{path.stem}", width=SIDE, on_click=use, args=(path,))
+
+
+@cache
+def _small(path: Path) -> bytes:
+    """Encoded once: Streamlit reduces a larger picture again in each run."""
+    with Image.open(path) as image:
+        return png_bytes(image.convert("RGB").resize((SIDE, SIDE * image.height // image.width)))
 
 
 def clips() -> list[Path]:

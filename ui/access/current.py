@@ -43,8 +43,11 @@ def logins() -> Logins:
 
 def why_shared() -> str:
     """Why every user needs a login, by the settings; "" for an app of this machine only."""
-    address = st.get_option("server.address") or ""
-    return sharing.why_shared(address, st.get_option("server.allowedHosts"), os.environ.get(sharing.LOGIN, ""))
+    address, hosts = st.get_option("server.address") or "", tuple(st.get_option("server.allowedHosts"))
+    return _why_shared(address, hosts, os.environ.get(sharing.LOGIN, ""))
+
+
+_why_shared = lru_cache(maxsize=64)(sharing.why_shared)  # asked many times in each run of a page
 
 
 def why_request_is_shared(scope: Scope) -> str:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ WORKER = "smolvlm_core.llamacpp.text.worker"
 INSTALL = "pip install -r requirements-hybrid.txt"
 
 
+@cache
 def is_installed() -> bool:
+    """Looked up once: each page asks for every model."""
     return importlib.util.find_spec("llama_cpp") is not None
 
 
