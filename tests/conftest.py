@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.transformers import TransformersBackend
+from smolvlm_core.check.schedule import PREFIX as CHECKS
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.engine.state import EngineState
 from smolvlm_core.llamacpp.convert import convert
@@ -43,6 +44,9 @@ def own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     folder = tmp_path / "data"
     monkeypatch.setenv("SMOLVLM_LENS_DATA", str(folder))
     yield folder
+    jobs = state.shared_process().jobs  # all tests share them; a check that one leaves would be another's
+    for job in jobs.with_prefix(CHECKS):
+        jobs.drop(job.name)
 
 
 @pytest.fixture
