@@ -116,6 +116,22 @@ def test_image_chat_answers_and_survives_a_reload(page: playwright.Page, tmp_pat
     assert answers(page)[0].startswith("Red."), "the answer is still there after a reload"
 
 
+def test_a_conversation_is_renamed_exported_and_deleted(page: playwright.Page) -> None:
+    """Its menu is drawn only once it is open."""
+    ask(page, "A question to rename")
+    finished(page)
+    page.locator("[class*=st-key-menu_] button").first.click()
+    page.get_by_label("Name", exact=True).fill("Renamed here")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Renamed here").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Markdown").click()
+    assert "A question to rename" in Path(download.value.path()).read_text("utf-8")
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete it").click()
+    playwright.expect(page.get_by_role("button", name="Renamed here")).to_have_count(0)
+
+
 def test_an_idle_page_receives_no_messages(page: playwright.Page, address: str) -> None:
     """Every rerun costs server time, so idle tabs must not cause any."""
     received: list[object] = []

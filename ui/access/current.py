@@ -23,9 +23,8 @@ from smolvlm_core.paths import data_folder
 from ui.access import oidc
 
 COOKIE = "smolvlm_lens_login"
-SHARED = (
-    "x-smolvlm-lens-shared"  # a header that the guard sets, so that a page knows what the guard knows of its connection
-)
+# A header that the guard sets, so that a page knows what the guard knows of its connection.
+SHARED = "x-smolvlm-lens-shared"
 HOW = (
     "Add a user with `python -m smolvlm_core users add NAME --admin --this-machine`, or one password for all with "
     "`python -m smolvlm_core users add everyone`. docs/sharing.md has the details, identity providers too."
@@ -107,9 +106,8 @@ def is_shared() -> bool:
     if why_shared():
         return True
     context = get_script_run_ctx()
-    if (
-        context is not None and get_instance().get_client(context.session_id) is None
-    ):  # the browser has gone: no headers
+    # A browser that has gone leaves no headers.
+    if context is not None and get_instance().get_client(context.session_id) is None:
         return _sessions.get(context.session_id) != LOCAL.name
     return st.context.headers.get(SHARED) == "yes"
 
