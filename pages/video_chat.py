@@ -8,7 +8,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hi
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import sidebar, transcript, unsent
+from ui.chat import box, sidebar, transcript, unsent
 from ui.clip import controls, selection
 from ui.state import workspace
 from ui.text import escape, show_error
@@ -23,7 +23,7 @@ sidebar.warn_if_blind(choice)
 if clip is None:
     st.caption("Choose a clip. The model is shown some of its frames: you see which, and you decide.")
 state.show_notices()
-question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
+question = box.draw("video", "Ask about the clip", disabled=clip is None)
 question = unsent.draw("video") or question
 selection.draw_uploader(expanded=clip is None)
 frames: SampledFrames | None = None
@@ -89,8 +89,8 @@ def store_current_frames() -> None:
 if question:
     if spent is None or not spent.fits:
         why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
-        state.notify(f"{why} Your question: {question}")
-    elif not transcript.ask("video", choice, question.strip(), attachments, store_current_frames):
+        box.give_back("video", question, why)
+        st.rerun()
+    elif not transcript.ask("video", choice, question, attachments, store_current_frames):
         st.rerun()  # what was not sent is drawn above
-    state.show_notices()
 transcript.draw("video", choice)

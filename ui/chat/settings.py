@@ -13,40 +13,48 @@ from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.prompt.generation import GenerationSettings
 from ui import state
+from ui.chat import presets
 from ui.state import session, workspace
 from ui.text import show_error
+
+MAX_SEED = 2**31
 
 
 def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
     """Settings, and the precision of the weights. `precisions`: what the backend offers, empty for none."""
-    current = session()
-    before = current.settings
     with st.expander("Settings", icon=":material/tune:"):
-        max_new_tokens = st.slider(
-            "Longest answer (tokens)", 16, 1024, before.max_new_tokens, step=16, key="max_new_tokens"
-        )
-        temperature = st.slider(
-            "Temperature",
-            0.0,
-            2.0,
-            before.temperature,
-            step=0.1,
-            key="temperature",
-            help="At 0, the model always takes the likeliest token.",
-        )
-        greedy = temperature == 0
-        only = "Has an effect only with a temperature above 0."
-        top_p = st.slider("Top-p", 0.05, 1.0, before.top_p, step=0.05, key="top_p", disabled=greedy, help=only)
-        seed = st.number_input("Seed", 0, 2**31, before.seed, key="seed", disabled=greedy, help=only)
-        penalty = st.slider(
-            "Repetition penalty", 1.0, 2.0, before.repetition_penalty, step=0.05, key="repetition_penalty"
-        )
-        system = st.text_area("System prompt", before.system_prompt, key="system_prompt", placeholder="None", height=70)
-        current.precision = _precision(precisions, current.precision)
+        presets.draw()
+        session().settings = _draw_controls(session().settings)
+        session().precision = _precision(precisions, session().precision)
         if state.is_admin():
             _draw_folder()
             _draw_features()
-    current.settings = GenerationSettings(
+        presets.keep()
+    return session().settings, session().precision
+
+
+def _draw_controls(before: GenerationSettings) -> GenerationSettings:
+    values = {  # within what the controls allow: a file can hold more
+        "max_new_tokens": min(max(16, before.max_new_tokens // 16 * 16), 1024),
+        "temperature": min(before.temperature, 2.0),
+        "top_p": max(before.top_p, 0.05),
+        "repetition_penalty": min(max(before.repetition_penalty, 1.0), 2.0),
+        "seed": min(before.seed, MAX_SEED),
+        "system_prompt": before.system_prompt,
+    }
+    for name, value in values.items():
+        st.session_state.setdefault(name, value)
+    max_new_tokens = st.slider("Longest answer (tokens)", 16, 1024, step=16, key="max_new_tokens")
+    temperature = st.slider(
+        "Temperature", 0.0, 2.0, step=0.1, key="temperature", help="At 0, the model always takes the likeliest token."
+    )
+    greedy = temperature == 0
+    only = "Has an effect only with a temperature above 0."
+    top_p = st.slider("Top-p", 0.05, 1.0, step=0.05, key="top_p", disabled=greedy, help=only)
+    seed = st.number_input("Seed", 0, MAX_SEED, key="seed", disabled=greedy, help=only)
+    penalty = st.slider("Repetition penalty", 1.0, 2.0, step=0.05, key="repetition_penalty")
+    system = st.text_area("System prompt", key="system_prompt", placeholder="None", height=70)
+    return GenerationSettings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,
@@ -54,7 +62,6 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
         seed=int(seed),
         system_prompt=_checked(system),
     )
-    return current.settings, current.precision
 
 
 def _precision(offered: tuple[str, ...], before: str) -> str:
@@ -108,5 +115,5 @@ def _add_folder() -> None:
     except LensError as error:
         state.notify(error)
         return
-    session().model = spec.key
+    state.choose_model(spec.key)
     st.session_state["folder"] = ""
