@@ -101,8 +101,8 @@ class Session:
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
         painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
-        notices: messages to show once. `told`: problems of the data folder that were dismissed.
-        preset_problem: why a preset was not saved, to show once.
+        notices: messages at the top of the page. `told`: problems of the data folder that were dismissed.
+        settings_round: raised to fill the controls of the settings. preset_problem: why a preset was not saved, to show once.
         refused: a question that goes back into the box of its page.
         unsent: questions that could not be stored, to offer again.
     """
@@ -127,6 +127,7 @@ class Session:
     status_in_page: bool = False
     notices: tuple[str, ...] = ()
     told: frozenset[str] = frozenset()
+    settings_round: int = 0
     preset_problem: str = ""
     refused: dict[ConversationKind, str] = field(default_factory=dict)
     unsent: tuple[UnsentQuestion, ...] = ()
@@ -217,13 +218,14 @@ def conversation(kind: ConversationKind) -> str | None:
     if info is not None and info.kind == kind:
         return info.id
     if named is not None:
-        notify("This conversation was deleted, or it is not yours.")
         open_conversation(kind, None)
         address.show(address.CONVERSATION, None)
+        notify("This conversation was deleted, or it is not yours.")
     return None
 
 
 def open_conversation(kind: ConversationKind, identity: str | None) -> None:
+    clear_notices()
     current = session()
     current.open_conversations[kind] = identity
     current.editing = current.deleting = None
@@ -242,11 +244,28 @@ def forget_upload(upload: UploadedFile) -> None:
 
 
 def notify(problem: str | LensError) -> None:
-    """Show a message at the top of the page, once."""
+    """Show a message at the top of the page. It stays until it is closed, a question is sent, or something else is opened."""
     session().notices = (*session().notices, str(problem))
 
 
 def show_notices() -> None:
-    for text in session().notices:
-        show_error(text)
+    for number, text in enumerate(session().notices):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            show_error(text)
+            st.button(
+                "Close",
+                type="tertiary",
+                key=f"close_notice_{number}",
+                on_click=_close_notice,
+                args=(number,),
+            )
+
+
+def _close_notice(number: int) -> None:
+    shown = session().notices
+    session().notices = (*shown[:number], *shown[number + 1 :])
+
+
+def clear_notices() -> None:
+    """The user went on: what was said before is over."""
     session().notices = ()

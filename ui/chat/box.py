@@ -14,7 +14,9 @@ def draw(kind: ConversationKind, placeholder: str, *, disabled: bool = False) ->
     key = f"ask_{kind}"
     if (text := session().refused.pop(kind, None)) is not None:
         st.session_state[key] = text
-    return (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
+    if sent := (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip():
+        state.clear_notices()
+    return sent
 
 
 def give_back(kind: ConversationKind, text: str, why: object) -> None:
