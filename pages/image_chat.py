@@ -40,7 +40,7 @@ if conversation is None:
 question = box.draw("image", "Ask about the pictures")
 if question:
     send(question, chosen)
-if "image" in session().refused:
+if box.is_given_back("image"):
     st.rerun()
 if again := unsent.draw("image"):
     send(again, chosen)

@@ -87,6 +87,15 @@ class BatchSession:
     selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A question that goes back into its box. `shown`: it is there."""
+
+    question: str
+    why: str
+    shown: bool = False
+
+
 @dataclass(eq=False)  # each is itself, and can be in a set
 class Session:
     """Everything but the values of widgets, which Streamlit forgets while another page is open.
@@ -103,7 +112,7 @@ class Session:
         painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
         notices: messages at the top of the page. `told`: problems of the data folder that were dismissed.
         settings_round: raised to fill the controls of the settings. preset_problem: why a preset was not saved, to show once.
-        refused: a question that goes back into the box of its page.
+        refused: the question that was refused last, by page.
         unsent: questions that could not be stored, to offer again.
     """
 
@@ -129,7 +138,7 @@ class Session:
     told: frozenset[str] = frozenset()
     settings_round: int = 0
     preset_problem: str = ""
-    refused: dict[ConversationKind, str] = field(default_factory=dict)
+    refused: dict[ConversationKind, Refused] = field(default_factory=dict)
     unsent: tuple[UnsentQuestion, ...] = ()
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
@@ -228,6 +237,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
     clear_notices()
     current = session()
     current.open_conversations[kind] = identity
+    current.refused.pop(kind, None)
     current.editing = current.deleting = None
     if kind == "image":
         current.pending = ()
