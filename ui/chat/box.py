@@ -19,11 +19,14 @@ def draw(kind: ConversationKind, placeholder: str, *, disabled: bool = False) ->
         st.session_state[key] = refused.question
         session().refused[kind] = replace(refused, shown=True)
     with st.bottom:
+        reason = st.empty()
         if refused is not None:
-            show_error(f"Your question was not sent. {refused.why}")
+            with reason:
+                show_error(f"Your question was not sent. {refused.why}")
         sent = (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
     if sent:
         state.clear_notices()
+        reason.empty()
         session().refused.pop(kind, None)
     return sent
 
