@@ -100,10 +100,10 @@ def unsaved(image: Image.Image, label: str, key: str) -> Shown:
     return unsaved_later(open_it, label, key, (image.width, image.height))
 
 
-def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int]) -> Shown:
+def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int], *, caption: bool = True) -> Shown:
     """A picture that is opened once someone looks at it. `size`: its width and height in pixels."""
     route.offer(workspace().folder, key, open_it)
-    return Shown(key=key, label=label, width=size[0], height=size[1])
+    return Shown(key=key, label=label, width=size[0], height=size[1], caption=caption)
 
 
 def of_file(path: Path) -> Shown:
@@ -120,4 +120,3 @@ def _file(path: Path) -> tuple[str, tuple[int, int]]:
         with Image.open(path) as image:
             _files[path] = media.sha256_of(path.read_bytes()), image.size
     return _files[path]
-
