@@ -56,7 +56,7 @@ def draw_pending() -> None:
     with st.container(horizontal=True):
         pending = session().pending
         for index, attachment in enumerate(pending):
-            with st.container(width=150):
+            with st.container(width=150, gap="xsmall"):
                 pictures = [shown.of_picture(waiting) for waiting in pending]
                 parts.draw(f"pending_{attachment.sha256}", pictures, only=index, edge=140)
                 if attachment.notes:

@@ -35,7 +35,7 @@ def draw_attachments(question: Message) -> None:
         pictures = [shown.of_picture(attachment) for attachment in images]
         with st.container(horizontal=True):
             for index, attachment in enumerate(images):
-                with st.container(width=150):
+                with st.container(width=150, gap="xsmall"):
                     parts.draw(f"pictures_{question.id}_{index}", pictures, only=index, edge=140)
                     _below_picture(question, attachment)
     for clip in (a for a in question.attachments if a.kind == "video"):

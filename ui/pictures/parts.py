@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import streamlit as st
 
@@ -16,7 +17,8 @@ from ui.pictures.shown import Shown
 from ui.state import session, workspace
 from ui.text import escape
 
-IMAGE_CHAT = "pages/image_chat.py"
+NEW = "new_part"  # in the session's state: the part that its page has to point out
+IMAGE_CHAT = Path(__file__).resolve().parents[2] / "pages" / "image_chat.py"
 
 
 def draw(
@@ -30,7 +32,11 @@ def draw(
 ) -> None:
     """`strip.draw` of stored pictures, whose parts can be asked about. `leaves`: on another page than the image chat, which then opens."""
     label = "Ask about this part in Image chat" if leaves else "Ask about this part"
-    used = strip.draw(key, shown, only=only, edge=edge, scrolls=scrolls, on_part=use, part_label=label)
+    new = only is not None and st.session_state.get(NEW) == shown[only].key
+    if new:
+        del st.session_state[NEW]
+        st.toast(f"{escape(shown[only or 0].label)} goes with your next question.", icon=":material/crop:")
+    used = strip.draw(key, shown, only=only, edge=edge, scrolls=scrolls, reveal=new, on_part=use, part_label=label)
     if used and leaves and not session().notices:
         st.switch_page(IMAGE_CHAT)
 
@@ -49,4 +55,4 @@ def use(picture: Shown, region: Region) -> None:
         st.toast(f"{escape(name)} waits already.", icon=":material/crop:")
         return
     session().pending = (*session().pending, attachment)
-    st.toast(f"{escape(name)} goes with your next question.", icon=":material/crop:")
+    st.session_state[NEW] = attachment.sha256

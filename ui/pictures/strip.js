@@ -6,6 +6,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (strip.dataset.state !== state) {
     strip.dataset.state = state;
     strip.classList.toggle("scrolls", data.scrolls);
+    if (data.reveal) requestAnimationFrame(() => strip.scrollIntoView({ block: "center" }));
     strip.replaceChildren(...items.map((index) => tile(data.pictures[index], index, data.edge)));
   }
   strip.onclick = (event) => {

@@ -40,13 +40,15 @@ def draw(
     only: int | None = None,
     edge: int = EDGE,
     scrolls: bool = False,
+    reveal: bool = False,
     on_part: OnPart | None = None,
     part_label: str = "Use this part",
 ) -> bool:
     """Thumbnails, each of which opens the viewer. Its *next* and *previous* go through all of `pictures`.
 
     `key`: of the widget. `only`: the index of the one that is drawn here; the others are drawn elsewhere. `edge`: the longer side of a
-    thumbnail in px. `scrolls`: in one row that scrolls, else rows wrap. `on_part`: a callback that gets a part that someone chose.
+    thumbnail in px. `scrolls`: in one row that scrolls, else rows wrap. `reveal`: the page scrolls to it once. `on_part`: a callback
+    that gets a part that someone chose.
 
     Returns:
         Whether a part was chosen in the run before this one.
@@ -65,6 +67,7 @@ def draw(
             "only": only,
             "edge": edge,
             "scrolls": scrolls,
+            "reveal": reveal,
             "part": part_label if on_part is not None else "",
         },
         on_part_change=chosen,
