@@ -86,8 +86,8 @@ def crop(data: bytes, name: str, region: Region) -> tuple[bytes, str]:
     """
     whole = media.open_image(data, name)
     _check(region, whole.width, whole.height)
-    part = media.png_bytes(media.open_region(data, whole, _box(region)))
-    return part, f"{_CROP.sub('', name)} (crop {region})"
+    part = media.open_region(data, whole, _box(region))
+    return media.png_bytes(part), f"{_CROP.sub('', name)} (crop {part.width}×{part.height})"
 
 
 def _check(region: Region, width: int, height: int) -> None:
