@@ -9,7 +9,7 @@ import streamlit as st
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.errors import LensError
 from ui import gallery, state, uploaders
-from ui.frames import small_picture
+from ui.pictures import parts, shown
 from ui.state import session, workspace
 from ui.text import escape
 
@@ -54,11 +54,13 @@ def _add_sample(path: Path) -> None:
 def draw_pending() -> None:
     st.caption("Goes with your next question:")
     with st.container(horizontal=True):
-        for attachment in session().pending:
-            with st.container(width=150):
-                st.image(small_picture(workspace().store, attachment.sha256), width=140)
-                notes = "".join(f" · {escape(note)}" for note in attachment.notes)
-                st.caption(escape(attachment.name) + notes)
+        pending = session().pending
+        for index, attachment in enumerate(pending):
+            with st.container(width=150, gap="xsmall"):
+                pictures = [shown.of_picture(waiting) for waiting in pending]
+                parts.draw(f"pending_{attachment.sha256}", pictures, only=index, edge=140)
+                if attachment.notes:
+                    st.caption(" · ".join(escape(note) for note in attachment.notes))
                 st.button(
                     "Remove",
                     key=f"remove_{attachment.sha256}",
