@@ -75,7 +75,7 @@ def test_frames_count_as_stored(workspace: Workspace) -> None:
 def test_a_new_page_shows_what_to_do_and_the_default_model() -> None:
     app = page("image_chat")
     assert app.title[0].value == "Image chat"
-    assert "Add a picture and ask about it" in texts(app)
+    assert "Ask questions about pictures" in texts(app) and "this machine: nothing is sent" in texts(app)
     assert app.selectbox(key="model").value == "smolvlm-shapes" and "does not know photos" in texts(app)
 
 

@@ -86,6 +86,15 @@ class BatchSession:
     selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
+@dataclass(frozen=True)
+class MediaNote:
+    """What became of a file that was added: refused, there already, opened on another page. `when`: seconds since the epoch."""
+
+    text: str
+    is_problem: bool
+    when: float
+
+
 @dataclass(eq=False)  # each is itself, and can be in a set
 class Session:
     """Everything but the values of widgets, which Streamlit forgets while another page is open.
@@ -93,7 +102,9 @@ class Session:
     Attributes:
         model: key of the chosen backend; None before any choice.
         precision: of the weights, for backends that offer a choice.
-        pending: pictures that go with the next question.
+        pending: pictures that go with the next question. `media_notes`: what became of other files that were added.
+        starter: a starter question that was clicked, and the page that asks it.
+        page_of_media: the page that shows what was just added, where it is not the open one.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
@@ -111,6 +122,9 @@ class Session:
         default_factory=lambda: {"image": None, "video": None}
     )
     pending: tuple[Attachment, ...] = ()
+    media_notes: tuple[MediaNote, ...] = ()
+    starter: tuple[ConversationKind, str] | None = None
+    page_of_media: ConversationKind | None = None
     clip: StoredClip | None = None
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
@@ -199,6 +213,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
     current = session()
     current.open_conversations[kind] = identity
     current.editing = current.deleting = None
+    current.media_notes = ()
     if kind == "image":
         current.pending = ()
     else:
