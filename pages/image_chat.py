@@ -4,7 +4,7 @@ import streamlit as st
 
 from smolvlm_core.conversations import context
 from ui import state
-from ui.chat import ask_bar, media, sidebar, start, starters, transcript, unsent
+from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -24,8 +24,8 @@ def send(text: str, choice: Choice) -> None:
     """Store the question and start its answer, or say why not. Nothing typed or added is lost."""
     spent = cost(choice)
     if not spent.fits:
-        state.notify(
-            f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation. Your question: {text}"
+        box.give_back(
+            "image", text, f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation."
         )
     elif transcript.ask("image", choice, text, session().pending):
         session().pending, session().media_notes = (), ()
@@ -37,9 +37,11 @@ conversation = state.conversation("image")
 st.title("Image chat")
 sidebar.warn_if_blind(chosen)
 bar = ask_bar.draw("image")
-question = st.chat_input("Ask about the pictures", submit_mode="stop", key="ask_image")
-if question := (question or start.chosen_question("image")):
-    send(question.strip(), chosen)
+question = box.draw("image", "Ask about the pictures") or start.chosen_question("image")
+if question:
+    send(question, chosen)
+if box.is_given_back("image"):
+    st.rerun()
 if again := unsent.draw("image"):
     send(again, chosen)
     st.rerun()

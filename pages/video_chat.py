@@ -8,7 +8,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hi
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import ask_bar, media, sidebar, start, starters, transcript, unsent
+from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
 from ui.clip import controls, selection
 from ui.state import session, workspace
 from ui.text import escape, show_error
@@ -23,8 +23,8 @@ st.title("Video chat")
 sidebar.warn_if_blind(choice)
 state.show_notices()
 bar = ask_bar.draw("video")
-question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
-question = unsent.draw("video") or question or start.chosen_question("video")
+question = box.draw("video", "Ask about the clip", disabled=clip is None)
+question = unsent.draw("video") or question or start.chosen_question("video") or ""
 frames: SampledFrames | None = None
 spent: context.Cost | None = None
 attachments: tuple[Attachment, ...] = ()
@@ -94,10 +94,10 @@ if question:
     session().media_notes = ()
     if spent is None or not spent.fits:
         why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
-        state.notify(f"{why} Your question: {question}")
-    elif not transcript.ask("video", choice, question.strip(), attachments, store_current_frames):
+        box.give_back("video", question, why)
+        st.rerun()
+    elif not transcript.ask("video", choice, question, attachments, store_current_frames):
         st.rerun()  # what was not sent is drawn above
-    state.show_notices()
 asked = state.conversation("video")
 bar.fill(questions=starters.on_clip(spec, clip.name) if clip and not asked else ())
 transcript.draw("video", choice)

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from smolvlm_core.conversations import context
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.prompt.messages import active_turns
-from ui.chat import media, pictures, start
+from ui.chat import box, media, pictures, start
 from ui.state import session, workspace
 from ui.text import show_error
 
@@ -30,6 +30,7 @@ class AskBar:
         """`cost`: of the next question. `questions`: to choose from. `hint`: one quiet line."""
         waiting = self._kind == "image" and session().pending
         with self._above:
+            _slot(self._kind in session().refused, lambda: box.draw_refusal(self._kind))
             _slot(bool(session().media_notes), media.draw_notes)
             _slot(bool(waiting), pictures.draw_pending)
             _slot(cost is not None, lambda: _draw_cost(cost))

@@ -16,7 +16,7 @@ from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from smolvlm_core.video import VIDEO_EXTENSIONS
-from ui import state
+from ui import address, navigation, state
 from ui.chat import drop, pictures
 from ui.clip import selection
 from ui.state import session
@@ -25,9 +25,6 @@ from ui.text import message, show_error
 UPLOADER = "media_uploader"
 EXTENSIONS = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)))
 SAME_BATCH_SECONDS = 5.0  # what was refused and what was uploaded of one batch arrive one after the other
-PAGES: dict[ConversationKind, Path] = {
-    kind: Path(__file__).resolve().parents[2] / "pages" / f"{kind}_chat.py" for kind in ("image", "video")
-}
 
 
 def max_clip_bytes() -> int:
@@ -78,7 +75,10 @@ def open_their_page(kind: ConversationKind) -> None:
     """Where something was just added that another page is about, open that page."""
     wanted, session().page_of_media = session().page_of_media, None
     if wanted is not None and wanted != kind:
-        st.switch_page(PAGES[wanted])
+        identity = session().open_conversations[wanted]
+        st.switch_page(
+            navigation.CHATS[wanted], query_params={address.CONVERSATION: identity} if identity is not None else None
+        )
 
 
 def draw_notes() -> None:
