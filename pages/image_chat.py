@@ -29,6 +29,8 @@ def send(text: str, choice: Choice) -> None:
         )
     elif transcript.ask("image", choice, text, session().pending):
         session().pending, session().media_notes = (), ()
+        if conversation is None:
+            st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
 
 
 media.open_their_page("image")

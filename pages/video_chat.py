@@ -98,6 +98,8 @@ if question:
         st.rerun()
     elif not transcript.ask("video", choice, question, attachments, store_current_frames):
         st.rerun()  # what was not sent is drawn above
+    elif conversation is None:
+        st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
 asked = state.conversation("video")
 bar.fill(questions=starters.on_clip(spec, clip.name) if clip and not asked else ())
 transcript.draw("video", choice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import streamlit as st
@@ -18,8 +19,9 @@ def draw(kind: ConversationKind, placeholder: str, *, disabled: bool = False) ->
     if refused is not None and not refused.shown:
         st.session_state[key] = refused.question
         session().refused[kind] = replace(refused, shown=True)
-    # Outside of containers: only then does the page follow an answer as it grows.
-    sent = (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
+    # Outside of containers the page stays at its end, as answers need. Without a conversation it begins at its top.
+    with nullcontext() if session().open_conversations[kind] else st.bottom:
+        sent = (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
     if sent:
         state.clear_notices()
         session().refused.pop(kind, None)

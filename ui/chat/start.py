@@ -26,6 +26,8 @@ WHERE = {
 def draw(kind: ConversationKind, choice: Choice) -> None:
     remote = choice.backend.status().state == "remote"
     st.markdown(f"{PURPOSE[kind]} {WHERE['remote' if remote else 'here']}")
+    if choice.backend.note:
+        st.caption(f":material/info: {escape(choice.backend.spec.title)}. {escape(choice.backend.note)}")
     media.draw_zone()
     if session().pending and kind == "image":
         return
