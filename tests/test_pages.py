@@ -165,7 +165,7 @@ def test_conversations_can_be_opened_searched_and_deleted(store: Store) -> None:
 
 def test_a_clip_shows_its_frames_and_cost_and_answers(write_clip: Writer) -> None:
     app = page("video_chat")
-    assert "Choose a clip" in texts(app) and app.chat_input[0].disabled
+    assert "Ask questions about a clip" in texts(app) and app.chat_input[0].disabled
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
     assert not app.exception

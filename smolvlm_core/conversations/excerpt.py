@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 BEFORE_CHARACTERS, AFTER_CHARACTERS = 24, 48
 
 
@@ -12,10 +14,10 @@ def excerpt(text: str, search: str) -> tuple[str, str, str]:
     Dots stand for what is left out.
     """
     line, wanted = " ".join(text.split()), " ".join(search.split())
-    at = line.lower().find(wanted.lower()) if wanted else -1
-    if at < 0:
+    match = re.search(re.escape(wanted), line, re.IGNORECASE) if wanted else None
+    if match is None:
         return _cut(line, BEFORE_CHARACTERS + AFTER_CHARACTERS), "", ""
-    end = at + len(wanted)
+    at, end = match.span()
     before = line[:at] if at <= BEFORE_CHARACTERS else "…" + line[at - BEFORE_CHARACTERS : at].lstrip()
     return before, line[at:end], _cut(line[end:], AFTER_CHARACTERS)
 
