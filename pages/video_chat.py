@@ -8,11 +8,12 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hi
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import box, sidebar, transcript, unsent
+from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
 from ui.clip import controls, selection
-from ui.state import workspace
+from ui.state import session, workspace
 from ui.text import escape, show_error
 
+media.open_their_page("video")
 store = workspace().store
 choice = sidebar.draw("video")
 spec, system_prompt = choice.backend.spec, choice.settings.system_prompt
@@ -20,12 +21,10 @@ conversation = state.conversation("video")
 clip = selection.current(conversation)
 st.title("Video chat")
 sidebar.warn_if_blind(choice)
-if clip is None:
-    st.caption("Choose a clip. The model is shown some of its frames: you see which, and you decide.")
 state.show_notices()
+bar = ask_bar.draw("video")
 question = box.draw("video", "Ask about the clip", disabled=clip is None)
-question = unsent.draw("video") or question
-selection.draw_uploader(expanded=clip is None)
+question = unsent.draw("video") or question or start.chosen_question("video") or ""
 frames: SampledFrames | None = None
 spent: context.Cost | None = None
 attachments: tuple[Attachment, ...] = ()
@@ -55,6 +54,11 @@ def draw_cost(clip: StoredClip, attachment: Attachment, spent: context.Cost) -> 
         st.button(label, type="primary", on_click=controls.set_count, args=(clip, most))
 
 
+if clip is None:
+    with st.container():
+        start.draw("video", choice)
+else:
+    st.empty()  # in the place of the start, which is gone at once
 if clip is not None:
     st.caption(escape(clip.facts.describe()))
     try:
@@ -87,10 +91,15 @@ def store_current_frames() -> None:
 
 
 if question:
+    session().media_notes = ()
     if spent is None or not spent.fits:
         why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
         box.give_back("video", question, why)
         st.rerun()
     elif not transcript.ask("video", choice, question, attachments, store_current_frames):
         st.rerun()  # what was not sent is drawn above
+    elif conversation is None:
+        st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
+asked = state.conversation("video")
+bar.fill(questions=starters.on_clip(spec, clip.name) if clip and not asked else ())
 transcript.draw("video", choice)

@@ -281,7 +281,7 @@ def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
     page.get_by_role("heading", name="Image chat").wait_for()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="smolvlm-shapes-F16 · llama.cpp").click()
-    page.get_by_text("Ready llama-server").wait_for()
+    page.locator(".st-key-model_state", has_text="Ready").wait_for()
     drawn("blue").save(tmp_path / "blue.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
     page.get_by_text("180 image tokens").wait_for()

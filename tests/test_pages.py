@@ -75,7 +75,7 @@ def test_frames_count_as_stored(workspace: Workspace) -> None:
 def test_a_new_page_shows_what_to_do_and_the_default_model() -> None:
     app = page("image_chat")
     assert app.title[0].value == "Image chat"
-    assert "Add a picture and ask about it" in texts(app)
+    assert "Ask questions about pictures" in texts(app) and "this machine: nothing is sent" in texts(app)
     assert app.selectbox(key="model").value == "smolvlm-shapes" and "does not know photos" in texts(app)
 
 
@@ -166,7 +166,7 @@ def test_conversations_can_be_opened_searched_and_deleted(store: Store) -> None:
 
 def test_a_clip_shows_its_frames_and_cost_and_answers(write_clip: Writer) -> None:
     app = page("video_chat")
-    assert "Choose a clip" in texts(app) and app.chat_input[0].disabled
+    assert "Ask questions about a clip" in texts(app) and app.chat_input[0].disabled
     clip = ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     upload(app, (clip.name, clip.read_bytes(), "video/mp4"))
     assert not app.exception

@@ -88,6 +88,15 @@ class BatchSession:
 
 
 @dataclass(frozen=True)
+class MediaNote:
+    """What became of a file that was added: refused, there already, opened on another page. `when`: seconds since the epoch."""
+
+    text: str
+    is_problem: bool
+    when: float
+
+
+@dataclass(frozen=True)
 class Refused:
     """A question that goes back into its box. `shown`: it is there."""
 
@@ -103,7 +112,9 @@ class Session:
     Attributes:
         model: key of the backend in use; None before the first page. `model_is_chosen`: by the user; else it is the default.
         precision: of the weights, for backends that offer a choice.
-        pending: pictures that go with the next question.
+        pending: pictures that go with the next question. `media_notes`: what became of other files that were added.
+        starter: a starter question that was clicked, and the page that asks it.
+        page_of_media: the page that shows what was just added, where it is not the open one.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
@@ -124,6 +135,9 @@ class Session:
         default_factory=lambda: {"image": None, "video": None}
     )
     pending: tuple[Attachment, ...] = ()
+    media_notes: tuple[MediaNote, ...] = ()
+    starter: tuple[ConversationKind, str] | None = None
+    page_of_media: ConversationKind | None = None
     clip: StoredClip | None = None
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
@@ -239,6 +253,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
     current.open_conversations[kind] = identity
     current.refused.pop(kind, None)
     current.editing = current.deleting = None
+    current.media_notes = ()
     if kind == "image":
         current.pending = ()
     else:

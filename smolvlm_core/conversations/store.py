@@ -91,7 +91,7 @@ class Store:
             raise StoreError(
                 f"The search has {len(search):,} characters; {MAX_SEARCH_CHARACTERS:,} are allowed.", "Shorten it."
             )
-        pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = _like(search)
         rows = self._database.rows(
             f"SELECT DISTINCT {_CONVERSATION} FROM conversations c JOIN messages m ON m.conversation_id = c.id"
             " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\')"
@@ -99,6 +99,14 @@ class Store:
             (kind, kind, pattern, pattern),
         )
         return [self._info(row) for row in rows if row["kind"] in get_args(ConversationKind)]
+
+    def matching_text(self, conversation_id: str, search: str) -> str:
+        """The first message in use that matches, "" where only the title does."""
+        row = self._database.row(
+            "SELECT text FROM messages WHERE conversation_id = ? AND text LIKE ? ESCAPE '\\' ORDER BY active DESC, id LIMIT 1",
+            (conversation_id, _like(search)),
+        )
+        return str(row["text"]) if row else ""
 
     def info(self, conversation_id: str) -> ConversationInfo | None:
         row = self._database.row(f"SELECT {_CONVERSATION} FROM conversations c WHERE id = ?", (conversation_id,))
@@ -264,3 +272,8 @@ class Store:
         for row in self._database.rows(query, (conversation_id, conversation_id)):
             media |= hashes_in(row["attachments"])
         return media
+
+
+def _like(search: str) -> str:
+    """The pattern of a text that contains `search`, as it is written."""
+    return "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
