@@ -100,4 +100,4 @@ class Branches(Generic[M]):
 
 def _chosen(versions: list[M]) -> M | None:
     active = [message for message in versions if message.active]
-    return (active or versions or [None])[-1]
+    return (active or versions)[-1] if versions else None
