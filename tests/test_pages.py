@@ -118,7 +118,7 @@ def test_answering_again_and_editing_keep_the_replaced_messages() -> None:
     assert [(m.text, m.active) for m in messages] == [
         ("What color is the circle?", False),
         ("Red.", False),
-        ("Red.", False),
+        ("Red.", True),  # chosen among the answers of its question
         ("What shape is in the image?", True),
         ("Circle.", True),
     ]
