@@ -23,6 +23,7 @@ def arrive(page: str) -> None:
     seen = _seen()
     if seen.page != page:
         seen.page, seen.values = page, {}
+        st.session_state.pop("refused_forms", None)  # see ui.forms: a form that is opened again is empty
 
 
 def follow(parameter: str, shown: str | None) -> str | None:
