@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Reply, collect
+from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.cli.model import add_model, chosen_backend
 from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.messages import Message
@@ -49,6 +50,11 @@ def add(commands: Any) -> None:
     ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
     ask.add_argument(
+        "--cold",
+        action="store_true",
+        help="encode and read everything again, whatever caches hold: for a fair time to first token",
+    )
+    ask.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object: answer, model, attachments, frames, settings and statistics",
@@ -66,6 +72,8 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     except ValueError as error:
         args.wrong(str(error))
     backend = chosen_backend(args, workspace)
+    if args.cold:
+        backend = _cold(backend)
     spec = backend.spec
     given = UnsavedMedia()
     attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]
@@ -108,6 +116,16 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         }
         print(json.dumps(value, indent=1, ensure_ascii=False))
     return 0
+
+
+def _cold(backend: Backend) -> Backend:
+    """Raises BackendError where the app cannot make sure of that."""
+    cold = backend.cold()
+    if cold is None:
+        raise BackendError(
+            f"{backend.name} cannot be asked with --cold: its server decides what it caches.", "Leave out --cold."
+        )
+    return cold
 
 
 def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
