@@ -15,6 +15,7 @@ from smolvlm_core import media
 from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.cli.model import add_model, chosen_backend
 from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.compare.columns import from_cache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import build_prompt
@@ -135,6 +136,8 @@ def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
     if not quiet:
         print()
         print(reply.stats.summary(), file=sys.stderr)
+        if reply.stats.known_tiles or reply.stats.reused_tokens:
+            print(f"from cache: {from_cache(reply.stats, True)} (--cold computes them again)", file=sys.stderr)
         if reply.stats.stop_reason in ("length", "context"):
             reason = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
             print(f"the answer was cut off: {reason}", file=sys.stderr)

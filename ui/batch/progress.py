@@ -9,11 +9,13 @@ import streamlit as st
 from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.running import Run
 from smolvlm_core.errors import LensError
+from ui import forms
 from ui.batch import inputs, picker
 from ui.state import workspace
 from ui.text import escape, message, show_error
 
 POLL_SECONDS = 0.7
+GO_ON = "batch go on"  # the form
 
 
 def draw_running_elsewhere(batch: SavedBatch | None) -> None:
