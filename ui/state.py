@@ -96,6 +96,7 @@ class Session:
         pending: pictures that go with the next question.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
+        clip_panel: whether the clip is shown on a narrow screen, by conversation and number of its questions.
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
@@ -115,6 +116,7 @@ class Session:
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
     restored_choices: set[str] = field(default_factory=set)
+    clip_panel: dict[tuple[str | None, int], bool] = field(default_factory=dict)
     uploader_round: int = 0
     editing: int | None = None
     deleting: str | None = None
