@@ -3,9 +3,8 @@
 import streamlit as st
 
 from smolvlm_core.conversations import context
-from smolvlm_core.media import IMAGE_EXTENSIONS
 from ui import state
-from ui.chat import pictures, sidebar, transcript, unsent
+from ui.chat import box, pictures, sidebar, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -24,11 +23,9 @@ def cost(choice: Choice) -> context.Cost:
 def send(text: str, choice: Choice) -> None:
     """Store the question and start its answer, or say why not. Nothing typed or added is lost."""
     spent = cost(choice)
-    if session().notices:
-        state.notify(f"Your question was not sent: {text}")
-    elif not spent.fits:
-        state.notify(
-            f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation. Your question: {text}"
+    if not spent.fits:
+        box.give_back(
+            "image", text, f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation."
         )
     elif transcript.ask("image", choice, text, session().pending):
         session().pending = ()
@@ -40,18 +37,11 @@ st.title("Image chat")
 sidebar.warn_if_blind(chosen)
 if conversation is None:
     st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
-question = st.chat_input(
-    "Ask about the pictures",
-    accept_file="multiple",
-    file_type=list(IMAGE_EXTENSIONS),
-    submit_mode="stop",
-    key="ask_image",
-)
+question = box.draw("image", "Ask about the pictures")
 if question:
-    for file in question.files:
-        pictures.add(file.getvalue(), file.name)
-    if question.text.strip():
-        send(question.text.strip(), chosen)
+    send(question, chosen)
+if box.is_given_back("image"):
+    st.rerun()
 if again := unsent.draw("image"):
     send(again, chosen)
     st.rerun()

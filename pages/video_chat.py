@@ -8,7 +8,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hi
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import sidebar, transcript, unsent
+from ui.chat import box, sidebar, transcript, unsent
 from ui.clip import controls, layout, selection
 from ui.state import workspace
 from ui.text import show_error
@@ -25,7 +25,7 @@ if clip is None:
     st.caption("Choose a clip. The model is shown some of its frames: you see which, and you decide.")
 state.show_notices()
 cost_line = st.bottom.container(key="cost")
-question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
+question = box.draw("video", "Ask about the clip", disabled=clip is None)
 question = unsent.draw("video") or question
 frames: SampledFrames | None = None
 spent: context.Cost | None = None
@@ -90,12 +90,12 @@ def store_current_frames() -> None:
     store_frames(store, frames.pngs)
 
 
+if question:
+    if spent is None or not spent.fits:
+        why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
+        box.give_back("video", question, why)
+        st.rerun()
+    elif not transcript.ask("video", choice, question, attachments, store_current_frames):
+        st.rerun()  # what was not sent is drawn above
 with chat_side:
-    if question:
-        if spent is None or not spent.fits:
-            why = "Choose fewer frames first." if spent else "No frames can be read from this clip."
-            state.notify(f"{why} Your question: {question}")
-        elif not transcript.ask("video", choice, question.strip(), attachments, store_current_frames):
-            st.rerun()  # what was not sent is drawn above
-        state.show_notices()
     transcript.draw("video", choice)

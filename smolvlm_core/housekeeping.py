@@ -21,6 +21,7 @@ FILES = (
     "decode.json",
     "hybrid.json",
     "login.key",
+    "preferences.json",
     "signed-out.json",
     "users.json",
     "verdicts.json",

@@ -10,6 +10,7 @@ from smolvlm_core.backends.transformers import CheckpointEntry
 from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.machine import describe_bytes, this_machine
+from ui import state
 from ui.backends.badges import draw_problem, status_line
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
@@ -55,7 +56,7 @@ def choose() -> Entry:
 
 
 def _chosen() -> None:
-    session().model = st.session_state["model"]
+    state.choose_model(st.session_state["model"])
 
 
 def draw_status(backend: Backend) -> None:

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException
 
 from smolvlm_core.conversations.answering import Answer, Snapshot
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
-from ui import state
-from ui.chat import turn, unsent
+from ui import address, state
+from ui.chat import box, turn, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 from ui.text import message
@@ -64,12 +63,13 @@ def ask(
         conversation = state.conversation(kind) or store.create(kind)
         question = store.add_question(conversation, text, attachments)
         session().open_conversations[kind] = conversation
+        address.show(address.CONVERSATION, conversation)  # now: a reload must find the answer that begins
         _start(conversation, question, choice)
     except StoreError as error:
         unsent.keep(kind, text, attachments, error)
         return False
     except LensError as error:
-        state.notify(f"{error} Your question: {text}")
+        box.give_back(kind, text, error)
         return False
     return True
 
@@ -143,20 +143,14 @@ def _restart(kind: ConversationKind, question_id: int, choice: Choice) -> None:
 
 
 def _follow(answer: Answer) -> None:
-    """Draw the answer as it grows. The native stop button ends the script with StopException. A rerun only leaves: the next
-    run finds the answer again."""
+    """Draw the answer as it grows. A rerun, a reload or another page only leaves it: the next run finds it again."""
     with st.chat_message("assistant", avatar=":material/visibility:"):
         text, sign = st.empty(), st.empty()
         st.button("Stop", icon=":material/stop_circle:", key=f"stop_{answer.id}", on_click=answer.stop)
     _watch(answer)
     began = time.monotonic()
-    try:
-        for snapshot in answer.follow():
-            _show(snapshot, text, sign, time.monotonic() - began)
-    except StopException:
-        answer.stop()
-        answer.wait(2)
-        raise
+    for snapshot in answer.follow():
+        _show(snapshot, text, sign, time.monotonic() - began)
     st.rerun()
 
 
@@ -171,6 +165,6 @@ def _show(snapshot: Snapshot, text: Any, sign: Any, seconds: float) -> None:
 
 @st.fragment(run_every=0.7)
 def _watch(answer: Answer) -> None:
-    """After the native stop the script is over: this draws the page again once the answer has ended."""
+    """After Streamlit's own Stop the script is over: this draws the page again once the answer has ended."""
     if workspace().answers.running(answer.conversation_id) is not answer:
         st.rerun()
