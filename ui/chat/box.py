@@ -19,17 +19,11 @@ def draw(kind: ConversationKind, placeholder: str, *, disabled: bool = False) ->
     if refused is not None and not refused.shown:
         st.session_state[key] = refused.question
         session().refused[kind] = replace(refused, shown=True)
-    with st.bottom:
-        reason = st.empty()
-        if refused is not None:
-            with reason:
-                show_error(f"Your question was not sent. {refused.why}")
     # Outside of containers the page stays at its end, as answers need. Without a conversation it begins at its top.
     with nullcontext() if session().open_conversations[kind] else st.bottom:
         sent = (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
     if sent:
         state.clear_notices()
-        reason.empty()
         session().refused.pop(kind, None)
     return sent
 
