@@ -18,14 +18,23 @@ choice = sidebar.draw("video")
 spec, system_prompt = choice.backend.spec, choice.settings.system_prompt
 conversation = state.conversation("video")
 clip = selection.current(conversation)
+only_frames = clip is None and selection.is_missing(conversation)
 st.title("Video chat")
 sidebar.warn_if_blind(choice)
-if clip is None:
+if only_frames:
+    st.info(
+        "This conversation was imported. Its frames are here, the clip is not: exports do not contain clips. You can ask about "
+        "these frames. For others, choose the clip again.",
+        icon=":material/movie_off:",
+    )
+elif clip is None:
     st.caption("Choose a clip. The model is shown some of its frames: you see which, and you decide.")
 state.show_notices()
-question = st.chat_input("Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None)
+question = st.chat_input(
+    "Ask about the clip", submit_mode="stop", key="ask_video", disabled=clip is None and not only_frames
+)
 question = unsent.draw("video") or question
-selection.draw_uploader(expanded=clip is None)
+selection.draw_uploader(expanded=clip is None and not only_frames)
 frames: SampledFrames | None = None
 spent: context.Cost | None = None
 attachments: tuple[Attachment, ...] = ()
@@ -55,6 +64,8 @@ def draw_cost(clip: StoredClip, attachment: Attachment, spent: context.Cost) -> 
         st.button(label, type="primary", on_click=controls.set_count, args=(clip, most))
 
 
+if only_frames:
+    spent = context.of_next_question(store, spec, conversation, (), system_prompt, memory_of=choice.memory_of)
 if clip is not None:
     st.caption(escape(clip.facts.describe()))
     try:
