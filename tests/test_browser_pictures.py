@@ -23,6 +23,9 @@ from tests.test_browser import (  # noqa: F401
 )
 
 
+playwright.expect.set_options(timeout=60_000)  # other tests may keep the machine busy
+
+
 @pytest.fixture
 def two_shapes(tmp_path: Path) -> Path:
     """A red circle on the left, a blue square on the right: 1200 × 800 px."""
