@@ -4,6 +4,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from ui import problems
 from ui.access import login
 from ui.access.start import lifespan
 from ui.clip.route import PATH, send_clip
@@ -17,4 +18,5 @@ app = st.App(
     routes=[Route(PATH, send_clip), *pictures.ROUTES, script.ROUTE, *login.ROUTES],
     middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
     lifespan=lifespan,
+    on_script_error=problems.show_fault,
 )

@@ -23,6 +23,7 @@ from smolvlm_core.conversations.unsent import UnsentMedia
 from smolvlm_core.engine.state import features_of
 from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.paths import data_folder
+from smolvlm_core.preferences import Preferences
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs
 from smolvlm_core.work.pool import Pool
@@ -67,6 +68,7 @@ class Workspace:
         self._answers: Answers | None = None
         self._opening = threading.Lock()
         self.unsent = UnsentMedia()
+        self.preferences = Preferences(self.folder)
         self.registry: Registry = base.registry if base is not None else Registry(self.folder, self.pool)
         self.verdicts: Verdicts = base.verdicts if base is not None else Verdicts(self.folder)
         self.self_tests: SelfTests = (
@@ -104,7 +106,7 @@ class Workspace:
     def problems(self) -> tuple[str, ...]:
         """What of the data folder could not be read so far, in words, each once."""
         stored = self._store.problems() if self._store is not None else ()
-        files = [self.verdicts.problem, self.comparisons.votes.problem]
+        files = [self.verdicts.problem, self.comparisons.votes.problem, self.preferences.problem]
         return (*stored, *(str(problem) for problem in files if problem is not None))
 
     def close(self) -> None:

@@ -221,13 +221,13 @@ def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_
     before = frames.count()
     page.locator("video").evaluate("v => new Promise(done => { v.onseeked = () => done(); v.currentTime = 5 + 0.33; })")
     page.locator(".add").click()
-    page.get_by_text("0.30 s · #3").wait_for()
+    page.get_by_text("0:00.30 · #3").wait_for()
     assert frames.count() == before + 1
     frames.first.locator(".out").click()
-    page.get_by_text("0.00 s · #0").wait_for(state="detached")
+    page.get_by_text("0:00.00 · #0").wait_for(state="detached")
     assert frames.count() == before
     page.get_by_text("Evenly spaced").click()
-    page.get_by_text("0.00 s · #0").wait_for()
+    page.get_by_text("0:00.00 · #0").wait_for()
 
 
 def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
     page.get_by_role("heading", name="Image chat").wait_for()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="smolvlm-shapes-F16 · llama.cpp").click()
-    page.get_by_text("Ready llama-server").wait_for()
+    page.locator(".st-key-model_state", has_text="Ready").wait_for()
     drawn("blue").save(tmp_path / "blue.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
     page.get_by_text("180 image tokens").wait_for()

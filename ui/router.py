@@ -7,30 +7,20 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import problems
+from ui import address, navigation, problems, state
 from ui.access import account
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = ROOT / "pages"
-
+ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.png"
 WIDE = ("Batch", "Compare")
 
-page = st.navigation(
-    [
-        st.Page(PAGES / "image_chat.py", title="Image chat", icon=":material/image:", default=True),
-        st.Page(PAGES / "video_chat.py", title="Video chat", icon=":material/movie:"),
-        st.Page(PAGES / "batch.py", title="Batch", icon=":material/photo_library:"),
-        st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
-        st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),
-        *account.pages(PAGES),
-    ]
-)
+# Before the navigation: the browser would fetch the icon of a page that comes first from another host.
+st.set_page_config(page_icon=ICON)
+pages = [*navigation.pages(), *account.pages(navigation.PAGES)]
+page = st.navigation(pages, position="hidden")
 # Once a run: where the page itself sets another layout, the browser can miss the second of two changes.
-st.set_page_config(
-    page_title="SmolVLM Lens",
-    page_icon=ROOT / "assets" / "icon.png",  # the browser would fetch a Material icon from another host
-    layout="wide" if page.title in WIDE else "centered",
-    initial_sidebar_state="auto",
-)
+st.set_page_config(layout="wide" if page.title in WIDE else "centered", initial_sidebar_state="auto")
+if address.arrive(page.url_path):
+    state.clear_notices()
+navigation.draw(pages)
 account.draw()
 problems.run(page)

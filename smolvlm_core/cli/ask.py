@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Reply, collect
+from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.cli.model import add_model, chosen_backend
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, positive, status, time_range
+from smolvlm_core.compare.columns import from_cache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.messages import Message
@@ -45,9 +47,15 @@ def add(commands: Any) -> None:
         type=positive,
         help="number of frames to sample from the clip (default: the model's own rule)",
     )
+    ask.add_argument("--range", metavar="A-B", type=time_range, help="only this part of the clip, such as 12:30-13:00")
     ask.add_argument("--max-new-tokens", metavar="N", type=positive, default=256)
     ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
+    ask.add_argument(
+        "--cold",
+        action="store_true",
+        help="encode and read everything again, whatever caches hold: for a fair time to first token",
+    )
     ask.add_argument(
         "--json",
         action="store_true",
@@ -61,11 +69,15 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         args.wrong("--image and --video cannot be used together. Ask about them in separate commands.")
     if args.frames and not args.video:
         args.wrong("--frames needs --video")
+    if args.range and not args.video:
+        args.wrong("--range needs --video")
     try:
         settings = GenerationSettings(max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
     except ValueError as error:
         args.wrong(str(error))
     backend = chosen_backend(args, workspace)
+    if args.cold:
+        backend = _cold(backend)
     spec = backend.spec
     given = UnsavedMedia()
     attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]
@@ -74,7 +86,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
             given.add_clip(
                 args.video,
                 args.video.name,
-                ClipSampling(frames=args.frames),
+                ClipSampling(frames=args.frames, range_seconds=args.range),
                 model_fps=spec.video_fps,
                 model_max_frames=spec.video_max_frames,
                 progress=lambda done, of: status(f"Frame {done} of {of}"),
@@ -110,6 +122,16 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     return 0
 
 
+def _cold(backend: Backend) -> Backend:
+    """Raises BackendError where the app cannot make sure of that."""
+    cold = backend.cold()
+    if cold is None:
+        raise BackendError(
+            f"{backend.name} cannot be asked with --cold: its server decides what it caches.", "Leave out --cold."
+        )
+    return cold
+
+
 def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
     """Print the answer as it arrives, unless `quiet`."""
     reply = collect(_printed(events, quiet), lambda progress: status(progress.text))
@@ -117,6 +139,8 @@ def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
     if not quiet:
         print()
         print(reply.stats.summary(), file=sys.stderr)
+        if reply.stats.known_tiles or reply.stats.reused_tokens:
+            print(f"from cache: {from_cache(reply.stats, True)} (--cold computes them again)", file=sys.stderr)
         if reply.stats.stop_reason in ("length", "context"):
             reason = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
             print(f"the answer was cut off: {reason}", file=sys.stderr)

@@ -13,40 +13,53 @@ from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.prompt.generation import GenerationSettings
 from ui import state
+from ui.chat import presets
 from ui.state import session, workspace
 from ui.text import show_error
+
+MAX_SEED = 2**31
 
 
 def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
     """Settings, and the precision of the weights. `precisions`: what the backend offers, empty for none."""
-    current = session()
-    before = current.settings
     with st.expander("Settings", icon=":material/tune:"):
-        max_new_tokens = st.slider(
-            "Longest answer (tokens)", 16, 1024, before.max_new_tokens, step=16, key="max_new_tokens"
-        )
-        temperature = st.slider(
-            "Temperature",
-            0.0,
-            2.0,
-            before.temperature,
-            step=0.1,
-            key="temperature",
-            help="At 0, the model always takes the likeliest token.",
-        )
-        greedy = temperature == 0
-        only = "Has an effect only with a temperature above 0."
-        top_p = st.slider("Top-p", 0.05, 1.0, before.top_p, step=0.05, key="top_p", disabled=greedy, help=only)
-        seed = st.number_input("Seed", 0, 2**31, before.seed, key="seed", disabled=greedy, help=only)
-        penalty = st.slider(
-            "Repetition penalty", 1.0, 2.0, before.repetition_penalty, step=0.05, key="repetition_penalty"
-        )
-        system = st.text_area("System prompt", before.system_prompt, key="system_prompt", placeholder="None", height=70)
-        current.precision = _precision(precisions, current.precision)
+        presets.draw()
+        session().settings = _draw_controls(session().settings)
+        session().precision = _precision(precisions, session().precision)
         if state.is_admin():
             _draw_folder()
             _draw_features()
-    current.settings = GenerationSettings(
+        presets.keep()
+    return session().settings, session().precision
+
+
+def _draw_controls(before: GenerationSettings) -> GenerationSettings:
+    """Values that no control can show, from a file, are moved within its range."""
+    longest = min(max(16, before.max_new_tokens // 16 * 16), 1024)
+    max_new_tokens = st.slider("Longest answer (tokens)", 16, 1024, longest, step=16, key=_key("max_new_tokens"))
+    temperature = st.slider(
+        "Temperature",
+        0.0,
+        2.0,
+        min(before.temperature, 2.0),
+        step=0.1,
+        key=_key("temperature"),
+        help="At 0, the model always takes the likeliest token.",
+    )
+    greedy = temperature == 0
+    only = "Has an effect only with a temperature above 0."
+    top_p = st.slider(
+        "Top-p", 0.05, 1.0, max(before.top_p, 0.05), step=0.05, key=_key("top_p"), disabled=greedy, help=only
+    )
+    seed = st.number_input(
+        "Seed", 0, MAX_SEED, min(before.seed, MAX_SEED), key=_key("seed"), disabled=greedy, help=only
+    )
+    repetition = min(max(before.repetition_penalty, 1.0), 2.0)
+    penalty = st.slider("Repetition penalty", 1.0, 2.0, repetition, step=0.05, key=_key("repetition_penalty"))
+    system = st.text_area(
+        "System prompt", before.system_prompt, key=_key("system_prompt"), placeholder="None", height=70
+    )
+    return GenerationSettings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,
@@ -54,7 +67,11 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
         seed=int(seed),
         system_prompt=_checked(system),
     )
-    return current.settings, current.precision
+
+
+def _key(name: str) -> str:
+    """A preset fills the controls by new keys: new keys are new widgets."""
+    return f"{name}_{number}" if (number := session().settings_round) else name
 
 
 def _precision(offered: tuple[str, ...], before: str) -> str:
@@ -63,7 +80,7 @@ def _precision(offered: tuple[str, ...], before: str) -> str:
         "Precision",
         options,
         options.index(before) if before in options else 0,
-        key="precision",
+        key=_key("precision"),
         disabled=not offered,
         help="Of models run by transformers. float32 takes twice the memory.",
     )
@@ -108,5 +125,5 @@ def _add_folder() -> None:
     except LensError as error:
         state.notify(error)
         return
-    session().model = spec.key
+    state.choose_model(spec.key)
     st.session_state["folder"] = ""
