@@ -91,10 +91,14 @@ def _draw_facts(backend: Backend, why: str) -> None:
     st.caption("  \n".join(filter(None, (note, why, backend.describe()))))
     st.caption(message(status_text(backend)))
     badges.draw_last(backend)
+    draw_memory()
+    _draw_others()
+
+
+def draw_memory() -> None:
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
     loaded = len(workspace().pool.loaded())
     st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
-    _draw_others()
 
 
 def _draw_others() -> None:

@@ -1,4 +1,4 @@
-"""The sidebar of the chat pages: model, its status, settings, conversations; and the warning above the chat."""
+"""The sidebar of the chat pages: model, its state, settings, conversations; and the warning above the chat."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def draw_model() -> Choice:
         with status:
             model.draw_status(backend)
     return Choice(entry, backend, generation)
+
+
+def draw_other() -> None:
+    """For a page without a chat: the model that the chats use, and the memory of the app."""
+    st.html(STYLE)
+    with st.sidebar:
+        model.choose()
+        model.draw_memory()
 
 
 def warn_if_blind(choice: Choice) -> None:
