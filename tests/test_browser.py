@@ -156,7 +156,7 @@ def test_requests_for_other_hosts_or_from_other_sites_are_refused(address: str) 
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     upgrade["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
     own, evil = f"localhost:{port}", f"evil.example:{port}"
-    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}"):
+    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}", f"/picture/{'0' * 64}"):
         assert status(path, Host=own) != 403
         assert status(path, Host=own, Origin=address) != 403
         assert status(path, Host=evil) == 403

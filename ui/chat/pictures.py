@@ -8,8 +8,7 @@ import streamlit as st
 
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.errors import LensError
-from smolvlm_core.prompt.messages import Attachment
-from ui.frames import small_picture
+from ui.pictures import parts, shown
 from ui.state import MediaNote, session, workspace
 from ui.text import escape
 
@@ -53,10 +52,14 @@ def _add_photo() -> None:
 
 
 def draw_pending() -> None:
+    pending = session().pending
+    pictures = [shown.of_picture(attachment) for attachment in pending]
     with st.container(horizontal=True, key="pending", gap="small"):
-        for attachment in session().pending:
+        for index, attachment in enumerate(pending):
             with st.container(width=104, gap=None):
-                _draw_small(attachment)
+                parts.draw(f"pending_{attachment.sha256}", pictures, only=index, edge=96)
+                if attachment.notes:
+                    st.caption(" · ".join(escape(each) for each in attachment.notes))
                 st.button(
                     "Remove",
                     key=f"remove_{attachment.sha256}",
@@ -66,11 +69,6 @@ def draw_pending() -> None:
                     on_click=_remove,
                     args=(attachment.sha256,),
                 )
-
-
-def _draw_small(attachment: Attachment) -> None:
-    st.image(small_picture(workspace().store, attachment.sha256), width=96, alt=attachment.name)
-    st.caption(escape(attachment.name) + "".join(f" · {escape(each)}" for each in attachment.notes))
 
 
 def _remove(sha256: str) -> None:
