@@ -4,7 +4,7 @@ import streamlit as st
 
 from smolvlm_core.conversations import context
 from smolvlm_core.conversations.attachments import store_frames
-from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip, hide_earlier_frames
+from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
@@ -85,8 +85,6 @@ def store_current_frames() -> None:
     if frames is None or not attachments:
         return
     workspace().refuse_if_full(sum(len(png) for png in frames.pngs.values()))
-    if conversation:
-        hide_earlier_frames(store, conversation)
     store_frames(store, frames.pngs)
 
 

@@ -118,7 +118,7 @@ def test_answering_again_and_editing_keep_the_replaced_messages() -> None:
     assert [(m.text, m.active) for m in messages] == [
         ("What color is the circle?", False),
         ("Red.", False),
-        ("Red.", False),
+        ("Red.", True),  # chosen among the answers of its question
         ("What shape is in the image?", True),
         ("Circle.", True),
     ]
@@ -342,9 +342,9 @@ def test_the_backends_page_shows_the_questions_and_answers_of_a_check() -> None:
     wait_for_checks(app)
     app.toggle[0].set_value(True).run()
     table = app.get("html")[-1].proto.body
-    assert "data:image/png" in table and "with a blank picture" in table and "Answer with one word" in table
+    assert "data:image/png" in table and "With a wrong picture" in table and "Answer with one word" in table
     asked = {id(a.canary) for job in jobs().with_prefix("check ") for a in job.result.asked}
-    assert table.count("expected: ") == len(asked), "one row per question, with all its answers"
+    assert table.count("Expected: ") == len(asked), "one row per question, with all its answers"
     for job in jobs().with_prefix("check "):
         jobs().drop(job.name)
 

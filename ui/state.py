@@ -17,6 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from smolvlm_core.access.users import LOCAL, User
 from smolvlm_core.batch.request import Request
 from smolvlm_core.batch.sidecars import SidecarOptions
+from smolvlm_core.compare.run import Caching
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.conversations.unsent import UnsentQuestion
@@ -46,6 +47,7 @@ class CompareSession:
     chosen: list[str] | None = None
     questions: str = ""
     blind: bool = False
+    caching: Caching = "warm"
     key: str | None = None
 
 

@@ -49,7 +49,7 @@ def status_text(backend: Backend) -> str:
     """Where a backend stands, in a few words."""
     status = backend.status()
     if status.state == "ready":
-        return f"ready, {status.text}"
+        return f"Ready, {status.text}"
     if status.state == "failed":
-        return f"failed: {status.text}"
-    return {"remote": status.text, "not loaded": "not loaded"}.get(status.state, f"{status.text}…")
+        return f"Failed: {status.text}"
+    return {"remote": status.text, "not loaded": "Not loaded"}.get(status.state, f"{status.text}…")

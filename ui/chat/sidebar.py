@@ -37,12 +37,14 @@ def draw_model() -> Choice:
     return Choice(entry, backend, generation)
 
 
-def draw_other() -> None:
-    """For a page without a chat: the model that the chats use, and the memory of the app."""
+def draw_other(*, with_model: bool) -> None:
+    """For a page without a chat: the models that are loaded or added, and the memory of the app. `with_model`: and which one the
+    chats use, to choose."""
     st.html(STYLE)
     with st.sidebar:
-        model.choose()
-        model.draw_memory()
+        if with_model:
+            model.choose()
+        model.draw_loaded()
 
 
 def warn_if_blind(choice: Choice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import streamlit as st
@@ -79,7 +80,7 @@ def _toggle(question: Message, sha256: str) -> None:
         state.notify(error)
 
 
-def draw_answer(question: Message, answer: Message, messages: list[Message]) -> None:
+def draw_answer(question: Message, answer: Message, messages: list[Message], draw_actions: Callable[[], None]) -> None:
     if answer.text:
         st.markdown(safe_markdown(answer.text))
     elif answer.status == "complete":
@@ -92,7 +93,10 @@ def draw_answer(question: Message, answer: Message, messages: list[Message]) -> 
     if answer.stats is not None and answer.stats.stop_reason in _CUT:
         st.warning(_CUT[answer.stats.stop_reason], icon=":material/content_cut:")
     figures = [answer.model, *([answer.stats.summary()] if answer.stats else [])]
+    if answer.settings is not None and answer.settings.temperature > 0:
+        figures.append(f"temperature {answer.settings.temperature:g}, seed {answer.settings.seed}")
     st.caption(escape(" · ".join(figures)))
+    draw_actions()
     with st.expander("What the model was given", icon=":material/frame_inspect:"):
         _given(question, answer, messages)
 
