@@ -42,7 +42,9 @@ def choose() -> Entry:
             format_func=lambda key: known[key].label if key in known else key,
             help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
         )
-        about = st.popover("", icon=":material/info:", help="About this model", key="about_model", on_change="rerun")
+        about = st.popover(
+            "About this model", icon=":material/info:", help="About this model", key="about_model", on_change="rerun"
+        )
     entry = known[shown]
     try:
         backend = entry.make(workspace().pool)

@@ -40,7 +40,7 @@ def note(text: str, *, is_problem: bool = False) -> None:
 def draw_camera() -> None:
     """A small button that opens the camera. Nothing asks for the camera before it is pressed."""
     with st.popover(
-        "", icon=":material/photo_camera:", help="Take a picture", key="camera_menu", on_change="rerun"
+        "Camera", icon=":material/photo_camera:", help="Take a picture", key="camera_menu", on_change="rerun"
     ) as menu:
         if menu.open:
             st.camera_input("Take a picture", key="camera", on_change=_add_photo)
