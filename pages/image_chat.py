@@ -51,6 +51,7 @@ state.show_notices()
 asked = state.conversation("image")
 bar.fill(
     cost=cost(chosen) if session().pending else None,
+    draw_advice=lambda: None if cost(chosen).fits else st.caption("Remove some pictures."),
     questions=() if asked else starters.on_pictures(chosen.backend.spec, [a.name for a in session().pending]),
     hint=ask_bar.without_pictures(asked),
 )

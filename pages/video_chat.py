@@ -4,14 +4,14 @@ import streamlit as st
 
 from smolvlm_core.conversations import context
 from smolvlm_core.conversations.attachments import store_frames
-from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip
+from smolvlm_core.conversations.clip_frames import SampledFrames
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
 from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
-from ui.clip import controls, selection
+from ui.clip import controls, layout, selection
 from ui.state import session, workspace
-from ui.text import escape, show_error
+from ui.text import show_error
 
 media.open_their_page("video")
 store = workspace().store
@@ -19,6 +19,7 @@ choice = sidebar.draw("video")
 spec, system_prompt = choice.backend.spec, choice.settings.system_prompt
 conversation = state.conversation("video")
 clip = selection.current(conversation)
+turns = active_turns(store.messages(conversation)) if conversation else []
 st.title("Video chat")
 sidebar.warn_if_blind(choice)
 state.show_notices()
@@ -31,54 +32,51 @@ attachments: tuple[Attachment, ...] = ()
 
 
 def is_shown_already(attachment: Attachment) -> bool:
-    messages = store.messages(conversation) if conversation else []
-    return any(a.shown and a.frames == attachment.frames for q, _ in active_turns(messages) for a in q.attachments)
+    return any(a.shown and a.frames == attachment.frames for q, _ in turns for a in q.attachments)
 
 
-def draw_cost(clip: StoredClip, attachment: Attachment, spent: context.Cost) -> None:
+def draw_advice() -> None:
+    """How many frames are possible: more than are chosen, or fewer where those do not fit."""
+    if clip is None or frames is None or spent is None:
+        return
+    attachment, by_hand = frames.attachment, frames.attachment.strategy == "hand"
     most = context.most_frames(store, spec, conversation, attachment, system_prompt, controls.max_frames(clip))
-    by_hand = attachment.strategy == "hand"
-    if spent.fits:
-        st.caption(f"{spent.describe()}.")
-        if most > len(attachment.frames) and not by_hand:
-            st.button(
-                f"Use the maximum: {most} frames",
-                type="tertiary",
-                icon=":material/playlist_add:",
-                on_click=controls.set_count,
-                args=(clip, most),
-            )
-    else:
-        show_error(f"This does not fit: {spent.describe()}.")
+    if not spent.fits:
         label = f"Use {most} frames{', evenly spaced' if by_hand else ''}"
         st.button(label, type="primary", on_click=controls.set_count, args=(clip, most))
+    elif most > len(attachment.frames) and not by_hand:
+        controls.draw_maximum(clip, most)
 
 
 if clip is None:
     with st.container():
         start.draw("video", choice)
+    chat_side = st.container()
 else:
     st.empty()  # in the place of the start, which is gone at once
-if clip is not None:
-    st.caption(escape(clip.facts.describe()))
-    try:
-        frame_choice = controls.draw(clip, spec, selection.frames_on_page(clip))
-        frames = selection.frames_as_chosen(clip, frame_choice)
-    except LensError as error:
-        show_error(error)
-if clip is not None and frames is not None:
-    attachments = () if is_shown_already(frames.attachment) else (frames.attachment,)
-    controls.draw_frames(clip, frames, replaces_earlier=bool(attachments) and conversation is not None)
-    spent = context.of_next_question(
-        store,
-        spec,
-        conversation,
-        attachments,
-        system_prompt,
-        drop_clips=bool(attachments),
-        memory_of=choice.memory_of,
-    )
-    draw_cost(clip, frames.attachment, spent)
+    clip_side, chat_side = layout.draw(clip.name, conversation, len(turns))
+    with clip_side:
+        controls.draw_facts(clip, selection.frames_on_page(clip))
+        player_place = st.container()
+        try:
+            frame_choice = controls.draw(clip, spec, selection.frames_on_page(clip))
+            with player_place:
+                frames = selection.frames_as_chosen(clip, frame_choice)
+        except LensError as error:
+            show_error(error)
+        if frames is not None:
+            attachments = () if is_shown_already(frames.attachment) else (frames.attachment,)
+            with player_place:
+                controls.draw_frames(clip, frames, replaces_earlier=bool(attachments) and conversation is not None)
+            spent = context.of_next_question(
+                store,
+                spec,
+                conversation,
+                attachments,
+                system_prompt,
+                drop_clips=bool(attachments),
+                memory_of=choice.memory_of,
+            )
 
 
 def store_current_frames() -> None:
@@ -99,5 +97,10 @@ if question:
     elif conversation is None:
         st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
 asked = state.conversation("video")
-bar.fill(questions=starters.on_clip(spec, clip.name) if clip and not asked else ())
-transcript.draw("video", choice)
+bar.fill(
+    cost=spent,
+    draw_advice=draw_advice,
+    questions=starters.on_clip(spec, clip.name) if clip and not asked else (),
+)
+with chat_side:
+    transcript.draw("video", choice)

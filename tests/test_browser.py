@@ -221,13 +221,13 @@ def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_
     before = frames.count()
     page.locator("video").evaluate("v => new Promise(done => { v.onseeked = () => done(); v.currentTime = 5 + 0.33; })")
     page.locator(".add").click()
-    page.get_by_text("0.30 s · #3").wait_for()
+    page.get_by_text("0:00.30 · #3").wait_for()
     assert frames.count() == before + 1
     frames.first.locator(".out").click()
-    page.get_by_text("0.00 s · #0").wait_for(state="detached")
+    page.get_by_text("0:00.00 · #0").wait_for(state="detached")
     assert frames.count() == before
     page.get_by_text("Evenly spaced").click()
-    page.get_by_text("0.00 s · #0").wait_for()
+    page.get_by_text("0:00.00 · #0").wait_for()
 
 
 def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) -> None:

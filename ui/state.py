@@ -119,6 +119,7 @@ class Session:
         page_of_media: the page that shows what was just added, where it is not the open one.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
+        clip_panel: whether the clip is shown on a narrow screen, by conversation and number of its questions.
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
@@ -144,6 +145,7 @@ class Session:
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
     restored_choices: set[str] = field(default_factory=set)
+    clip_panel: dict[tuple[str | None, int], bool] = field(default_factory=dict)
     uploader_round: int = 0
     editing: int | None = None
     deleting: str | None = None

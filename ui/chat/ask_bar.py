@@ -26,14 +26,21 @@ class AskBar:
     def __init__(self, kind: ConversationKind, above: DeltaGenerator) -> None:
         self._kind, self._above = kind, above
 
-    def fill(self, *, cost: context.Cost | None = None, questions: tuple[str, ...] = (), hint: str = "") -> None:
-        """`cost`: of the next question. `questions`: to choose from. `hint`: one quiet line."""
+    def fill(
+        self,
+        *,
+        cost: context.Cost | None = None,
+        draw_advice: Callable[[], object] = lambda: None,
+        questions: tuple[str, ...] = (),
+        hint: str = "",
+    ) -> None:
+        """`cost`: of the next question, and what can be done about it. `questions`: to choose from. `hint`: one quiet line."""
         waiting = self._kind == "image" and session().pending
         with self._above:
             _slot(self._kind in session().refused, lambda: box.draw_refusal(self._kind))
             _slot(bool(session().media_notes), media.draw_notes)
             _slot(bool(waiting), pictures.draw_pending)
-            _slot(cost is not None, lambda: _draw_cost(cost))
+            _slot(cost is not None, lambda: _draw_cost(cost, draw_advice))
             _slot(bool(questions), lambda: start.draw_questions(self._kind, questions))
             _slot(bool(hint), lambda: st.caption(f":material/info: {hint}"))
 
@@ -70,8 +77,12 @@ def _slot(filled: bool, draw_it: Callable[[], object]) -> None:
         st.empty()
 
 
-def _draw_cost(cost: context.Cost | None) -> None:
-    if cost is not None and cost.fits:
-        st.caption(f"{cost.describe()}.")
-    elif cost is not None:
-        show_error(f"{cost.describe()}. Remove some pictures.")
+def _draw_cost(cost: context.Cost | None, draw_advice: Callable[[], object]) -> None:
+    if cost is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="cost"):
+        if cost.fits:
+            st.caption(f"{cost.describe()}.", width="content")
+        else:
+            show_error(f"This does not fit: {cost.describe()}.")
+        draw_advice()

@@ -10,7 +10,8 @@ import streamlit as st
 
 from smolvlm_core.conversations import export
 from smolvlm_core.conversations.excerpt import excerpt
-from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, ConversationInfo, ConversationKind, Store
+from smolvlm_core.conversations.search import MAX_SEARCH_CHARACTERS
+from smolvlm_core.conversations.store import ConversationInfo, ConversationKind, Store
 from smolvlm_core.errors import LensError
 from ui import state
 from ui.state import session, workspace
