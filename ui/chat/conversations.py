@@ -61,12 +61,12 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
             key=f"open_{info.id}",
             width="stretch",
             type="secondary" if is_open else "tertiary",
-            help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
+            help=f"{escape(info.title)} · {datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
             on_click=state.open_conversation,
             args=(kind, info.id),
         )
         opened = st.popover(
-            "",
+            "Rename, export or delete",
             icon=":material/more_vert:",
             type="tertiary",
             help=f"Rename, export or delete {escape(info.title)}",
