@@ -7,15 +7,17 @@ from smolvlm_core.compare.columns import Unavailable
 from smolvlm_core.compare.run import MOST_COLUMNS, Comparison
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.generation import GenerationSettings
-from ui import state
+from ui import address, forms, state
 from ui.compare import columns as compare_columns
 from ui.compare import input as compare_input
+from ui.compare import options, sidebar, summary
 from ui.compare.choices import choices
 from ui.state import session, workspace
 
+FORM = "compare"
 page = session().compare
 st.title("Compare")
-st.caption("The same pictures and prompt for several backends. Backends on one machine answer in turn.")
+st.caption("Ask several backends the same questions about the same pictures. Backends on one machine answer in turn.")
 state.show_notices()
 known = choices()
 
@@ -34,14 +36,18 @@ def with_verdict(name: str) -> str:
 
 
 def shown_comparison() -> Comparison | None:
-    """This session's. After a reload, the one in the page's address."""
-    page.key = page.key or st.query_params.get("comparison")
+    """The one that the address names, or this session's."""
+    page.key = address.follow(address.COMPARISON, page.key)
     comparison = workspace().comparisons.find(page.key) if page.key else None
-    if comparison is not None and page.key:
-        st.query_params["comparison"] = page.key
+    if page.key and comparison is None:
+        st.info("This comparison is gone: comparisons are kept until the app is closed.", icon=":material/history:")
+    if comparison is not None:
+        address.set_title(sidebar.title_of(comparison))
     return comparison
 
 
+comparison = shown_comparison()
+sidebar.draw()
 default = list(known)[:2] if page.chosen is None else [name for name in page.chosen if name in known]
 page.chosen = st.multiselect(
     "Backends", list(known), default, max_selections=MOST_COLUMNS, key="compare_backends", format_func=with_verdict
@@ -54,24 +60,27 @@ page.questions = st.text_area(
     placeholder="What color is the circle?",
     height=90,
 )
-page.blind = st.toggle("Hide the names until I have voted", page.blind, key="compare_blind")
-comparison = shown_comparison()
+options.draw()
 busy = comparison is not None and not comparison.done
 
 
 def begin() -> None:
     questions = [line.strip() for line in page.questions.splitlines() if line.strip()]
+    forms.pressed(FORM)
     try:
         asked = [(question, compare_input.prompt(question)) for question in questions]
         backends = [(name, make(name)) for name in page.chosen or []]
-        page.key, _ = workspace().comparisons.begin(backends, asked, GenerationSettings(), blind=page.blind)
+        page.key, _ = workspace().comparisons.begin(
+            backends, asked, GenerationSettings(), blind=page.blind, caching=page.caching
+        )
     except LensError as error:
-        state.notify(error)
+        forms.refuse(FORM, error)
 
 
 if st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=busy):
     begin()
     st.rerun()
+forms.draw_problems(FORM)
 
 
 @st.fragment(run_every=0.4 if busy else None)
@@ -79,7 +88,7 @@ def draw_columns() -> None:
     if comparison is not None:
         compare_columns.draw(comparison)
     if comparison is None or comparison.done:
-        compare_columns.draw_votes()  # inside the fragment, since a vote draws only this again
+        summary.draw_votes()  # inside the fragment, since a vote draws only this again
     if comparison is not None and busy and comparison.done:
         for column in comparison.columns:
             if column.state == "done":

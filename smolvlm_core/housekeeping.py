@@ -12,7 +12,7 @@ from smolvlm_core.files import sweep
 
 logger = logging.getLogger(__name__)
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-FOLDERS = ("batches", "encoders", "features", "gguf", "logs", "media", "uploads", "users")
+FOLDERS = ("batches", "checks", "encoders", "features", "gguf", "logs", "media", "uploads", "users")
 FILES = (
     "backends.json",
     "conversations.sqlite3",
@@ -55,7 +55,7 @@ def _tidy(folder: Path) -> None:
 
 def _private(folder: Path) -> Iterator[Path]:
     yield from (path for name in (*FOLDERS, *FILES) if (path := folder / name).exists())
-    for pattern in ("batches/*/batch.json", "batches/*/results.jsonl", "logs/*"):
+    for pattern in ("batches/*/batch.json", "batches/*/results.jsonl", "checks/*", "logs/*"):
         yield from folder.glob(pattern)
 
 

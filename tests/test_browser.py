@@ -156,7 +156,7 @@ def test_requests_for_other_hosts_or_from_other_sites_are_refused(address: str) 
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     upgrade["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
     own, evil = f"localhost:{port}", f"evil.example:{port}"
-    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}"):
+    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}", f"/picture/{'0' * 64}"):
         assert status(path, Host=own) != 403
         assert status(path, Host=own, Origin=address) != 403
         assert status(path, Host=evil) == 403
@@ -281,7 +281,7 @@ def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
     page.get_by_role("heading", name="Image chat").wait_for()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="smolvlm-shapes-F16 · llama.cpp").click()
-    page.get_by_text("Ready llama-server").wait_for()
+    page.locator(".st-key-model_state", has_text="Ready").wait_for()
     drawn("blue").save(tmp_path / "blue.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
     page.get_by_text("180 image tokens").wait_for()

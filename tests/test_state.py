@@ -242,7 +242,7 @@ def test_a_database_that_is_replaced_while_running_is_read(store: Store, tmp_pat
 def test_what_is_written_while_the_database_is_deleted_does_not_count_as_stored(store: Store) -> None:
     conversation = store.create("image")
     with pytest.raises(StoreError, match="moved or deleted while it was written"), store._database.transaction() as db:
-        store._insert_question(db, conversation, "What?", ())
+        store._insert_question(db, conversation, "What?", (), None)
         (store.folder / DATABASE).unlink()
     answered(store, "Again")
     assert [info.title for info in Store(store.folder).conversations()] == ["Again"]

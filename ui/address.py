@@ -25,6 +25,7 @@ def arrive(page: str) -> bool:
         return False
     is_first = seen.page is None
     seen.page, seen.values = page, {}
+    st.session_state.pop("refused_forms", None)  # see ui.forms: a form that is opened again is empty
     return not is_first
 
 

@@ -17,6 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from smolvlm_core.access.users import LOCAL, User
 from smolvlm_core.batch.request import Request
 from smolvlm_core.batch.sidecars import SidecarOptions
+from smolvlm_core.compare.run import Caching
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.conversations.unsent import UnsentQuestion
@@ -46,6 +47,7 @@ class CompareSession:
     chosen: list[str] | None = None
     questions: str = ""
     blind: bool = False
+    caching: Caching = "warm"
     key: str | None = None
 
 
@@ -88,6 +90,15 @@ class BatchSession:
 
 
 @dataclass(frozen=True)
+class MediaNote:
+    """What became of a file that was added: refused, there already, opened on another page. `when`: seconds since the epoch."""
+
+    text: str
+    is_problem: bool
+    when: float
+
+
+@dataclass(frozen=True)
 class Refused:
     """A question that goes back into its box. `shown`: it is there."""
 
@@ -103,7 +114,9 @@ class Session:
     Attributes:
         model: key of the backend in use; None before the first page. `model_is_chosen`: by the user; else it is the default.
         precision: of the weights, for backends that offer a choice.
-        pending: pictures that go with the next question.
+        pending: pictures that go with the next question. `media_notes`: what became of other files that were added.
+        starter: a starter question that was clicked, and the page that asks it.
+        page_of_media: the page that shows what was just added, where it is not the open one.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
         clip_panel: whether the clip is shown on a narrow screen, by conversation and number of its questions.
@@ -125,6 +138,9 @@ class Session:
         default_factory=lambda: {"image": None, "video": None}
     )
     pending: tuple[Attachment, ...] = ()
+    media_notes: tuple[MediaNote, ...] = ()
+    starter: tuple[ConversationKind, str] | None = None
+    page_of_media: ConversationKind | None = None
     clip: StoredClip | None = None
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
@@ -241,6 +257,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
     current.open_conversations[kind] = identity
     current.refused.pop(kind, None)
     current.editing = current.deleting = None
+    current.media_notes = ()
     if kind == "image":
         current.pending = ()
     else:

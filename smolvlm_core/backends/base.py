@@ -181,6 +181,10 @@ class Backend(ABC):
         """Release what it loaded, after the answer it may be making."""
         return
 
+    def cold(self) -> Self | None:
+        """The same backend, but it uses nothing that earlier answers left in caches. None: the app has no say in that."""
+        return None
+
     # Its vision encoder, where it runs in this process
 
     def vision_encoders(self) -> tuple[str, ...]:
@@ -273,11 +277,7 @@ class Entry(ABC):
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:
-        """The entry that a name on the command line means; None where it is not of this kind.
-
-        Raises:
-            LensError: it is of this kind, but cannot be used.
-        """
+        """The entry that a name on the command line means; None: not of this kind. Raises LensError where it cannot be used."""
         return None
 
 

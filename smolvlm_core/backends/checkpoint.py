@@ -5,12 +5,13 @@ Knows checkpoints and the pool. Does not know what runs the text model.
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
 from smolvlm_core.backends.queue import Start, follow
@@ -37,6 +38,12 @@ class CheckpointBackend(Backend):
         self.spec, self.note, self._precision, self._pool = spec, spec.note, precision, pool
         self.name = f"{spec.title} · {self.kind} {self._short_precision()}"
         self._revision = ""
+        self._cold = False
+
+    def cold(self) -> Self:
+        other = copy.copy(self)
+        other._cold = True
+        return other
 
     @property
     def _key(self) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ Knows pairs of GGUF files and the pool. The request itself is `remote.llama_comp
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
 from smolvlm_core.backends.checkpoint import READS_FROM_PARAMETERS, file_state
@@ -43,6 +44,7 @@ class LlamaCppBackend(Backend):
         self.spec, self.options, self._pool = spec, options, pool
         self.name = f"{spec.title} · llama.cpp{'' if options.projector else ', no projector'}"
         self._revision = options.text.name
+        self._cold = False
         if options.projector is None:
             self.note = NO_PROJECTOR
             self.warning = (
@@ -50,6 +52,11 @@ class LlamaCppBackend(Backend):
                 "saw. The app therefore refuses pictures here. Add it again on the Backends page with its `mmproj` file, or "
                 "convert the checkpoint, which creates both files."
             )
+
+    def cold(self) -> Self:
+        other = copy.copy(self)
+        other._cold = True
+        return other
 
     @property
     def handle(self) -> Handle[LlamaServer]:
@@ -118,7 +125,11 @@ class LlamaCppBackend(Backend):
                 "silently, and it would answer about nothing it has seen.",
                 "Add it again with its mmproj file; `python -m smolvlm_core convert` creates both.",
             )
-        return follow(lambda: self.handle, lambda handle: LlamaRun(handle, self.spec, prompt, settings, cancel), cancel)
+        return follow(
+            lambda: self.handle,
+            lambda handle: LlamaRun(handle, self.spec, prompt, settings, cancel, cold=self._cold),
+            cancel,
+        )
 
     def close(self) -> None:
         """Stop the server, after the answer it may be making."""

@@ -37,7 +37,10 @@ class LlamaRun:
         prompt: Prompt,
         settings: GenerationSettings,
         cancel: threading.Event,
+        *,
+        cold: bool = False,
     ) -> None:
+        self.cold = cold
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.asked = self.started = time.perf_counter()
@@ -97,7 +100,14 @@ class LlamaRun:
             geometry = self.spec.geometry
             self.tally.image_tokens = geometry.image_tokens(self.prompt.slots)
             for event in complete(
-                server.url, self.prompt, self.settings, geometry, self.cancel, self.tally, server.api_key
+                server.url,
+                self.prompt,
+                self.settings,
+                geometry,
+                self.cancel,
+                self.tally,
+                server.api_key,
+                cold=self.cold,
             ):
                 self.events.put(event)
             reason = self.tally.reason

@@ -73,7 +73,9 @@ class TransformersBackend(CheckpointBackend):
         self.refuse_if_too_long(prompt)
         features = features_of(self._pool)
         return follow(
-            lambda: self.handle, lambda handle: Run(handle, self.spec, prompt, settings, cancel, features), cancel
+            lambda: self.handle,
+            lambda handle: Run(handle, self.spec, prompt, settings, cancel, features, cold=self._cold),
+            cancel,
         )
 
 

@@ -48,7 +48,9 @@ class Checks:
             job.cancel.set()
 
     def forget(self, backend: Backend) -> None:
+        """Its check, its verdict, and what was asked. A check that still runs is stopped."""
         self._jobs.drop(_name(backend))
+        self._verdicts.forget(backend)
 
     def _begin(
         self, backend: Backend, wait_for_answer: Callable[[], bool] | None, *, short: bool, close: bool = False

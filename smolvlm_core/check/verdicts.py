@@ -1,4 +1,4 @@
-"""The last verdict on each backend, stored in the data folder: a badge wherever the backend can be chosen."""
+"""The last verdict on each backend and what was asked for it, stored in the data folder: a badge wherever it can be chosen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.check.run import Verdict
+from smolvlm_core.check.stored import StoredChecks
 from smolvlm_core.errors import StoreError
 from smolvlm_core.fields import FieldError, read_object, seconds_of
 from smolvlm_core.files import Remembered
@@ -31,6 +32,7 @@ class Verdicts:
 
     def __init__(self, folder: Path) -> None:
         self._rows = Remembered(lambda: folder / "verdicts.json")
+        self._checks = StoredChecks(folder)
 
     @property
     def problem(self) -> StoreError | None:
@@ -49,6 +51,17 @@ class Verdicts:
             fix=verdict.fix,
         )
         self._rows.put(backend.identity(), asdict(stored))
+        self._checks.save(backend.identity(), verdict)
+
+    def check_of(self, backend: Backend) -> Verdict | None:
+        """The check that the last verdict rests on, with all that was asked; None where that is not stored."""
+        return self._checks.find(backend.identity()) if self.last(backend) is not None else None
+
+    def forget(self, backend: Backend) -> None:
+        """Delete its verdict, and what was asked."""
+        identity = backend.identity()
+        self._rows.keep(lambda key, _: key != identity)
+        self._checks.delete(identity)
 
     def last(self, backend: Backend) -> StoredVerdict | None:
         """None where it was never checked, has changed since, or "sees" has expired."""

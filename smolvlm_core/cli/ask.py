@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Reply, collect
+from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.cli.model import add_model, chosen_backend
 from smolvlm_core.cli.terminal import clear_line, positive, status, time_range
+from smolvlm_core.compare.columns import from_cache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
+from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
 from smolvlm_core.prompt.messages import Message
@@ -50,6 +52,11 @@ def add(commands: Any) -> None:
     ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
     ask.add_argument(
+        "--cold",
+        action="store_true",
+        help="encode and read everything again, whatever caches hold: for a fair time to first token",
+    )
+    ask.add_argument(
         "--json",
         action="store_true",
         help="print one JSON object: answer, model, attachments, frames, settings and statistics",
@@ -69,6 +76,8 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     except ValueError as error:
         args.wrong(str(error))
     backend = chosen_backend(args, workspace)
+    if args.cold:
+        backend = _cold(backend)
     spec = backend.spec
     given = UnsavedMedia()
     attachments = [given.add_picture(media.open_image_file(path)) for path in args.image]
@@ -113,6 +122,16 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     return 0
 
 
+def _cold(backend: Backend) -> Backend:
+    """Raises BackendError where the app cannot make sure of that."""
+    cold = backend.cold()
+    if cold is None:
+        raise BackendError(
+            f"{backend.name} cannot be asked with --cold: its server decides what it caches.", "Leave out --cold."
+        )
+    return cold
+
+
 def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
     """Print the answer as it arrives, unless `quiet`."""
     reply = collect(_printed(events, quiet), lambda progress: status(progress.text))
@@ -120,6 +139,8 @@ def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
     if not quiet:
         print()
         print(reply.stats.summary(), file=sys.stderr)
+        if reply.stats.known_tiles or reply.stats.reused_tokens:
+            print(f"from cache: {from_cache(reply.stats, True)} (--cold computes them again)", file=sys.stderr)
         if reply.stats.stop_reason in ("length", "context"):
             reason = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
             print(f"the answer was cut off: {reason}", file=sys.stderr)

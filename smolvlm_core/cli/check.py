@@ -87,21 +87,15 @@ def print_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     """Print a verdict: to stderr by default."""
     out = to or sys.stderr
     print(f"{name}: {verdict.verdict.upper()}", file=out)
-    from smolvlm_core.check import CONDITIONS
-    from smolvlm_core.check.statistics import one_in
+    from smolvlm_core.check import words
 
-    for subject in ("shapes", "text", "clips"):
-        counts = {c: verdict.accuracy(c, subject) for c in CONDITIONS}
-        correct = ", ".join(f"{right}/{asked} with {c}" for c, (right, asked) in counts.items() if asked)
-        if correct:
+    for subject, name in words.SUBJECTS.items():
+        if correct := words.correct(verdict, subject):
             result = verdict.subjects.get(subject)
-            print(f"  {subject}: {result.standing if result else 'undecided'}; correct: {correct}", file=out)
+            chance = f"; {words.chance(result.chance)}" if result else ""
+            print(f"  {name}: {result.standing if result else 'undecided'}. {correct}{chance}", file=out)
     if verdict.subjects:
-        print(
-            f"  confidence {verdict.confidence:.4f}; chance of this by guessing: {one_in(verdict.chance)}; "
-            f"{len(verdict.asked)} questions, {verdict.seconds:.1f} s",
-            file=out,
-        )
+        print(f"  {words.effort(verdict)}", file=out)
     if verdict.metadata:
         claims = [what for what in ("images", "video") if verdict.metadata[what]]
         print(f"  it reports support for {' and '.join(claims) or 'text only'} (not counted)", file=out)

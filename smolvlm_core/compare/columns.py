@@ -25,10 +25,11 @@ ColumnState = Literal["waiting", "loading", "answering", "done", "failed", "stop
 
 @dataclass
 class ColumnAnswer:
-    """One backend's answer to one question, as it grows."""
+    """One backend's answer to one question, as it grows. `again`: of asking it once more, with its caches warm."""
 
     text: str = ""
     stats: Stats | None = None
+    again: Stats | None = None
     error: str = ""
 
     @property
@@ -48,12 +49,28 @@ class ColumnAnswer:
         }.get(self.stats.stop_reason, "")
 
 
+def from_cache(stats: Stats, is_known: bool) -> str:
+    """What of a prompt was not computed again, in a few words. `is_known`: a backend that says nothing used nothing."""
+    parts = []
+    if stats.known_tiles:
+        parts.append(f"{stats.known_tiles:,} picture tile{'' if stats.known_tiles == 1 else 's'}")
+    if stats.reused_tokens:
+        parts.append(f"{stats.reused_tokens:,} of {stats.prompt_tokens:,} prompt tokens")
+    return " and ".join(parts) or ("nothing" if is_known else "not reported")
+
+
+def was_encoded(stats: Stats) -> bool:
+    """Whether pictures of the prompt came from a cache. They stand at its start, so reused tokens are theirs first."""
+    return bool(stats.known_tiles) or 0 < stats.image_tokens <= stats.reused_tokens
+
+
 @dataclass(kw_only=True)
 class Column:
     """One backend.
 
-    `cold_seconds`: what its last load took, None where that is unknown. `warm_seconds`: its time to first token on a
-    question without pictures, once loaded. `files`: SHA-256 of its weights by file name.
+    `load_seconds`: what its last load took, None where that is unknown. `text_seconds`: its time to first token on a
+    question without pictures, once loaded. `can_be_cold`: whether the app decides what it takes from caches. `files`: SHA-256 of
+    its weights by file name.
     """
 
     name: str
@@ -62,8 +79,9 @@ class Column:
     state: ColumnState = "waiting"
     progress: str = ""
     asking: int = 0
-    cold_seconds: float | None = None
-    warm_seconds: float | None = None
+    load_seconds: float | None = None
+    text_seconds: float | None = None
+    can_be_cold: bool = True
     revision: str = ""
     files: dict[str, str] = field(default_factory=dict)
     cancel: threading.Event = field(default_factory=threading.Event)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -12,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core import media
-from smolvlm_core.backends.base import Backend
-from smolvlm_core.check.verdicts import StoredVerdict
-from smolvlm_core.compare.columns import Column, ColumnAnswer, differences
+from smolvlm_core.compare import summary
+from smolvlm_core.compare.columns import Column, ColumnAnswer, differences, from_cache
 from smolvlm_core.compare.run import Comparison
+from smolvlm_core.compare.summary import LastVerdict
 from smolvlm_core.markdown import code_block, code_span
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.text import escape_markdown
 
-HEAD = ("backend", "first token", "tokens/s", "image tokens", "memory", "load: cold, warm")
+HEAD = ("backend", "first token", "tokens/s", "image tokens", "from cache", "memory", "load", "first token of text")
+CACHING = {
+    "warm": "Warm: what was in caches was used.",
+    "cold": "Cold: everything was encoded and read again.",
+    "both": "Cold: everything was encoded and read again. Then each question was asked once more for its warm first token.",
+}
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-LastVerdict = Callable[[Backend], StoredVerdict | None]
 
 
 def to_json(comparison: Comparison, last_verdict: LastVerdict) -> str:
@@ -31,13 +34,17 @@ def to_json(comparison: Comparison, last_verdict: LastVerdict) -> str:
     value: dict[str, Any] = {
         "begun": _day(comparison.begun),
         "settings": asdict(comparison.settings),
+        "caching": comparison.caching,
+        "machine": summary.machine(),
+        "summary": [asdict(row) for row in summary.rows(comparison, last_verdict)],
         "questions": [
             {
                 "question": question,
                 "prompt": prompt.text,
                 "fingerprint": prompt.fingerprint,
                 "pictures": [{"label": slot.label, "key": slot.sha256} for slot in prompt.slots],
-                "preferred": comparison.voted.get(n),
+                "vote": asdict(comparison.voted[n]) if n in comparison.voted else None,
+                "order": [column.name for column in comparison.shown(n)],
             }
             for n, (question, prompt) in enumerate(zip(comparison.questions, comparison.prompts))
         ],
@@ -57,16 +64,24 @@ def _column_json(column: Column, last_verdict: LastVerdict) -> dict[str, Any]:
         "device": column.backend.device,
         "revision": column.revision,
         "files_sha256": column.files,
-        "cold_seconds": column.cold_seconds,
-        "warm_seconds": column.warm_seconds,
+        "load_seconds": column.load_seconds,
+        "text_first_token_seconds": column.text_seconds,
+        "can_be_cold": column.can_be_cold,
         "replies": [
-            {"text": a.text, "error": a.error, "stats": asdict(a.stats) if a.stats else {}} for a in column.answers
+            {
+                "text": a.text,
+                "error": a.error,
+                "stats": asdict(a.stats) if a.stats else {},
+                "again": asdict(a.again) if a.again else None,
+            }
+            for a in column.answers
         ],
     }
 
 
 def to_markdown(comparison: Comparison, last_verdict: LastVerdict) -> str:
     lines = [f"# Comparison of {_day(comparison.begun)}", "", f"Settings: {code_span(_settings(comparison))}", ""]
+    lines += [*_summary_lines(comparison, last_verdict), ""]
     for slot in _slots(comparison):
         lines += [
             f"{escape_markdown(slot.label)} ![{escape_markdown(slot.label)}](data:image/png;base64,{_base64(slot)})",
@@ -74,11 +89,20 @@ def to_markdown(comparison: Comparison, last_verdict: LastVerdict) -> str:
         ]
     for n in range(len(comparison.questions)):
         lines += _question_lines(comparison, n)
-    lines += ["## Models and files", ""]
+    lines += ["## Machine", ""]
+    lines += [f"- {name}: {escape_markdown(value)}" for name, value in summary.machine().items()]
+    lines += ["", "## Models and files", ""]
     for column in comparison.columns:
         lines.append(f"- {escape_markdown(_model(column, last_verdict))}")
         lines += [f"  - {code_span(name)} sha256 `{digest}`" for name, digest in column.files.items()]
     return "\n".join([*lines, ""])
+
+
+def _summary_lines(comparison: Comparison, last_verdict: LastVerdict) -> list[str]:
+    lines = [f"| {' | '.join(summary.HEAD)} |", "|---" * len(summary.HEAD) + "|"]
+    for row in summary.rows(comparison, last_verdict):
+        lines.append(f"| {' | '.join(map(escape_markdown, row.cells()))} |")
+    return [*lines, "", CACHING[comparison.caching]]
 
 
 def _question_lines(comparison: Comparison, n: int) -> list[str]:
@@ -96,7 +120,7 @@ def _question_lines(comparison: Comparison, n: int) -> list[str]:
         cells = (escape_markdown(column.name), _markdown_cell(answer), *figure_cells(column, answer))
         lines.append(f"| {' | '.join(cells)} |")
     if n in comparison.voted:
-        lines += ["", f"Preferred: {escape_markdown(comparison.voted[n])}"]
+        lines += ["", escape_markdown(comparison.voted[n].describe(comparison.answered(n)))]
     return [*lines, ""]
 
 
@@ -110,6 +134,9 @@ def to_html(comparison: Comparison, last_verdict: LastVerdict) -> str:
             questions=[_question_html(comparison, n) for n in range(len(comparison.questions))],
             models=[{"line": _model(c, last_verdict), "files": list(c.files.items())} for c in comparison.columns],
             settings=_settings(comparison),
+            caching=CACHING[comparison.caching],
+            summary={"heads": summary.HEAD, "rows": [row.cells() for row in summary.rows(comparison, last_verdict)]},
+            machine=summary.machine(),
         )
     )
 
@@ -136,7 +163,7 @@ def _question_html(comparison: Comparison, n: int) -> dict[str, Any]:
     return {
         "text": comparison.questions[n],
         "rows": rows,
-        "preferred": comparison.voted.get(n),
+        "vote": comparison.voted[n].describe(comparison.answered(n)) if n in comparison.voted else "",
         "prompt": prompt.text,
         "fingerprint": prompt.fingerprint,
     }
@@ -147,15 +174,19 @@ def figure_cells(column: Column, answer: ColumnAnswer) -> tuple[str, ...]:
     stats = answer.stats
     if stats is None:
         return ("–",) * (len(HEAD) - 1)
-    first, speed = stats.time_to_first_token_seconds, stats.tokens_per_second
-    cold = f"{column.cold_seconds:.1f} s" if column.cold_seconds is not None else "–"
-    warm = f"{column.warm_seconds:.2f} s" if column.warm_seconds is not None else "–"
+    speed, again = stats.tokens_per_second, answer.again
     return (
-        f"{first:.2f} s" if first is not None else "–",
+        summary.first_tokens(
+            stats.time_to_first_token_seconds,
+            again.time_to_first_token_seconds if again else None,
+            column.can_be_cold,
+        ),
         f"{speed:.0f}" if speed else "–",
-        str(stats.image_tokens) if stats.image_tokens else "–",
+        f"{stats.image_tokens:,}" if stats.image_tokens else "–",
+        from_cache(stats, column.can_be_cold),
         _memory(stats),
-        f"{cold}, {warm}",
+        f"{column.load_seconds:.1f} s" if column.load_seconds is not None else "–",
+        f"{column.text_seconds:.2f} s" if column.text_seconds is not None else "–",
     )
 
 

@@ -12,20 +12,23 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Literal
 
 from smolvlm_core.backends.base import Backend, collect
 from smolvlm_core.compare.columns import Column, ColumnAnswer, file_hashes
-from smolvlm_core.compare.votes import Votes
+from smolvlm_core.compare.votes import Ballot, Votes
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress
+from smolvlm_core.prompt.generation import Delta, GenerationSettings, Progress, Stats
 from smolvlm_core.prompt.messages import Message
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.report import Report
 
 logger = logging.getLogger(__name__)
+Caching = Literal["warm", "cold", "both"]
 MOST_COLUMNS = 4
 STORED_COMPARISONS = 8
 MOST_AT_ONCE = 1000
@@ -34,7 +37,9 @@ MOST_AT_ONCE = 1000
 class Comparison:
     """Starts at once. `stop` and the columns may be used from any thread.
 
-    `blind`: the voter must not know the names, so columns answer and are shown in a random order (`order`).
+    `blind`: the voter must not know the names. So columns answer in a random order, and are shown in another one for each
+    question. `caching`: "warm" uses what caches hold, "cold" encodes and reads everything again, "both" does that and then asks
+    once more for the first token with warm caches.
 
     Raises:
         LensError: fewer than two or more than four backends, two with the same name, or no question.
@@ -49,6 +54,7 @@ class Comparison:
         votes: Votes,
         *,
         blind: bool = False,
+        caching: Caching = "warm",
     ) -> None:
         if not 2 <= len(backends) <= MOST_COLUMNS:
             raise LensError(f"{len(backends)} backends chosen.", f"Choose two to {MOST_COLUMNS}.")
@@ -58,24 +64,24 @@ class Comparison:
             raise LensError("There is no question.", "Write a question, or several, one per line.")
         self.questions = [question for question, _ in asked]
         self.prompts = [prompt for _, prompt in asked]
-        self.settings, self.blind = settings, blind
+        self.settings, self.blind, self.caching = settings, blind, caching
         self._devices, self._votes = devices, votes
         self.begun = time.time()
         self.columns = [Column(name=name, backend=b, answers=[ColumnAnswer() for _ in asked]) for name, b in backends]
-        self.order = list(range(len(self.columns)))
-        if blind:
-            random.shuffle(self.order)
-        self.voted: dict[int, str] = {}
+        self._orders = [self._order() for _ in asked]
+        self.voted: dict[int, Ballot] = {}
         self._jobs = [
-            Job(f"compare on {device}", partial(self._work, columns)) for device, columns in _by_device(self.shown)
+            Job(f"compare on {device}", partial(self._work, columns)) for device, columns in _by_device(self._order())
         ]
         for job in self._jobs:
             job.start()
 
-    @property
-    def shown(self) -> list[Column]:
-        """The columns in the order in which they are shown."""
-        return [self.columns[n] for n in self.order]
+    def _order(self) -> list[Column]:
+        return random.sample(self.columns, len(self.columns)) if self.blind else self.columns
+
+    def shown(self, question: int) -> list[Column]:
+        """The columns in the order in which their answers to a question are shown: A, B and so on."""
+        return self._orders[question]
 
     @property
     def done(self) -> bool:
@@ -84,12 +90,17 @@ class Comparison:
     @property
     def hides_names(self) -> bool:
         """Names stay hidden until every question that was answered has a vote."""
-        answered = {n for n in range(len(self.questions)) if any(c.answers[n].text for c in self.columns)}
+        answered = {n for n in range(len(self.questions)) if self.answered(n)}
         return self.blind and not (self.done and answered <= set(self.voted))
 
     def reference(self, question: int) -> Column:
         """The first column that answered: the others are compared with it."""
-        return next((c for c in self.shown if c.answers[question].text), self.shown[0])
+        shown = self.shown(question)
+        return next((c for c in shown if c.answers[question].text), shown[0])
+
+    def answered(self, question: int) -> int:
+        """How many answers there are to vote on."""
+        return sum(bool(c.answers[question].text) for c in self.columns)
 
     def wait(self, timeout_seconds: float | None = None) -> None:
         for job in self._jobs:
@@ -100,8 +111,8 @@ class Comparison:
         for each in [column] if column else self.columns:
             each.cancel.set()
 
-    def vote(self, question: int, column: Column) -> None:
-        """Prefer an answer, and store that. Raises StoreError where it cannot be written."""
+    def vote(self, question: int, ballot: Ballot) -> None:
+        """Judge the answers to a question, and store that. Raises StoreError where it cannot be written."""
         self._votes.add(
             {
                 "time": time.time(),
@@ -109,10 +120,11 @@ class Comparison:
                 "question": self.questions[question],
                 "prompt": self.prompts[question].fingerprint,
                 "answers": {c.name: c.answers[question].text for c in self.columns},
-                "preferred": column.name,
+                "order": [c.name for c in self.shown(question)],
+                **asdict(ballot),
             }
         )
-        self.voted[question] = column.name
+        self.voted[question] = ballot
 
     def _work(self, columns: Sequence[Column], report: Report, cancel: threading.Event) -> None:
         """The columns of one device, one after another."""
@@ -137,7 +149,7 @@ class Comparison:
     def _answer_all(self, column: Column) -> None:
         column.state = "loading"
         self._load(column)
-        column.warm_seconds = self._warm(column)
+        column.text_seconds = self._text_only(column)
         for n, (answer, prompt) in enumerate(zip(column.answers, self.prompts)):
             if column.cancel.is_set():
                 break
@@ -155,9 +167,9 @@ class Comparison:
         """Load before the first question: its answer is measured without loading."""
         longest = max(self.prompts, key=lambda prompt: len(prompt.text))
         collect(column.backend.prepare(longest, self.settings, column.cancel), partial(_report, column))
-        column.cold_seconds = column.backend.load_seconds
+        column.load_seconds = column.backend.load_seconds
 
-    def _warm(self, column: Column) -> float | None:
+    def _text_only(self, column: Column) -> float | None:
         """Seconds to the first token of a question without pictures."""
         hello = build_prompt([Message("user", "Hello")], lambda key: (_ for _ in ()).throw(KeyError(key)))
         settings = GenerationSettings(max_new_tokens=1)
@@ -165,8 +177,11 @@ class Comparison:
         return reply.stats.time_to_first_token_seconds
 
     def _answer(self, column: Column, answer: ColumnAnswer, prompt: Prompt) -> None:
+        cold = column.backend.cold()
+        column.can_be_cold = cold is not None
+        backend = cold if cold is not None and self.caching != "warm" else column.backend
         try:
-            for event in column.backend.generate(prompt, self.settings, column.cancel):
+            for event in backend.generate(prompt, self.settings, column.cancel):
                 if isinstance(event, Progress):
                     column.progress = event.text
                 elif isinstance(event, Delta):
@@ -176,6 +191,20 @@ class Comparison:
                     answer.stats = event
         except LensError as error:
             answer.error = str(error)  # the next question may succeed
+            return
+        if self.caching == "both" and not column.cancel.is_set():
+            column.progress = "Measuring the first token with warm caches"
+            answer.again = self._again(column, prompt)
+            column.progress = ""
+
+    def _again(self, column: Column, prompt: Prompt) -> Stats | None:
+        """The same question once more, for the time to its first token; None where it was refused this time."""
+        once = replace(self.settings, max_new_tokens=1)
+        try:
+            return collect(column.backend.generate(prompt, once, column.cancel)).stats
+        except LensError as error:
+            logger.warning("%s: %s", column.name, error)
+            return None
 
 
 def _report(column: Column, progress: Progress) -> None:
@@ -197,6 +226,7 @@ class Comparisons:
         settings: GenerationSettings,
         *,
         blind: bool = False,
+        caching: Caching = "warm",
     ) -> tuple[str, Comparison]:
         """Start one; returns its key too. The oldest finished ones are forgotten.
 
@@ -207,7 +237,7 @@ class Comparisons:
         with self._lock:
             if sum(not comparison.done for comparison in self._by_key.values()) >= most:
                 raise LensError(f"{most} of your comparisons are running.", "Wait until one ends, or stop it.")
-            comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind)
+            comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind, caching=caching)
             self._by_key[key] = comparison
             for old in list(self._by_key)[:-STORED_COMPARISONS]:
                 if self._by_key[old].done:
@@ -217,6 +247,11 @@ class Comparisons:
     def find(self, key: str) -> Comparison | None:
         with self._lock:
             return self._by_key.get(key)
+
+    def all(self) -> list[tuple[str, Comparison]]:
+        """With their keys, the newest first. They are kept until the process ends."""
+        with self._lock:
+            return list(self._by_key.items())[::-1]
 
 
 def _report_waiting(column: Column) -> None:

@@ -1,29 +1,50 @@
-"""Preferred answers of comparisons, stored in the data folder: one JSON line for each."""
+"""Votes on the answers of comparisons, stored in the data folder: one JSON line for each."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from smolvlm_core.errors import StoreError
 from smolvlm_core.fields import read_object
 from smolvlm_core.files import append_line
 from smolvlm_core.text import valid_text
 
+Outcome = Literal["preferred", "tie", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ballot:
+    """A judgment on the answers to one question. `preferred`: the name of a backend, where one was better."""
+
+    outcome: Outcome
+    preferred: str = ""
+
+    def describe(self, answers: int) -> str:
+        """In words. `answers`: how many there were."""
+        if self.outcome == "preferred":
+            return f"Preferred: {self.preferred}"
+        return "Tie" if self.outcome == "tie" else bad_words(answers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vote:
-    """`answers`: the text of each backend, by its name. `preferred`: the name of one of them. `time`: seconds since the epoch."""
+    """A line of the file. `answers`: the text of each backend, by its name. `time`: seconds since the epoch. `order`: the names
+    as they were shown, from A on.
+
+    Lines of earlier versions have no `outcome`: one backend was preferred.
+    """
 
     answers: dict[str, str]
+    outcome: Outcome = "preferred"
     preferred: str = ""
     time: float = 0.0
     blind: bool = False
     question: str = ""
     prompt: str = ""  # its fingerprint
+    order: tuple[str, ...] = ()
 
 
 class Votes:
@@ -64,8 +85,48 @@ def _vote(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def tally(votes: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
-    """(backend, times preferred, times it could be chosen), the most preferred first."""
-    stood = Counter(name for vote in votes for name in vote["answers"])
-    won = Counter(vote.get("preferred") for vote in votes)
-    return sorted(((name, won[name], stood[name]) for name in stood), key=lambda row: -row[1] / row[2])
+@dataclass(kw_only=True)
+class Standing:
+    """What the votes say of one backend.
+
+    Attributes:
+        times: votes in which it had an answer.
+        bad: votes that found all answers bad. `of_many`: some of them were on more than two answers.
+    """
+
+    name: str
+    times: int = 0
+    preferred: int = 0
+    ties: int = 0
+    bad: int = 0
+    of_many: bool = False
+
+    def describe(self) -> str:
+        """ "preferred 3 of 7 times, 2 ties, 1 both bad"."""
+        parts = [f"preferred {self.preferred:,} of {self.times:,} time{'' if self.times == 1 else 's'}"]
+        if self.ties:
+            parts.append(f"{self.ties:,} tie{'' if self.ties == 1 else 's'}")
+        if self.bad:
+            parts.append(f"{self.bad:,} {bad_words(3 if self.of_many else 2).lower()}")
+        return ", ".join(parts)
+
+
+def bad_words(answers: int) -> str:
+    """What a judgment that none is good is called."""
+    return {1: "Bad", 2: "Both bad"}.get(answers, "All bad")
+
+
+def tally(votes: list[dict[str, Any]]) -> list[Standing]:
+    """One for each backend, the most preferred first. A backend without an answer could not be chosen: it is not counted."""
+    standings: dict[str, Standing] = {}
+    for vote in votes:
+        outcome = vote.get("outcome", "preferred")
+        answered = [name for name, text in vote["answers"].items() if text]
+        for name in answered:
+            standing = standings.setdefault(name, Standing(name=name))
+            standing.times += 1
+            standing.preferred += outcome == "preferred" and vote.get("preferred") == name
+            standing.ties += outcome == "tie"
+            standing.bad += outcome == "bad"
+            standing.of_many = standing.of_many or (outcome == "bad" and len(answered) > 2)
+    return sorted(standings.values(), key=lambda s: (-s.preferred / s.times, -s.ties / s.times, s.name))

@@ -118,14 +118,6 @@ def last_clip(store: Store, conversation: str) -> tuple[StoredClip, FrameChoice 
     return clip, FrameChoice(len(last.frames), last.range_seconds, strategy, times)
 
 
-def hide_earlier_frames(store: Store, conversation: str) -> None:
-    """Hide all earlier frames from the model, which sees one set at a time. They stay in the transcript, marked as hidden."""
-    for question, _ in active_turns(store.messages(conversation)):
-        for attachment in question.attachments:
-            if attachment.kind == "video" and attachment.shown:
-                store.set_shown(question.id, attachment.sha256, False)
-
-
 @contextmanager
 def errors_named(name: str, source: Path | bytes) -> Iterator[None]:
     """Errors about a stored file have the user's name for it, not its path."""

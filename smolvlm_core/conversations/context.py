@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.machine import describe_bytes
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.geometry import estimate_tokens
-from smolvlm_core.prompt.messages import Attachment, Message, active_turns, history_before
+from smolvlm_core.prompt.messages import Attachment, Message, history_before
 from smolvlm_core.video import count_that_fits
 
+TYPICAL_QUESTION = "What do you see in this picture?"
 ANSWER_RESERVE = 64  # tokens that must stay free for the answer
 
 
@@ -58,12 +60,17 @@ def of_next_question(
     messages = store.messages(conversation) if conversation else []
     if drop_clips:
         messages = [replace(m, attachments=tuple(a for a in m.attachments if a.kind != "video")) for m in messages]
-    history = history_before(messages, active_turns(messages)[-1][0].id) if active_turns(messages) else []
-    answers = [m for m in messages if m.role == "assistant" and m.active and history and m.reply_to == history[-1].id]
-    question = Message("user", "What do you see in this picture?", attachments)
-    prompt = build_prompt([*history, *answers, question], store.media.picture, system_prompt)
+    prompt = build_prompt(with_next_question(messages, attachments), store.media.picture, system_prompt)
     images, text = estimate_tokens(prompt, spec.geometry)
     return Cost(images, text, spec.context_tokens, memory_of(prompt))
+
+
+def with_next_question(messages: list[Message], attachments: tuple[Attachment, ...]) -> list[Message]:
+    """What the model would be sent for a short question at the end of the chosen branch."""
+    last = Branches(messages).last()
+    identity = max((message.id for message in messages), default=0) + 1
+    question = Message("user", TYPICAL_QUESTION, attachments, id=identity, parent=last.id if last else None)
+    return history_before([*messages, question], identity)
 
 
 def most_frames(

@@ -34,7 +34,9 @@ class AnswerRun(Generic[L]):
     """One answer, for `backends.queue`. `events` is what the asker reads.
 
     Attributes:
+        cold: nothing that earlier answers left in caches is used.
         waited: seconds for a place in another process, after loading.
+        prepared: seconds of making the vision encoder, which counts as loading.
         reused: prompt tokens that a key-value cache held already.
     """
 
@@ -46,13 +48,15 @@ class AnswerRun(Generic[L]):
         settings: GenerationSettings,
         cancel: threading.Event,
         features: FeatureCache,
+        *,
+        cold: bool = False,
     ) -> None:
         self.handle, self.spec, self.prompt, self.settings, self.cancel = handle, spec, prompt, settings, cancel
-        self.features = features
+        self.features, self.cold = features, cold
         self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self.goes_on = False
         self.asked = self.started = self.ready = time.perf_counter()
-        self.waited = 0.0
+        self.waited = self.prepared = 0.0
         self.first_token: float | None = None
         self.encoded: EncodedPrompt | None = None
         self.reused = self.known_tiles = self.new_tokens = self.peak_memory = self.weights_bytes = 0
@@ -89,9 +93,10 @@ class AnswerRun(Generic[L]):
         if not wanted:
             return []
         encoder = state_of(self.handle, loaded).encoder(loaded, self.features, self.report)
-        found = encoder.found
-        features = encoder.encode(wanted, self._report_tile)
+        found, prepared = encoder.found, encoder.preparing_seconds
+        features = encoder.encode(wanted, self._report_tile, fresh=self.cold)
         self.known_tiles = encoder.found - found
+        self.prepared = encoder.preparing_seconds - prepared
         return features
 
     def _report_tile(self, done: int, of: int) -> None:
@@ -113,11 +118,11 @@ class AnswerRun(Generic[L]):
             reused_tokens=self.reused,
             known_tiles=self.known_tiles,
             new_tokens=self.new_tokens,
-            time_to_first_token_seconds=first - self.ready - self.waited if first is not None else None,
+            time_to_first_token_seconds=first - self.ready - self.waited - self.prepared if first is not None else None,
             tokens_per_second=(self.new_tokens - 1) / decoding if self.new_tokens > 1 and decoding > 0 else None,
             total_seconds=now - self.asked,
             queued_seconds=self.started - self.asked + self.waited,
-            load_seconds=self.ready - self.started,
+            load_seconds=self.ready - self.started + self.prepared,
             peak_memory_bytes=self.peak_memory,
             memory_of=self.memory_of,
             weights_bytes=self.weights_bytes,

@@ -44,12 +44,13 @@ class PrefixCaches:
         self._kept: list[PrefixCache] = []
         self._uses = itertools.count(1)
 
-    def open(self, identity: Sequence[object], most: int) -> PrefixCache:
-        """The cache for a prompt, cut to what it shares with it, at most `most` places.
+    def open(self, identity: Sequence[object], most: int, *, fresh: bool = False) -> PrefixCache:
+        """The cache for a prompt, cut to what it shares with it, at most `most` places. `fresh`: a new, empty one.
 
         Where another conversation shares only its start, that start is copied and the conversation's own cache stays.
         """
-        best = max(self._kept, key=lambda kept: common_prefix(kept.identity, identity), default=None)
+        known = [] if fresh else self._kept
+        best = max(known, key=lambda kept: common_prefix(kept.identity, identity), default=None)
         shared = min(common_prefix(best.identity, identity), most) if best is not None else 0
         if best is not None and shared >= min(len(best.identity), most):
             chosen = best  # nothing of it is lost, or only what this prompt reads again

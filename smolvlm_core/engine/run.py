@@ -77,7 +77,7 @@ class Run(AnswerRun[LoadedModel]):
 
         last = len(encoded.ids) - 1
         self.state = state_of(self.handle, loaded)
-        cache = self.cache = self.state.prefixes.open(encoded.identity, last)
+        cache = self.cache = self.state.prefixes.open(encoded.identity, last, fresh=self.cold)
         self.reused = len(cache.identity)
         features = self.encode_tiles(loaded, encoded)
         if features:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -11,10 +12,13 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
 import psutil
+
+from smolvlm_core import __version__
 
 GIB = 2**30
 
@@ -51,6 +55,63 @@ def installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def hardware() -> dict[str, str]:
+    """Processor, GPU, memory and operating system, in words. Names neither users nor hosts. Probed once in a process."""
+    cores, threads = psutil.cpu_count(logical=False) or 0, psutil.cpu_count() or 0
+    counted = f"{cores} cores, {threads} threads" if cores and cores != threads else f"{threads} cores"
+    return {
+        "CPU": f"{_cpu_name()}, {counted}",
+        "GPU": _gpu_with_driver() or "None that torch can use",
+        "Memory": describe_bytes(psutil.virtual_memory().total),
+        "System": f"{_system_name()}, {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of this app, Python, and the packages that answer. Those that are not installed are left out."""
+    packages = ("torch", "transformers", "openvino", "llama-cpp-python")
+    installed = {package: version for package in packages if (version := installed_version(package))}
+    return {"SmolVLM Lens": __version__, "Python": platform.python_version(), **installed}
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return " ".join(value.split())
+    if platform.system() == "Darwin":
+        return _first_line(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _system_name() -> str:
+    if platform.system() == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    if platform.system() == "Linux":
+        with contextlib.suppress(OSError):
+            return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    return f"{platform.system()} {platform.release()}"
+
+
+def _gpu_with_driver() -> str:
+    name, memory = _gpu()
+    if not memory or platform.system() == "Darwin":
+        return name
+    driver = _first_line(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
+    return f"{name}, {describe_bytes(memory)}{f', driver {driver}' if driver else ''}"
+
+
+def _first_line(command: list[str]) -> str:
+    """Of what a program prints; "" where it cannot be run."""
+    try:
+        printed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        return printed.strip().splitlines()[0].strip()
+    except (OSError, subprocess.SubprocessError, IndexError):
         return ""
 
 

@@ -19,6 +19,11 @@ def draw(verdict: str, details: str = "") -> None:
     st.badge(f"{verdict.capitalize()}{details}", icon=f":material/{_ICONS[verdict]}:", color=_COLORS[verdict])  # type: ignore[arg-type]
 
 
+def in_text(verdict: str) -> str:
+    """A verdict as a word in a line."""
+    return f":{_COLORS[verdict]}[:material/{_ICONS[verdict]}: {verdict.capitalize()}]"
+
+
 def draw_last(backend: Backend) -> None:
     """A backend's last verdict and its day; nothing where it was never checked."""
     stored = workspace().verdicts.last(backend)
@@ -44,7 +49,7 @@ def status_text(backend: Backend) -> str:
     """Where a backend stands, in a few words."""
     status = backend.status()
     if status.state == "ready":
-        return f"ready, {status.text}"
+        return f"Ready, {status.text}"
     if status.state == "failed":
-        return f"failed: {status.text}"
-    return {"remote": status.text, "not loaded": "not loaded"}.get(status.state, f"{status.text}…")
+        return f"Failed: {status.text}"
+    return {"remote": status.text, "not loaded": "Not loaded"}.get(status.state, f"{status.text}…")

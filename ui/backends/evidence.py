@@ -11,18 +11,19 @@ import streamlit as st
 from jinja2 import Environment
 from PIL import Image
 
-from smolvlm_core.check import CONDITIONS, Asked, Verdict
+from smolvlm_core.check import CONDITIONS, Asked, Verdict, words
 from smolvlm_core.check.canaries import Canary
 from smolvlm_core.media import data_uri, png_bytes
 
 HEIGHT = 64  # px: twice the height on the page
+HEADS = [words.WORDS[name].capitalize() for name in CONDITIONS]
 _FOLDER = Path(__file__).parent
 _css = (_FOLDER / "evidence.css").read_text(encoding="utf-8")
 _template = Environment(autoescape=True).from_string((_FOLDER / "evidence.html.j2").read_text(encoding="utf-8"))
 
 
 def draw(verdict: Verdict) -> None:
-    st.html(_template.render(css=_css, conditions=CONDITIONS, rows=rows_of(verdict)))
+    st.html(_template.render(css=_css, conditions=HEADS, rows=rows_of(verdict)))
 
 
 def rows_of(verdict: Verdict) -> list[dict[str, Any]]:

@@ -12,12 +12,13 @@ from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.errors import LensError
 from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.paths import GALLERY
-from ui import state
+from ui import forms, state
 from ui.state import session, workspace
 from ui.text import escape, show_error
 
 SOURCES = ["On this machine", "Upload"]
 SAMPLES = "Samples"
+UPLOADS = "batch uploads"  # the form
 
 
 def draw() -> tuple[str, ...]:
@@ -78,6 +79,7 @@ def _draw_uploads() -> tuple[str, ...]:
         on_change=_store,
         args=(key, form.uploads),
     )
+    forms.draw_problems(UPLOADS)
     if not files:
         return ()
     _draw_stored(form.uploads, len(files))
@@ -98,12 +100,13 @@ def _draw_stored(name: str, count: int) -> None:
 def _store(key: str, name: str) -> None:
     files = st.session_state.get(key) or []
     session().uploader_round += 1  # a new key is a new, empty uploader
+    forms.pressed(UPLOADS)
     for file in files:
         try:
             workspace().refuse_if_full(file.size)
             workspace().batches.uploads.add(name, file, file.name)
         except LensError as error:
-            state.notify(error)
+            forms.refuse(UPLOADS, error)
         state.forget_upload(file)
 
 
@@ -122,14 +125,15 @@ def upload_samples() -> None:
             with path.open("rb") as file:
                 workspace().batches.uploads.add(SAMPLES, file, path.name)
         except LensError as error:
-            state.notify(error)
+            forms.refuse(UPLOADS, error)
 
 
 def _delete(name: str) -> None:
+    forms.pressed(UPLOADS)
     try:
         workspace().batches.delete_uploads(name)
     except LensError as error:
-        state.notify(error)
+        forms.refuse(UPLOADS, error)
         return
     session().batch.form.uploads = ""
     session().batch.form.round += 1

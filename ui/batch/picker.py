@@ -7,11 +7,11 @@ from datetime import datetime
 import streamlit as st
 
 from smolvlm_core.batch.jobs import SavedBatch
+from ui import address
 from ui.state import session, workspace
 from ui.text import show_error
 
 NEW = ""
-PARAMETER = "batch"
 
 
 def open_batch(identity: str) -> None:
@@ -26,8 +26,8 @@ def draw() -> SavedBatch | None:
     if batches.problem is not None:
         show_error(batches.problem)
     page = session().batch
-    if page.open is None:
-        page.open = st.query_params.get(PARAMETER) or _running(known)
+    named = address.follow(address.BATCH, page.open or None)
+    page.open = named or (_running(known) if page.open is None else NEW)
     if page.open not in known:
         page.open = NEW
     if known:
@@ -39,10 +39,10 @@ def draw() -> SavedBatch | None:
             format_func=lambda identity: _label(known.get(identity)),
             on_change=_chosen,
         )
+    address.show(address.BATCH, page.open or None)
     if page.open == NEW:
-        st.query_params.pop(PARAMETER, None)
         return None
-    st.query_params[PARAMETER] = page.open
+    address.set_title(known[page.open].request.title)
     return known[page.open]
 
 

@@ -9,12 +9,13 @@ import streamlit as st
 from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.running import Run
 from smolvlm_core.errors import LensError
-from ui import state
+from ui import forms
 from ui.batch import inputs, picker
 from ui.state import workspace
 from ui.text import escape, message, show_error
 
 POLL_SECONDS = 0.7
+GO_ON = "batch go on"  # the form
 
 
 def draw_running_elsewhere(batch: SavedBatch | None) -> None:
@@ -74,6 +75,7 @@ def _draw_ended(batch: SavedBatch, run: Run | None) -> None:
         )
         if run is not None:
             st.caption(message(". ".join(_summary(run))), width="stretch")
+    forms.draw_problems(GO_ON)
 
 
 def _summary(run: Run) -> list[str]:
@@ -91,8 +93,9 @@ def _summary(run: Run) -> list[str]:
 
 
 def _go_on(batch: SavedBatch) -> None:
+    forms.pressed(GO_ON)
     try:
         inputs.refuse_paths(batch)
         workspace().batches.go_on(batch)
     except LensError as error:
-        state.notify(error)
+        forms.refuse(GO_ON, error)

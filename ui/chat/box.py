@@ -1,7 +1,8 @@
-"""The box for questions. A question that is refused goes back into it, with the reason above."""
+"""The box for questions. A question that is refused goes back into it, with the reason above it."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import streamlit as st
@@ -18,14 +19,19 @@ def draw(kind: ConversationKind, placeholder: str, *, disabled: bool = False) ->
     if refused is not None and not refused.shown:
         st.session_state[key] = refused.question
         session().refused[kind] = replace(refused, shown=True)
-    with st.bottom:
-        if refused is not None:
-            show_error(f"Your question was not sent. {refused.why}")
+    # Outside of containers the page stays at its end, as answers need. Without a conversation it begins at its top.
+    with nullcontext() if session().open_conversations[kind] else st.bottom:
         sent = (st.chat_input(placeholder, key=key, disabled=disabled) or "").strip()
     if sent:
         state.clear_notices()
         session().refused.pop(kind, None)
     return sent
+
+
+def draw_refusal(kind: ConversationKind) -> None:
+    """Why the question in the box was not sent."""
+    if (refused := session().refused.get(kind)) is not None:
+        show_error(f"Your question was not sent. {refused.why}")
 
 
 def is_given_back(kind: ConversationKind) -> bool:

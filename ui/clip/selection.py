@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import BinaryIO
 
 import streamlit as st
@@ -16,40 +15,23 @@ from smolvlm_core.conversations.clip_frames import (
     sample_frames,
 )
 from smolvlm_core.errors import LensError
-from ui import gallery, state, uploaders
+from ui import state, uploaders
 from ui.clip import controls
 from ui.state import session, workspace
 
 
-def draw_uploader(*, expanded: bool) -> None:
-    with st.expander("Choose a clip", expanded=expanded, icon=":material/video_call:"):
-        uploaders.draw_clip("video", _use)
-        for path in gallery.clips():
-            st.button(
-                f"Use the sample: {path.stem.replace('-', ' ')}",
-                key=f"sample_{path.stem}",
-                icon=":material/movie:",
-                on_click=_use_sample,
-                args=(path,),
-            )
-
-
-def _use_sample(path: Path) -> None:
-    with path.open("rb") as file:
-        _use(file, path.name)
-
-
-def _use(file: BinaryIO, name: str) -> None:
+def use(file: BinaryIO, name: str) -> None:
+    """Open a clip for a new conversation. Raises LensError where it cannot be used or stored."""
     state.open_conversation("video", None)
     store, sha256 = workspace().store, ""
     try:
         workspace().refuse_if_full(uploaders.size_bytes(file))
         sha256 = store.media.add_file(file, name, "video/mp4")
         session().clip = open_stored_clip(store, sha256, name)
-    except LensError as error:
+    except LensError:
         if sha256:
             store.discard({sha256})
-        state.notify(error)
+        raise
 
 
 def current(conversation: str | None) -> StoredClip | None:

@@ -13,12 +13,14 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Message
 from smolvlm_core.video import sample_clip
-from ui import gallery, state, uploaders
-from ui.frames import draw_frames
+from ui import forms, gallery, uploaders
+from ui.pictures import shown as pictures
+from ui.pictures import strip
 from ui.state import session, workspace
 from ui.text import escape
 
 MAX_FRAMES = 64
+PICTURES, CLIP = "compare pictures", "compare clip"
 
 
 def prompt(question: str) -> Prompt:
@@ -33,6 +35,7 @@ def draw() -> None:
     pictures, clip = st.tabs(["Pictures", "Clip"])
     with pictures:
         uploaders.draw_pictures("compare", _add_pictures)
+        forms.draw_problems(PICTURES)
         gallery.draw_images(lambda path: _add_pictures([(path.read_bytes(), path.name)]))
     with clip:
         count = st.slider("Frames, evenly spaced", 1, MAX_FRAMES, shown.frame_count, key="compare_count")
@@ -40,6 +43,7 @@ def draw() -> None:
             shown.frame_count = count
             _sample_again()
         uploaders.draw_clip("compare", _use_clip)
+        forms.draw_problems(CLIP)
         for path in gallery.clips():
             st.button(f"Use {path.name}", on_click=_use_sample, args=(path,))
     if shown.attachments:
@@ -49,11 +53,10 @@ def draw() -> None:
 
 def _draw_shown() -> None:
     shown = session().compare
+    marks = [(f"{f.timestamp_seconds:.2f} s", f.sha256) for a in shown.attachments for f in a.frames]
+    marks += [(a.name, a.sha256) for a in shown.attachments if a.kind == "image"]
+    strip.draw("compare", [pictures.unsaved(shown.pictures[sha256], label, sha256) for label, sha256 in marks])
     for attachment in shown.attachments:
-        if attachment.kind == "video":
-            draw_frames([(f.timestamp_seconds, shown.pictures[f.sha256]) for f in attachment.frames])
-        else:
-            draw_frames([(attachment.name, shown.pictures[attachment.sha256])])
         for note in attachment.notes:
             st.caption(escape(note))
 
@@ -69,13 +72,16 @@ def _add_pictures(files: list[tuple[bytes, str]]) -> None:
     attachments = [a for a in shown.attachments if a.kind == "image"]
     pictures = {a.sha256: shown.pictures[a.sha256] for a in attachments}
     before = len(attachments)
+    forms.pressed(PICTURES)
     for data, name in files:
         try:
             picture = media.open_image(data, name)
         except LensError as error:
-            state.notify(error)
+            forms.refuse(PICTURES, error)
             continue
-        if picture.sha256 not in pictures:
+        if picture.sha256 in pictures:
+            forms.refuse(PICTURES, f"{name} is here already.")
+        else:
             pictures[picture.sha256] = picture.image
             attachments.append(image_attachment(picture))
     if len(attachments) > before:  # a clip stays where no picture could be used
@@ -89,11 +95,12 @@ def _use_sample(path: Path) -> None:
 
 
 def _use_clip(file: BinaryIO, name: str) -> None:
+    forms.pressed(CLIP)
     try:
         workspace().refuse_if_full(uploaders.size_bytes(file))
         sha256 = workspace().store.media.add_file(file, name, "video/mp4")
     except LensError as error:
-        state.notify(error)
+        forms.refuse(CLIP, error)
         return
     if not _sample(sha256, name):
         workspace().store.discard({sha256})
@@ -104,7 +111,7 @@ def _sample(sha256: str, name: str) -> bool:
     try:
         sampled = sample_clip(path, shown.frame_count)
     except LensError as error:
-        state.notify(str(error).replace(path.name, name))
+        forms.refuse(CLIP, str(error).replace(path.name, name))
         return False
     attachment, pngs = describe_clip(sha256, name, sampled)
     shown.pictures = {key: media.open_image(png, "frame.png").image for key, png in pngs.items()}
@@ -114,4 +121,5 @@ def _sample(sha256: str, name: str) -> bool:
 
 def _sample_again() -> None:
     if (clip := session().compare.clip) is not None:
+        forms.pressed(CLIP)
         _sample(*clip)

@@ -69,7 +69,8 @@ class HybridBackend(CheckpointBackend):
         runs: list[HybridRun] = []
 
         def make(handle: Handle[HybridModel]) -> HybridRun:
-            runs.append(HybridRun(handle, self.spec, prompt, settings, cancel, features_of(self._pool)).hold())
+            features = features_of(self._pool)
+            runs.append(HybridRun(handle, self.spec, prompt, settings, cancel, features, cold=self._cold).hold())
             return runs[-1]
 
         done = False

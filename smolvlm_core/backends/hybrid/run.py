@@ -72,7 +72,10 @@ class HybridRun(AnswerRun[HybridModel]):
 
         encoded = self.encode(loaded.eyes)
         self._conversation = loaded.text.open(
-            encoded.ids, _numbered(encoded.identity), min(self.settings.max_new_tokens, self.room)
+            encoded.ids,
+            _numbered(encoded.identity),
+            min(self.settings.max_new_tokens, self.room),
+            fresh=self.cold,
         )
         self._stream = self._conversation.events(self.cancel)
         self._wait_for_a_place()

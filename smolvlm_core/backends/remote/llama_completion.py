@@ -26,10 +26,11 @@ from smolvlm_core.prompt.template import IMAGE
 
 
 def completion_request(
-    prompt: Prompt, settings: GenerationSettings, mark: str, geometry: VisionGeometry
+    prompt: Prompt, settings: GenerationSettings, mark: str, geometry: VisionGeometry, *, cold: bool = False
 ) -> dict[str, Any]:
     """The body of a streamed `/completion`: the exact prompt, `mark` for each picture. Pure but for pixels.
 
+    `cold`: the server reads all of it again and encodes all pictures again, whatever its slots and its prompt cache hold.
     Settings that transformers does not have are turned off: llama-server's own defaults differ.
     """
     said: Any = prompt.text.replace(IMAGE, mark)
@@ -39,7 +40,7 @@ def completion_request(
     return {
         "prompt": said,
         "stream": True,
-        "cache_prompt": True,
+        "cache_prompt": not cold,
         "return_progress": True,
         "n_predict": settings.max_new_tokens,
         "temperature": settings.temperature,
@@ -67,12 +68,14 @@ def complete(
     tally: Tally,
     api_key: str = "",
     timeouts: Timeouts | None = None,
+    *,
+    cold: bool = False,
 ) -> Iterator[Event]:
     """Ask a llama-server, and count in `tally`. Raises Cancelled or BackendError."""
     tally.start()
     yield Progress("Preparing pictures" if prompt.slots else "Reading the question")
     mark = server_properties(url, api_key, timeouts, cancel)["media_marker"] if prompt.slots else IMAGE
-    body = completion_request(prompt, settings, mark, geometry)
+    body = completion_request(prompt, settings, mark, geometry, cold=cold)
     headers = authorization(api_key)
     whole = False
     for event in post_stream(f"{url}/completion", body, cancel, headers, timeouts):

@@ -5,8 +5,10 @@ How it cuts pictures and how many tokens they take is its own business: counts a
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
 from smolvlm_core.backends.gguf_causes import clips_have_overviews
@@ -37,6 +39,12 @@ class LlamaServerBackend(Backend):
         self.spec, self.url, self.api_key = spec, url.rstrip("/").removesuffix("/v1"), api_key
         self.name = name or f"llama-server at {self.url.split('//', 1)[-1]}"
         self._revision = ""
+        self._cold = False
+
+    def cold(self) -> Self:
+        other = copy.copy(self)
+        other._cold = True
+        return other
 
     def identity(self) -> str:
         return f"{self.url}  {self.name}"
@@ -85,7 +93,15 @@ class LlamaServerBackend(Backend):
         tally = Tally(prompt.fingerprint)
         try:
             yield from complete(
-                self.url, prompt, settings, self.spec.geometry, cancel, tally, self.api_key, self.timeouts
+                self.url,
+                prompt,
+                settings,
+                self.spec.geometry,
+                cancel,
+                tally,
+                self.api_key,
+                self.timeouts,
+                cold=self._cold,
             )
         except Cancelled:
             tally.reason = "cancelled"

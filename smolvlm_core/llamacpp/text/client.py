@@ -96,12 +96,12 @@ class TextModel:
         except psutil.Error:
             return 0
 
-    def open(self, ids: list[int], identity: list[int], max_new_tokens: int) -> Conversation:
-        """Reserve a place for a prompt. What `Conversation.events` yields first is `Waiting` and `Opened`."""
+    def open(self, ids: list[int], identity: list[int], max_new_tokens: int, *, fresh: bool = False) -> Conversation:
+        """Reserve a place for a prompt. `fresh`: nothing that was read before is reused. What `Conversation.events` yields first is `Waiting` and `Opened`."""
         number = next(self._numbers)
         answers = self._answers[number] = queue.SimpleQueue()
         conversation = Conversation(self, number, answers)
-        self._send(Open(request=number, ids=ids, identity=identity, max_new_tokens=max_new_tokens))
+        self._send(Open(request=number, ids=ids, identity=identity, max_new_tokens=max_new_tokens, fresh=fresh))
         return conversation
 
     def stop(self) -> None:

@@ -35,12 +35,16 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """Reserve a sequence for a prompt. `ids`: (L) tokens. `identity`: (L) what stands at each place, as 64-bit numbers."""
+    """Reserve a sequence for a prompt. `ids`: (L) tokens. `identity`: (L) what stands at each place, as 64-bit numbers.
+
+    `fresh`: reuse nothing that was read before.
+    """
 
     request: int
     ids: list[int]
     identity: list[int]
     max_new_tokens: int
+    fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,8 @@ class Scheduler:
 
     def _place(self, request: Open) -> tuple[Conversation, int]:
         """(a conversation, how much of the prompt it holds): one that goes on, a copy of another's start, or a new one."""
+        if request.fresh:
+            return self._new(), 0
         most = len(request.ids) - 1  # the last place is always read: its logits are the first token's
 
         def shared(other: Conversation | Kept | None) -> int:
