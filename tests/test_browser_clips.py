@@ -12,6 +12,7 @@ from tests.test_browser import (  # noqa: F401
     address,
     ask,
     finished,
+    number_of,
     page,
     playwright,
     pytestmark,
@@ -94,7 +95,7 @@ def test_one_frame_is_the_current_one(page: playwright.Page, tmp_path: Path) -> 
     is_current("#16")
     video.evaluate("v => { v.currentTime = 2.5 }")  # between two frames, while the fourth is focused
     is_current("#22")
-    page.locator(".add").click()
+    page.get_by_role("button", name="Add the frame at").click()
     expect(frames).to_have_count(9)
     is_current("#25")
     page.get_by_role("button", name="Remove frame 25").click()
@@ -162,3 +163,22 @@ def test_facts_are_one_line_and_faults_say_what_to_do(page: playwright.Page, tmp
     open_clip(page, tmp_path / "novideo.mp4")
     page.get_by_text("novideo.mp4 contains only audio. Choose a file with video.").wait_for()
     assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_frame_of_the_strip_opens_whole(page: playwright.Page, tmp_path: Path) -> None:
+    """Before it is sent, so it is not stored yet."""
+    write_numbered(tmp_path / "a.mp4", 40)
+    open_clip(page, tmp_path / "a.mp4")
+    page.get_by_role("button", name="Open frame 22").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("a.mp4 at 0:02.20")
+    dialog.locator("img").evaluate("i => i.complete ? i.decode() : new Promise(done => i.onload = done)")
+    data = dialog.locator("img").evaluate(
+        "i => { const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight;"
+        "c.getContext('2d').drawImage(i, 0, 0); return c.toDataURL() }"
+    )
+    assert number_of(data) == 22
+    dialog.get_by_role("button", name="Next picture").click()
+    expect(dialog).to_contain_text("a.mp4 at 0:02.70")
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()

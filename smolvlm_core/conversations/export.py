@@ -15,6 +15,7 @@ from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from smolvlm_core.prompt.template import clock
 from smolvlm_core.text import escape_markdown
+from smolvlm_core.times import length_text
 
 
 def to_markdown(store: Store, info: ConversationInfo) -> str:
@@ -63,7 +64,7 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
         return [
             f"![{escape_markdown(attachment.name)}]({_data_uri(store, attachment.sha256, attachment.mime)}){hidden}"
         ]
-    seconds = f"{attachment.duration_seconds:.1f} s"
+    seconds = length_text(attachment.duration_seconds)
     lines = [
         f"Clip {escape_markdown(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with "
         f"{escape_markdown(attachment.decoder)}{hidden}:",

@@ -9,8 +9,10 @@ import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.times import time_text
 from smolvlm_core.video import default_frame_count
 from ui.clip import player, span
+from ui.pictures.shown import unsaved
 from ui.state import session
 from ui.text import escape, message
 
@@ -117,7 +119,11 @@ def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bo
         if others:  # the model must be shown something
             set_times(clip, others)
 
-    player.draw(clip.sha256, clip.facts, shown, on_add=add, on_remove=remove)
+    pictures = [
+        unsaved(frame.image, f"{clip.name} at {time_text(frame.timestamp_seconds, 2)}", ref.sha256)
+        for frame, ref in zip(shown, frames.attachment.frames)
+    ]
+    player.draw(clip.sha256, clip.facts, list(zip(shown, pictures)), on_add=add, on_remove=remove)
     text = f"The model is shown these {len(shown)} frames, read with {escape(frames.sampled.facts.decoder)}."
     st.caption(text + (" They take the place of the earlier ones." if replaces_earlier else ""))
     for note in frames.sampled.notes:
