@@ -19,6 +19,7 @@ from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
 from smolvlm_core.prompt.template import clock
 from smolvlm_core.text import escape_markdown
+from smolvlm_core.times import length_text
 
 FORMAT, VERSION = "smolvlm-lens conversation", 3
 NAME_CHARACTERS = 60
@@ -115,7 +116,7 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
         return [
             f"![{escape_markdown(attachment.name)}]({picture_uri(store, attachment.sha256, attachment.mime)}){hidden}"
         ]
-    seconds = f"{attachment.duration_seconds:.1f} s"
+    seconds = length_text(attachment.duration_seconds)
     lines = [
         f"Clip {escape_markdown(attachment.name)}, {seconds}, {len(attachment.frames)} frames read with "
         f"{escape_markdown(attachment.decoder)}{hidden}:",
