@@ -117,7 +117,8 @@ def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bo
         if others:  # the model must be shown something
             set_times(clip, others)
 
-    player.draw(clip.sha256, clip.facts, shown, on_add=add, on_remove=remove)
+    keys = [frame.sha256 for frame in frames.attachment.frames]
+    player.draw(clip.sha256, clip.facts, shown, keys=keys, on_add=add, on_remove=remove)
     text = f"The model is shown these {len(shown)} frames, read with {escape(frames.sampled.facts.decoder)}."
     st.caption(text + (" They take the place of the earlier ones." if replaces_earlier else ""))
     for note in frames.sampled.notes:

@@ -29,6 +29,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
     else if (bottom > strip.scrollTop + strip.clientHeight) strip.scrollTop = bottom - strip.clientHeight;
   };
   video.ontimeupdate = video.onseeking = video.onseeked = update;
+  find(".open").onclick = async () => {
+    const current = [...strip.querySelectorAll(".go")].findIndex((go) => go.ariaCurrent);
+    video.pause();
+    strip.viewer ??= import(new URL(data.viewer, document.baseURI).href);
+    const pictures = data.frames.map((frame) => frame.whole);
+    (await strip.viewer).openPictures(pictures, Math.max(0, current), { font: getComputedStyle(strip).fontFamily });
+  };
   find(".add").onclick = () => setTriggerValue("add", at());
   // A run of the page makes the strip anew: the keyboard's focus stays on the same frame.
   const focused = parentElement.getRootNode().activeElement?.dataset.id;
@@ -51,4 +58,5 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }));
   if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   update();
+  return () => strip.viewer?.then((module) => module.closePictures());
 }

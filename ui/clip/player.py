@@ -11,8 +11,10 @@ from weakref import WeakKeyDictionary
 import streamlit as st
 
 from smolvlm_core import media
+from smolvlm_core.times import time_text
 from smolvlm_core.video import ClipFacts, Frame
 from ui.clip.route import url_of
+from ui.pictures import script, shown
 
 THUMBNAIL_EDGE = 192  # px: nearly twice the width on the page, for sharp screens
 _FOLDER = Path(__file__).parent
@@ -25,29 +27,32 @@ def draw(
     facts: ClipFacts,
     frames: Sequence[Frame],
     *,
+    keys: Sequence[str],
     on_add: Callable[[float], None],
     on_remove: Callable[[int], None],
 ) -> None:
-    """The callbacks get the player's time in seconds, and a frame's index."""
-    key = f"player_{sha256}"
+    """The callbacks get the player's time in seconds, and a frame's index. `keys`: the SHA-256 of each frame."""
+    widget = f"player_{sha256}"
 
     def value_of(name: str) -> Any:
-        return st.session_state[key][name]
+        return st.session_state[widget][name]
 
     _component(
-        key=key,
+        key=widget,
         data={
             "url": url_of(sha256),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
+            "viewer": script.url(),
             "frames": [
                 {
                     "time": frame.timestamp_seconds,
                     "index": frame.frame_index,
                     "decoder": frame.decoder,
                     "picture": _data_url(frame),
+                    "whole": shown.unsaved(frame.image, time_text(frame.timestamp_seconds, 2), key).data(),
                 }
-                for frame in frames
+                for frame, key in zip(frames, keys, strict=True)
             ],
         },
         on_add_change=lambda: on_add(value_of("add")),

@@ -15,6 +15,7 @@ from smolvlm_core import media
 from smolvlm_core.errors import MediaError
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.messages import Attachment
+from smolvlm_core.times import time_text
 from ui.pictures import route
 from ui.state import workspace
 
@@ -30,7 +31,6 @@ class Shown:
         label: its name or its time, as plain text. `name`: for the viewer and for parts of it, where that says more.
         width, height: of the whole picture, in pixels.
         hidden: the model is no longer shown it.
-        caption: whether the label is written below the thumbnail, too.
     """
 
     key: str
@@ -38,7 +38,6 @@ class Shown:
     width: int
     height: int
     hidden: bool = False
-    caption: bool = True
     name: str = ""
 
     def data(self) -> dict[str, Any]:
@@ -49,14 +48,13 @@ class Shown:
             "width": self.width,
             "height": self.height,
             "hidden": self.hidden,
-            "caption": self.caption,
             "name": self.name or self.label,
             "small": route.thumbnail_url(self.key),
             "whole": route.url_of(self.key),
         }
 
 
-def of_picture(attachment: Attachment, *, caption: bool = True) -> Shown:
+def of_picture(attachment: Attachment) -> Shown:
     """A stored picture."""
     return Shown(
         key=attachment.sha256,
@@ -64,7 +62,6 @@ def of_picture(attachment: Attachment, *, caption: bool = True) -> Shown:
         width=attachment.width,
         height=attachment.height,
         hidden=not attachment.shown,
-        caption=caption,
     )
 
 
@@ -73,11 +70,11 @@ def of_frames(clip: Attachment) -> list[Shown]:
     return [
         Shown(
             key=frame.sha256,
-            label=f"{frame.timestamp_seconds:.2f} s",
+            label=time_text(frame.timestamp_seconds, 2),
             width=clip.width,
             height=clip.height,
             hidden=not clip.shown,
-            name=f"{clip.name} at {frame.timestamp_seconds:.2f} s",
+            name=f"{clip.name} at {time_text(frame.timestamp_seconds, 2)}",
         )
         for frame in clip.frames
     ]
@@ -100,10 +97,10 @@ def unsaved(image: Image.Image, label: str, key: str) -> Shown:
     return unsaved_later(open_it, label, key, (image.width, image.height))
 
 
-def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int], *, caption: bool = True) -> Shown:
+def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int]) -> Shown:
     """A picture that is opened once someone looks at it. `size`: its width and height in pixels."""
     route.offer(workspace().folder, key, open_it)
-    return Shown(key=key, label=label, width=size[0], height=size[1], caption=caption)
+    return Shown(key=key, label=label, width=size[0], height=size[1])
 
 
 def of_file(path: Path) -> Shown:
