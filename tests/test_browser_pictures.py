@@ -250,8 +250,7 @@ def test_pictures_that_are_not_stored_open_too(page: playwright.Page, address: s
     assert loaded(page)
     page.goto(f"{address}/video_chat")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(GALLERY / "circle-moves-right.mp4")
-    page.locator(".strip .go").nth(2).click()
-    page.get_by_role("button", name="Look at the frames").click()
+    page.locator(".strip .open").nth(2).click()
     playwright.expect(viewer(page)).to_contain_text("0:01.07")
     playwright.expect(viewer(page)).to_contain_text("3 of 8")
     assert loaded(page) == [480, 270]

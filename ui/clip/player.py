@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 import streamlit as st
 
 from smolvlm_core import media
-from smolvlm_core.times import time_text
 from smolvlm_core.video import ClipFacts, Frame
 from ui.clip.route import url_of
-from ui.pictures import script, shown
+from ui.pictures import script
+from ui.pictures.shown import Shown
 
 THUMBNAIL_EDGE = 192  # px: nearly twice the width on the page, for sharp screens
 _FOLDER = Path(__file__).parent
@@ -25,34 +25,33 @@ _component = st.components.v2.component("clip_player", html=_html, css=_css, js=
 def draw(
     sha256: str,
     facts: ClipFacts,
-    frames: Sequence[Frame],
+    frames: Sequence[tuple[Frame, Shown]],
     *,
-    keys: Sequence[str],
     on_add: Callable[[float], None],
     on_remove: Callable[[int], None],
 ) -> None:
-    """The callbacks get the player's time in seconds, and a frame's index. `keys`: the SHA-256 of each frame."""
-    widget = f"player_{sha256}"
+    """`frames`: each with the picture that the viewer opens. The callbacks get the player's time in seconds, and a frame's index."""
+    key = f"player_{sha256}"
 
     def value_of(name: str) -> Any:
-        return st.session_state[widget][name]
+        return st.session_state[key][name]
 
     _component(
-        key=widget,
+        key=key,
         data={
             "url": url_of(sha256),
+            "viewer": script.url(),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
-            "viewer": script.url(),
             "frames": [
                 {
                     "time": frame.timestamp_seconds,
                     "index": frame.frame_index,
                     "decoder": frame.decoder,
                     "picture": _data_url(frame),
-                    "whole": shown.unsaved(frame.image, time_text(frame.timestamp_seconds, 2), key).data(),
+                    "whole": picture.data(),
                 }
-                for frame, key in zip(frames, keys, strict=True)
+                for frame, picture in frames
             ],
         },
         on_add_change=lambda: on_add(value_of("add")),
