@@ -312,7 +312,7 @@ def test_comparing_bf16_fp32_and_llama_cpp(page: playwright.Page, ggufs: Ggufs) 
 
 def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: str) -> None:
     blocked: list[playwright.Route] = []
-    page.route("**/media/*", lambda route: blocked.append(route))
+    page.route("**/thumbnail/*", lambda route: blocked.append(route))
     page.goto(f"{address}/compare", wait_until="commit")
     page.get_by_text("64MB per file").wait_for()
     button = samples(page).first
@@ -320,12 +320,7 @@ def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: s
     assert blocked
     for route in blocked:
         route.continue_()
-    page.evaluate(  # the page's policy forbids what wait_for_function does
-        """async () => {
-            const loaded = () => document.images.length && [...document.images].every(image => image.naturalWidth);
-            while (!loaded()) await new Promise(requestAnimationFrame);
-        }"""
-    )
+    page.locator(".strip img").evaluate_all("images => Promise.all(images.map(image => image.decode()))")
     assert button.bounding_box() == before
 
 
