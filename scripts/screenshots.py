@@ -59,7 +59,7 @@ def batch_page(page: Page, out: Path, name: str) -> None:
     number = int(row.get_attribute("aria-rowindex") or 7) - 1
     # Drawn on a canvas: the header and each row are 35 px high.
     table.click(position={"x": 120, "y": 35 * number + 17})
-    page.get_by_text("3.33 s").wait_for()
+    page.get_by_text("0:03.33").wait_for()
     page.wait_for_timeout(1500)
     page.screenshot(path=out / name)
 

@@ -220,7 +220,7 @@ def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_
         assert shown_number(page) == number and f"#{number}" in frames.nth(at).inner_text()
     before = frames.count()
     page.locator("video").evaluate("v => new Promise(done => { v.onseeked = () => done(); v.currentTime = 5 + 0.33; })")
-    page.locator(".add").click()
+    page.get_by_role("button", name="Add the frame at").click()
     page.get_by_text("0:00.30 · #3").wait_for()
     assert frames.count() == before + 1
     frames.first.locator(".out").click()

@@ -57,6 +57,7 @@ class Store:
         path = folder / "conversations.sqlite3"
         schema.refuse_newer(path)  # before anything is created
         self._database = Database(path, schema.refuse_newer, schema.migrate, self._problems.add)
+        self.transaction = self._database.transaction
         self.media = MediaStore(folder / "media", self._database)
         try:
             make_folder(self.media.folder)

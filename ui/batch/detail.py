@@ -16,6 +16,7 @@ from smolvlm_core.batch.table import Row
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import decoded_bytes
+from smolvlm_core.times import time_text
 from ui.pictures import shown, strip
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
@@ -84,7 +85,7 @@ def _draw_pictures(record: Record, given: Given) -> None:
     pictures = []
     for index, (mark, _) in enumerate(given.pictures):
         key = hashlib.sha256(f"{record.id}\0{record.finished}\0{index}".encode()).hexdigest()
-        label = f"{mark:.2f} s" if isinstance(mark, float | int) else mark
+        label = time_text(mark, 2) if isinstance(mark, float | int) else mark
         open_it = partial(_open, record, index)  # decoded again where it is not in memory any more
         pictures.append(shown.unsaved_later(open_it, label, key, given.size, caption=record.kind == "video"))
     edge = strip.EDGE if record.kind == "video" else min(EDGE, max(given.size))

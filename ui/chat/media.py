@@ -115,7 +115,8 @@ def _use_clip(file: BinaryIO, name: str) -> bool:
 
 def _take(key: str, kind: ConversationKind) -> None:
     """`key` of the uploader that called: the round may have moved on since it was drawn."""
-    uploads: list[UploadedFile] = st.session_state.get(key) or []
+    found: list[UploadedFile] = st.session_state.get(key) or []
+    uploads = [upload for upload in found if isinstance(upload, UploadedFile)]  # others were taken in another run
     session().uploader_round += 1  # a new key is a new, empty uploader
     _begin_batch()
     clips = [upload for upload in uploads if is_clip(upload.name, kind)]

@@ -9,8 +9,10 @@ import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.times import time_text
 from smolvlm_core.video import default_frame_count
 from ui.clip import player, span
+from ui.pictures.shown import unsaved
 from ui.state import session
 from ui.text import escape, message
 
@@ -48,7 +50,7 @@ def draw_facts(clip: StoredClip, shown: SampledFrames | None) -> None:
     """One quiet line, and the rest on request. `shown`: the frames on the page, whose notes on the file are among it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(f"**{escape(clip.name)}**  \n{escape(clip.facts.describe())}", width="content")
-        with st.popover("", icon=":material/info:", type="tertiary", help="About this clip"):
+        with st.popover("Details", type="tertiary"):
             notes = shown.sampled.file_notes if shown is not None else ()
             facts = (*clip.facts.details(), *notes)
             st.markdown("\n".join(f"- {escape(fact[:1].upper() + fact[1:])}" for fact in facts))
@@ -117,7 +119,11 @@ def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bo
         if others:  # the model must be shown something
             set_times(clip, others)
 
-    player.draw(clip.sha256, clip.facts, shown, on_add=add, on_remove=remove)
+    pictures = [
+        unsaved(frame.image, f"{clip.name} at {time_text(frame.timestamp_seconds, 2)}", ref.sha256)
+        for frame, ref in zip(shown, frames.attachment.frames)
+    ]
+    player.draw(clip.sha256, clip.facts, list(zip(shown, pictures)), on_add=add, on_remove=remove)
     text = f"The model is shown these {len(shown)} frames, read with {escape(frames.sampled.facts.decoder)}."
     st.caption(text + (" They take the place of the earlier ones." if replaces_earlier else ""))
     for note in frames.sampled.notes:

@@ -32,9 +32,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   find(".add").onclick = () => setTriggerValue("add", at());
   // A run of the page makes the strip anew: the keyboard's focus stays on the same frame.
   const focused = parentElement.getRootNode().activeElement?.dataset.id;
-  strip.replaceChildren(...data.frames.map((frame) => {
+  strip.replaceChildren(...data.frames.map((frame, number) => {
     const item = document.createElement("li"), go = document.createElement("button"), out = document.createElement("button");
-    const image = document.createElement("img"), label = document.createElement("span");
+    const image = document.createElement("img"), label = document.createElement("span"), open = document.createElement("button");
     go.dataset.time = frame.time;
     go.dataset.id = `go-${frame.index}`; out.dataset.id = `out-${frame.index}`;
     go.className = "go"; go.type = out.type = "button"; out.className = "out"; out.textContent = "✕";
@@ -44,11 +44,19 @@ export default function ({ data, parentElement, setTriggerValue }) {
     label.textContent = `${clock(frame.time)} · #${frame.index}`;
     go.append(image, label);
     go.onclick = () => { video.pause(); video.currentTime = data.start + frame.time + data.nudge; update(); };
+    open.className = "open"; open.type = "button"; open.textContent = "⤢"; open.dataset.id = `open-${frame.index}`;
+    open.title = open.ariaLabel = `Open frame ${frame.index}`;
+    open.onclick = async () => {
+      video.pause();
+      strip.viewer ??= import(new URL(data.viewer, document.baseURI).href);
+      (await strip.viewer).openPictures(data.frames.map((each) => each.whole), number, { font: getComputedStyle(strip).fontFamily });
+    };
     out.onclick = () => setTriggerValue("remove", frame.index);
-    item.append(go);
+    item.append(go, open);
     if (data.frames.length > 1) item.append(out);
     return item;
   }));
   if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   update();
+  return () => strip.viewer?.then((module) => module.closePictures());
 }

@@ -83,9 +83,12 @@ def _take_typed(clip: StoredClip) -> None:
 
 
 def _take_slider(clip: StoredClip, key: str) -> None:
-    seconds: Any = st.session_state[key]
-    st.session_state[_key("slider", clip)] = (st.session_state[_key("slider", clip)][0], seconds)
-    restore(clip, seconds)
+    """A browser can send the value of an earlier slider once more: it counts for nothing."""
+    number, _ = st.session_state[_key("slider", clip)]
+    if key == _key(f"range_{number}", clip):
+        seconds: Any = st.session_state[key]
+        st.session_state[_key("slider", clip)] = (number, seconds)
+        restore(clip, seconds)
 
 
 def _positions(duration_seconds: float, current: Range) -> list[float]:

@@ -15,6 +15,7 @@ from smolvlm_core import media
 from smolvlm_core.errors import MediaError
 from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.messages import Attachment
+from smolvlm_core.times import time_text
 from ui.pictures import route
 from ui.state import workspace
 
@@ -73,11 +74,11 @@ def of_frames(clip: Attachment) -> list[Shown]:
     return [
         Shown(
             key=frame.sha256,
-            label=f"{frame.timestamp_seconds:.2f} s",
+            label=time_text(frame.timestamp_seconds, 2),
             width=clip.width,
             height=clip.height,
             hidden=not clip.shown,
-            name=f"{clip.name} at {frame.timestamp_seconds:.2f} s",
+            name=f"{clip.name} at {time_text(frame.timestamp_seconds, 2)}",
         )
         for frame in clip.frames
     ]
