@@ -239,7 +239,7 @@ def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) 
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
     page.get_by_text("540 image tokens").wait_for()
     page.evaluate("""() => new MutationObserver((_, observer) => {
-        const stop = document.querySelector("[data-testid=stChatInputStopButton]");
+        const stop = document.querySelector("[class*=st-key-stop_] button");
         if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
     }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
     ask(page, "Describe each image.")

@@ -69,7 +69,7 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
             "Rename, export or delete",
             icon=":material/more_vert:",
             type="tertiary",
-            help=f"Rename, export or delete {escape(info.title)}",
+            help="Rename, export or delete",
             key=f"menu_{info.id}",
             on_change="rerun",
         )
