@@ -5,7 +5,7 @@ import streamlit as st
 from smolvlm_core.conversations import context
 from smolvlm_core.media import IMAGE_EXTENSIONS
 from ui import state
-from ui.chat import pictures, sidebar, transcript, unsent
+from ui.chat import gauge, pictures, sidebar, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -66,5 +66,6 @@ with pending_area:
             st.caption(f"{next_cost.describe()}.")
         else:
             st.error(f"{next_cost.describe()}. Remove some pictures.")
+    gauge.draw("image", chosen, session().pending)
 with transcript_area:
     transcript.draw("image", chosen)

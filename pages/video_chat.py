@@ -8,7 +8,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames, StoredClip
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import sidebar, transcript, unsent
+from ui.chat import gauge, sidebar, transcript, unsent
 from ui.clip import controls, selection
 from ui.state import workspace
 from ui.text import escape, show_error
@@ -102,4 +102,7 @@ if question:
     elif not transcript.ask("video", choice, question.strip(), attachments, store_current_frames):
         st.rerun()  # what was not sent is drawn above
     state.show_notices()
-transcript.draw("video", choice)
+transcript_area = st.container()
+gauge.draw("video", choice, attachments, drop_clips=bool(attachments))
+with transcript_area:
+    transcript.draw("video", choice)

@@ -196,8 +196,8 @@ def _checked(attachment: Attachment, pictures: Mapping[str, _Picture]) -> Attach
             return attachment
         return replace(attachment, width=found.width, height=found.height, mime=found.mime)
     first = next((pictures[frame.sha256] for frame in attachment.frames if frame.sha256 in pictures), None)
-    size = {"width": first.width, "height": first.height} if first else {}
-    return replace(attachment, mime="video/mp4", **size)
+    width, height = (first.width, first.height) if first else (attachment.width, attachment.height)
+    return replace(attachment, mime="video/mp4", width=width, height=height)
 
 
 def _store(store: Store, info: ConversationInfo, messages: list[Message], *, has_parents: bool) -> ConversationInfo:
