@@ -194,3 +194,20 @@ def test_the_keyboard(page: playwright.Page, tmp_path: Path) -> None:
     box.blur()
     page.keyboard.press("n")
     playwright.expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
+
+
+def test_esc_stops_an_answer(page: playwright.Page) -> None:
+    """The answer takes less than a second, so a script in the page presses the key as soon as the first words appear."""
+    files = [
+        {"name": f"{c}.png", "mimeType": "image/png", "buffer": encoded(drawn(c))} for c in ("red", "blue", "green")
+    ]
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(files)
+    page.get_by_text("540 image tokens").wait_for()
+    page.evaluate("""() => new MutationObserver((_, observer) => {
+        if (!document.body.textContent.includes("▍")) return;
+        observer.disconnect();
+        document.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape", bubbles: true}));
+    }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
+    ask(page, "Describe each image.")
+    page.get_by_text("Stopped.").wait_for()
+    assert "Image 3" not in answers(page)[0]
