@@ -34,7 +34,7 @@ def draw(kind: ConversationKind, choice: Choice, pending: tuple[Attachment, ...]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.progress(min(1.0, cost.total_tokens / max(1, cost.context_tokens)), width=96)
         label = f"Context: about {used} of {of} tokens"
-        st.caption(f":orange[**{label}**]" if cost.is_nearly_full else label, width="content")
+        st.markdown(f":small[{f'**{label}**' if cost.is_nearly_full else label}]", width="content")
         # Another label would be another popover: it would close when something is hidden in it.
         popover = st.popover("What takes room", type="tertiary", key=f"gauge_{kind}", on_change="rerun")
     if cost.is_nearly_full:
@@ -47,8 +47,8 @@ def draw(kind: ConversationKind, choice: Choice, pending: tuple[Attachment, ...]
 def _warn(cost: Cost) -> None:
     left = max(0, cost.context_tokens - cost.total_tokens)
     room = f"about {left:,} tokens are left for the answer" if cost.fits else "the next question does not fit"
-    st.caption(
-        f":orange[:material/warning:] The context is nearly full: {room}. Drop what is not needed any more, or start a new conversation."
+    st.markdown(
+        f":small[:material/warning: The context is nearly full: {room}. Drop what is not needed any more, or start a new conversation.]"
     )
 
 
