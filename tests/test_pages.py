@@ -108,8 +108,11 @@ def test_a_broken_file_shows_an_error_and_the_page_still_works() -> None:
 
 def test_answering_again_and_editing_keep_the_replaced_messages() -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
+    assert "Temperature 0" not in texts(app) and not [b for b in app.button if b.label == "Answer again"]
     app.slider(key="temperature").set_value(0.1).run()  # at 0 it would repeat itself
     button(app, "Answer again").click().run()  # type: ignore[attr-defined]
+    assert "temperature 0.1, seed 0" in texts(app)
+    assert button(app, "Answer again").help == "Uses temperature 0.1 and seed 1."  # type: ignore[attr-defined]
     next(b for b in app.button if b.key and b.key.startswith("edit_")).click().run()
     next(t for t in app.text_area if t.label == "Question").set_value("What shape is in the image?")
     button(app, "Ask again").click().run()  # type: ignore[attr-defined]

@@ -23,7 +23,12 @@ SHOWN = 30
 
 def draw(kind: ConversationKind) -> None:
     st.button(
-        "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
+        "New conversation",
+        key=f"new_conversation_{kind}",
+        icon=":material/add:",
+        width="stretch",
+        on_click=state.open_conversation,
+        args=(kind, None),
     )
     importing.draw(kind)
     search = st.text_input(
