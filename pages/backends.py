@@ -7,8 +7,8 @@ from ui.backends import add, conversions, llama_cpp, rows
 
 st.title("Backends")
 st.caption(
-    "Models you can use: in this app, through llama.cpp, or on another server. Choose one under Model in the sidebar of a chat "
-    "page. The check shows a model newly drawn images until the verdict is clear."
+    "Models you can use: in this app, through llama.cpp, or on another server. *Check* shows whether a model really sees: it asks "
+    "about newly drawn images until the verdict is clear."
 )
 state.show_notices()
 llama_cpp.warn_if_old()
