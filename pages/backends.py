@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import state
-from ui.backends import add, conversions, llama_cpp, rows
+from ui.backends import add, conversions, llama_cpp, rows, sidebar
 
 st.title("Backends")
 st.caption(
@@ -11,6 +11,7 @@ st.caption(
     "about newly drawn images until the verdict is clear."
 )
 state.show_notices()
+sidebar.draw()
 llama_cpp.warn_if_old()
 rows.draw()
 if state.is_admin():

@@ -106,5 +106,5 @@ def whole_answer(
     try:
         (answer,) = followed(read, url, waits, connection, cancel)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+        raise ServerFault(f"Nothing answers at {url}: {without_number(error)}.", "Start the server, or correct the address.") from error
     return answer

@@ -54,7 +54,7 @@ def post_stream(
         for line in followed(lines, url, waits, connection, cancel):
             yield from _events(line)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+        raise ServerFault(f"Nothing answers at {url}: {without_number(error)}.", "Start the server, or correct the address.") from error
     except ValueError as error:
         raise ServerFault(f"{url} did not answer with events of JSON: {error}.", "Check the address.") from error
     except (httpx.HTTPError, OSError) as error:
