@@ -19,12 +19,15 @@ choice = sidebar.draw("video")
 spec, system_prompt = choice.backend.spec, choice.settings.system_prompt
 conversation = state.conversation("video")
 clip = selection.current(conversation)
+only_frames = clip is None and selection.is_missing(conversation)
 turns = active_turns(store.messages(conversation)) if conversation else []
 st.title("Video chat")
 sidebar.warn_if_blind(choice)
+if only_frames:
+    selection.draw_missing()
 state.show_notices()
 bar = ask_bar.draw("video")
-question = box.draw("video", "Ask about the clip", disabled=clip is None)
+question = box.draw("video", "Ask about the clip", disabled=clip is None and not only_frames)
 question = unsent.draw("video") or question or start.chosen_question("video") or ""
 frames: SampledFrames | None = None
 spent: context.Cost | None = None
@@ -48,10 +51,13 @@ def draw_advice() -> None:
         controls.draw_maximum(clip, most)
 
 
-if clip is None:
+if clip is None and not only_frames:
     with st.container():
         start.draw("video", choice)
     chat_side = st.container()
+elif clip is None:
+    chat_side = st.container()
+    spent = context.of_next_question(store, spec, conversation, (), system_prompt, memory_of=choice.memory_of)
 else:
     st.empty()  # in the place of the start, which is gone at once
     clip_side, chat_side = layout.draw(clip.name, conversation, len(turns))

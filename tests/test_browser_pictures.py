@@ -22,6 +22,8 @@ from tests.test_browser import (  # noqa: F401
     samples,
 )
 
+playwright.expect.set_options(timeout=60_000)  # other tests may keep the machine busy
+
 
 @pytest.fixture
 def two_shapes(tmp_path: Path) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,10 +26,10 @@ from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.faults import error_of
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.check import check
+from smolvlm_core.check import check, words
 from smolvlm_core.check.canaries import COLORS, COLUMNS, SHAPES, STRIP, WAYS, Canary, Subject, chosen, draw_canaries
 from smolvlm_core.check.diagnose import likely_cause
-from smolvlm_core.check.run import MOST_QUESTIONS
+from smolvlm_core.check.run import MOST_QUESTIONS, Verdict
 from smolvlm_core.check.statistics import (
     CORRELATION,
     ERROR,
@@ -37,6 +38,8 @@ from smolvlm_core.check.statistics import (
     likelier_of_the_worse,
     standing,
 )
+from smolvlm_core.check.stored import MOST_FILES, StoredChecks
+from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.cli import main
 from smolvlm_core.errors import BackendError
 from smolvlm_core.llamacpp.convert import convert
@@ -377,6 +380,56 @@ def test_thoughts_are_not_the_answer(backend: TransformersBackend) -> None:
             yield from self.inner.generate(prompt, settings, cancel)
 
     assert check(Thinks(backend), seed=1, subjects=("shapes",)).verdict == "sees"
+
+
+def test_what_a_check_asked_outlives_a_restart_and_goes_with_its_verdict(
+    backend: TransformersBackend, tmp_path: Path
+) -> None:
+    found = check(backend, seed=3)
+    long = replace(found.asked[0], answer="x" * 5000)
+    Verdicts(tmp_path).save(backend, replace(found, asked=[long, *found.asked[1:]]))
+    (path,) = (tmp_path / "checks").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_size < 2**20
+    again = Verdicts(tmp_path).check_of(backend)
+    assert again is not None and again.asked[0].answer.endswith("… (3,000 more characters)")
+    assert replace(again, asked=found.asked) == found and again.asked[1:] == found.asked[1:]
+    assert [words.correct(again, subject) for subject in words.SUBJECTS] == [
+        words.correct(found, subject) for subject in words.SUBJECTS
+    ]
+    verdicts = Verdicts(tmp_path)
+    verdicts.forget(backend)
+    assert not path.exists() and verdicts.last(backend) is None and verdicts.check_of(backend) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"shown": 0', '"shown": 9999'),
+        lambda text: re.sub(r'(?<="pictures": \[)\s*"[^"]+"', '"iVBORw0KGgo="', text, count=1),
+        lambda text: re.sub(r'"condition": "[^"]+"', '"condition": "another"', text, count=1),
+        lambda text: "[]",
+    ],
+)
+def test_damaged_questions_of_a_check_are_left_out(
+    backend: TransformersBackend, tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    verdicts = Verdicts(tmp_path)
+    verdicts.save(backend, check(backend, seed=3, subjects=["shapes"]))
+    (path,) = (tmp_path / "checks").iterdir()
+    whole = path.read_text()
+    assert damage(whole) != whole
+    path.write_text(damage(whole))
+    assert verdicts.last(backend) is not None and verdicts.check_of(backend) is None
+
+
+def test_the_checks_of_a_bounded_number_of_backends_are_stored(tmp_path: Path) -> None:
+    stored = StoredChecks(tmp_path)
+    for number in range(MOST_FILES + 5):
+        stored.save(str(number), Verdict("blind", 1.0))
+        os.utime(stored._path(str(number)), (number, number))
+    assert len(list((tmp_path / "checks").iterdir())) == MOST_FILES
+    assert stored.find("4") is None and stored.find("5") is not None
 
 
 def test_a_check_can_be_stopped(backend: TransformersBackend) -> None:

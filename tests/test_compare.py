@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
 import shutil
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smolvlm_core.access.users import Limits
+from smolvlm_core.backends.base import Backend, collect
+from smolvlm_core.backends.hybrid.backend import HybridBackend
 from smolvlm_core.backends.llama_cpp import LlamaCppBackend
 from smolvlm_core.backends.remote.openai import OpenAIBackend
 from smolvlm_core.backends.transformers import TransformersBackend
 from smolvlm_core.check import Verdict
 from smolvlm_core.check.verdicts import EXPIRES_SECONDS
-from smolvlm_core.compare.columns import Unavailable, differences
+from smolvlm_core.compare.columns import Unavailable, differences, was_encoded
 from smolvlm_core.compare.report import to_html, to_json, to_markdown
 from smolvlm_core.compare.run import Comparison
-from smolvlm_core.compare.votes import tally
+from smolvlm_core.compare.summary import machine, rows
+from smolvlm_core.compare.votes import Ballot, tally
 from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp.gguf import read_gguf, spec_of
 from smolvlm_core.llamacpp.server import ServerOptions
+from smolvlm_core.llamacpp.text import client as text_model
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import Event, GenerationSettings
+from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats
 from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.workspace import Workspace
 from tests.conftest import Ggufs, Wrapper, drawn
@@ -100,7 +111,7 @@ def test_bf16_and_fp32_answer_the_same_prompt_with_their_figures(compare: Callab
         assert [r.text for r in column.answers] == ["Red.", "Circle."]
         assert all(r.stats.image_tokens == 180 and r.stats.prompt_fingerprint == p.fingerprint
                    for r, p in zip(column.answers, found.prompts))  # fmt: skip
-        assert column.warm_seconds and column.revision.startswith("sha256")
+        assert column.text_seconds and column.revision.startswith("sha256")
         assert list(column.files) == ["model.safetensors"] and len(column.files["model.safetensors"]) == 64
 
 
@@ -186,9 +197,26 @@ def test_the_order_does_not_reveal_the_names(compare: Callable[..., Comparison])
     for _ in range(12):
         found = compare([(n, Slow()) for n in "abcd"], [COLOR], GenerationSettings(), blind=True)
         found.stop()
-        orders.add(tuple(c.name for c in found.shown))
+        orders.add(tuple(c.name for c in found.shown(0)))
         assert found.hides_names
     assert len(orders) > 1
+
+
+def test_a_letter_means_another_backend_in_the_next_question(
+    compare: Callable[..., Comparison], workspace: Workspace
+) -> None:
+    backends = [(name, Slow()) for name in "abcd"]
+    found = compare(backends, [COLOR, SHAPE] * 6, GenerationSettings(max_new_tokens=1), blind=True)
+    found.wait(60)
+    orders = [[column.name for column in found.shown(n)] for n in range(12)]
+    assert len({tuple(order) for order in orders}) > 1 and all(sorted(order) == list("abcd") for order in orders)
+    for n in range(12):
+        found.vote(n, Ballot(outcome="preferred", preferred=found.shown(n)[0].name))
+        assert found.hides_names == (n < 11)
+    told = json.loads(to_json(found, workspace.verdicts.last))
+    assert [question["order"] for question in told["questions"]] == orders
+    assert [question["vote"]["preferred"] for question in told["questions"]] == [order[0] for order in orders]
+    assert [vote["order"] for vote in workspace.comparisons.votes.all()] == [tuple(order) for order in orders]
 
 
 def test_one_column_can_be_stopped(compare: Callable[..., Comparison]) -> None:
@@ -229,12 +257,53 @@ def test_differences_are_differences() -> None:
 
 
 def test_votes_are_stored(compare: Callable[..., Comparison], workspace: Workspace) -> None:
-    found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
+    found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR, SHAPE], GenerationSettings())
     found.wait(60)
-    found.vote(0, found.columns[1])
-    (kept,) = workspace.comparisons.votes.all()
-    assert kept["preferred"] == "fp32" and kept["answers"] == {"bf16": "Red.", "fp32": "Red."} and not kept["blind"]
-    assert tally([kept, kept]) == [("fp32", 2, 2), ("bf16", 0, 2)]
+    old = {"time": 1.7e9, "blind": True, "answers": {"bf16": "Red.", "fp32": "Blue.", "gone": ""}, "preferred": "bf16"}
+    workspace.comparisons.votes.add(old)  # a line of an earlier version
+    found.vote(0, Ballot(outcome="preferred", preferred="fp32"))
+    found.vote(1, Ballot(outcome="bad"))
+    kept = workspace.comparisons.votes.all()
+    assert [(vote["outcome"], vote["preferred"]) for vote in kept] == [
+        ("preferred", "bf16"),
+        ("preferred", "fp32"),
+        ("bad", ""),
+    ]
+    assert kept[1]["answers"] == {"bf16": "Red.", "fp32": "Red."} and not kept[1]["blind"]
+    assert {s.name: s.describe() for s in tally(kept)} == {
+        "bf16": "preferred 1 of 3 times, 1 both bad",
+        "fp32": "preferred 1 of 3 times, 1 both bad",
+    }
+    report = to_markdown(found, workspace.verdicts.last)
+    assert "Preferred: fp32" in report and "Both bad" in report and "1 preferred, 1 bad" in report
+
+
+BACKENDS = "abc"
+votes_of = st.lists(
+    st.fixed_dictionaries(
+        {
+            "outcome": st.sampled_from(["preferred", "tie", "bad"]),
+            "answers": st.dictionaries(st.sampled_from(BACKENDS), st.sampled_from(["", "Red."]), max_size=3),
+            "preferred": st.sampled_from(["", *BACKENDS]),
+        }
+    )
+)
+
+
+@given(votes_of)
+def test_the_tally_counts_each_vote_once_for_each_answer(votes: list[dict[str, Any]]) -> None:
+    standings = {standing.name: standing for standing in tally(votes)}
+    for name in BACKENDS:
+        answered = [vote for vote in votes if vote["answers"].get(name)]
+        assert (name in standings) == bool(answered)
+        if answered:
+            outcomes = Counter(vote["outcome"] for vote in answered)
+            won = sum(vote["outcome"] == "preferred" and vote["preferred"] == name for vote in answered)
+            found = standings[name]
+            assert (found.times, found.preferred) == (len(answered), won)
+            assert (found.ties, found.bad) == (outcomes["tie"], outcomes["bad"])
+    rates = [standing.preferred / standing.times for standing in tally(votes)]
+    assert rates == sorted(rates, reverse=True)
 
 
 def test_a_vote_that_cannot_be_stored_is_not_counted(compare: Callable[..., Comparison], workspace: Workspace) -> None:
@@ -242,8 +311,82 @@ def test_a_vote_that_cannot_be_stored_is_not_counted(compare: Callable[..., Comp
     found.wait(60)
     (workspace.folder / "votes.jsonl").mkdir(parents=True)
     with pytest.raises(LensError, match="is not saved"):
-        found.vote(0, found.columns[0])
+        found.vote(0, Ballot(outcome="tie"))
     assert not found.voted
+
+
+def reaches_for_caches(backend: Backend) -> None:
+    """Warm answers use what is cached, cold ones do not, and leave the caches as they were."""
+    question, settings = prompt(f"What color is the circle in {backend.kind}?")[1], GenerationSettings(max_new_tokens=2)
+
+    def asked(which: Backend | None) -> Stats:
+        assert which is not None
+        return collect(which.generate(question, settings, threading.Event())).stats
+
+    asked(backend)
+    for _ in range(2):
+        warm, cold = asked(backend), asked(backend.cold())
+        assert was_encoded(warm) and warm.reused_tokens > 180
+        assert cold.reused_tokens == cold.known_tiles == 0 and not was_encoded(cold)
+
+
+def test_a_cold_answer_encodes_everything_again() -> None:
+    reaches_for_caches(BF16)
+
+
+@pytest.mark.skipif(not text_model.is_installed(), reason="llama-cpp-python is not installed")
+def test_a_cold_answer_of_the_hybrid_backend_reuses_nothing() -> None:
+    backend = HybridBackend(catalog.bundled(), pool=POOL)
+    reaches_for_caches(backend)
+    backend.close()
+
+
+@needs_llama_cpp
+def test_a_cold_answer_of_llama_server_reuses_nothing(ggufs: Ggufs) -> None:
+    backend = ggufs.backend()
+    reaches_for_caches(backend)
+    backend.close()
+
+
+def test_a_comparison_shows_cold_and_warm_side_by_side(
+    compare: Callable[..., Comparison], workspace: Workspace
+) -> None:
+    """A server that caches as it likes is asked all the same, and its column says so."""
+    collect(BF16.generate(SHAPE[1], GenerationSettings(), threading.Event()))  # a picture that is known
+    asked = [("bf16", BF16), ("own caches", Slow())]
+    warm = compare(asked, [SHAPE], GenerationSettings())
+    warm.wait(60)
+    both = compare(asked, [SHAPE], GenerationSettings(), caching="both")
+    both.wait(60)
+    for column in warm.columns:
+        stats = column.answers[0].stats
+        assert stats is not None and was_encoded(stats) and column.answers[0].again is None
+    known, unknown = both.columns
+    assert known.can_be_cold and not unknown.can_be_cold
+    first, again = known.answers[0].stats, known.answers[0].again
+    assert first is not None and not was_encoded(first) and again is not None and was_encoded(again)
+    told = json.loads(to_json(both, workspace.verdicts.last))
+    assert [row["can_be_cold"] for row in told["summary"]] == [True, False]
+    assert re.search(r"\d s cold, \d\.\d\d s warm", to_html(both, workspace.verdicts.last))
+    assert re.search(r"\d s first, \d\.\d\d s again", to_markdown(both, workspace.verdicts.last))
+
+
+def test_every_report_says_which_machine_and_names_nobody(
+    compare: Callable[..., Comparison], workspace: Workspace
+) -> None:
+    found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR], GenerationSettings())
+    found.wait(60)
+    workspace.verdicts.save(BF16, Verdict("sees"))
+    told = machine()
+    assert told.keys() == {"CPU", "GPU", "Memory", "System", "Versions"} and all(told.values())
+    assert f"torch {torch.__version__}" in told["Versions"] and "SmolVLM Lens 0" in told["Versions"]
+    for name in (socket.gethostname(), getpass.getuser(), str(Path.home())):
+        assert len(name) < 3 or name not in " ".join(told.values()).split()
+    for report in (to_html, to_markdown, to_json):
+        text = report(found, workspace.verdicts.last).replace("\\", "")
+        assert told["CPU"] in text and told["System"] in text and "transformers" in text
+    (row, other) = (row.cells() for row in rows(found, workspace.verdicts.last))
+    assert row[:2] == ("bf16", "1 of 1") and row[-1] == "sees" and other[-1] == "not checked"
 
 
 @needs_llama_cpp

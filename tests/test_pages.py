@@ -108,6 +108,7 @@ def test_a_broken_file_shows_an_error_and_the_page_still_works() -> None:
 
 def test_answering_again_and_editing_keep_the_replaced_messages() -> None:
     app = asked(upload(page("image_chat"), RED), "What color is the circle?")
+    app.slider(key="temperature").set_value(0.1).run()  # at 0 it would repeat itself
     button(app, "Answer again").click().run()  # type: ignore[attr-defined]
     next(b for b in app.button if b.key and b.key.startswith("edit_")).click().run()
     next(t for t in app.text_area if t.label == "Question").set_value("What shape is in the image?")
@@ -309,7 +310,7 @@ def test_a_backend_is_checked_only_on_its_first_use(monkeypatch: pytest.MonkeyPa
     app = upload(page("image_chat"), RED)
     assert not jobs().with_prefix("check "), "no check before the first use"
     asked(app, "What color is the circle?")
-    assert "Sees, checked" in texts(wait_for_checks(app))
+    assert ":material/visibility: Sees" in texts(wait_for_checks(app))
     jobs().drop(jobs().with_prefix("check ")[0].name)
     asked(app, "What shape is it?")
     assert not jobs().with_prefix("check ")

@@ -50,6 +50,7 @@ ROUTES = (
     f"/clip/{'0' * 64}",
     f"/picture/{'0' * 64}",
     f"/thumbnail/{'0' * 64}",
+    "/viewer.js",
     "/media/x.png",
     "/_stcore/host-config",
     "/_stcore/upload_file/x/y",

@@ -36,7 +36,8 @@ from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.attachments import attach_image
-from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, Store
+from smolvlm_core.conversations.search import MAX_SEARCH_CHARACTERS
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import DeletedError, ModelError, StoreError
 from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.models import catalog

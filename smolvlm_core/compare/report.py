@@ -20,7 +20,7 @@ from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.text import escape_markdown
 
-HEAD = ("backend", "first token", "tokens/s", "image tokens", "from cache", "memory", "load", "first token of text")
+HEAD = ("backend", "first token", "tokens/s", "image tokens", "from cache", "memory", "load", "first token, text only")
 CACHING = {
     "warm": "Warm: what was in caches was used.",
     "cold": "Cold: everything was encoded and read again.",

@@ -105,17 +105,22 @@ def last_clip(store: Store, conversation: str) -> tuple[StoredClip, FrameChoice 
     Raises:
         LensError: the clip's file is missing or damaged.
     """
-    turns = active_turns(store.messages(conversation))
-    videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
-    if not videos:
+    last = last_clip_asked_about(store, conversation)
+    if last is None:
         return None
-    last = videos[-1]
     clip = open_stored_clip(store, last.sha256, last.name)
     if last.range_seconds is None:
         return clip, None
     strategy: Any = last.strategy or "even"
     times = tuple(frame.timestamp_seconds for frame in last.frames) if strategy == "hand" else ()
     return clip, FrameChoice(len(last.frames), last.range_seconds, strategy, times)
+
+
+def last_clip_asked_about(store: Store, conversation: str) -> Attachment | None:
+    """The last clip in the chosen branch of a conversation, whether its file is there or not."""
+    turns = active_turns(store.messages(conversation))
+    videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
+    return videos[-1] if videos else None
 
 
 @contextmanager

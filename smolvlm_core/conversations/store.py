@@ -20,6 +20,7 @@ from smolvlm_core.conversations.database import Database
 from smolvlm_core.conversations.media_store import MediaStore
 from smolvlm_core.conversations.problems import Problems
 from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, messages_of, moment_of, with_shown
+from smolvlm_core.conversations.search import COLUMNS, find, matching_text
 from smolvlm_core.conversations.unsent import UnsentMedia
 from smolvlm_core.errors import DeletedError, LensError, StoreError
 from smolvlm_core.files import make_folder
@@ -29,8 +30,6 @@ from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
 from smolvlm_core.text import valid_text
 
 ConversationKind = Literal["image", "video"]
-MAX_SEARCH_CHARACTERS = 1000
-_CONVERSATION = "c.id, c.kind, c.title, c.created, c.updated"
 _MESSAGE = (
     "id, role, text, attachments, reply_to, parent, status, active, model, revision, settings, stats, error, created"
 )
@@ -58,6 +57,7 @@ class Store:
         path = folder / "conversations.sqlite3"
         schema.refuse_newer(path)  # before anything is created
         self._database = Database(path, schema.refuse_newer, schema.migrate, self._problems.add)
+        self.transaction = self._database.transaction
         self.media = MediaStore(folder / "media", self._database)
         try:
             make_folder(self.media.folder)
@@ -90,29 +90,15 @@ class Store:
         Raises:
             StoreError: they cannot be read, or `search` is longer than MAX_SEARCH_CHARACTERS.
         """
-        if len(search) > MAX_SEARCH_CHARACTERS:
-            raise StoreError(
-                f"The search has {len(search):,} characters; {MAX_SEARCH_CHARACTERS:,} are allowed.", "Shorten it."
-            )
-        pattern = _like(search)
-        rows = self._database.rows(
-            f"SELECT DISTINCT {_CONVERSATION} FROM conversations c JOIN messages m ON m.conversation_id = c.id"
-            " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\')"
-            " ORDER BY (SELECT MAX(id) FROM messages WHERE conversation_id = c.id) DESC",  # whatever the clock says
-            (kind, kind, pattern, pattern),
-        )
+        rows = find(self._database, kind, search)
         return [self._info(row) for row in rows if row["kind"] in get_args(ConversationKind)]
 
     def matching_text(self, conversation_id: str, search: str) -> str:
         """The first message in use that matches, "" where only the title does."""
-        row = self._database.row(
-            "SELECT text FROM messages WHERE conversation_id = ? AND text LIKE ? ESCAPE '\\' ORDER BY active DESC, id LIMIT 1",
-            (conversation_id, _like(search)),
-        )
-        return str(row["text"]) if row else ""
+        return matching_text(self._database, conversation_id, search)
 
     def info(self, conversation_id: str) -> ConversationInfo | None:
-        row = self._database.row(f"SELECT {_CONVERSATION} FROM conversations c WHERE id = ?", (conversation_id,))
+        row = self._database.row(f"SELECT {COLUMNS} FROM conversations c WHERE id = ?", (conversation_id,))
         return self._info(row) if row and row["kind"] in get_args(ConversationKind) else None
 
     def _info(self, row: sqlite3.Row) -> ConversationInfo:
@@ -304,8 +290,3 @@ class Store:
         for row in self._database.rows(query, (conversation_id, conversation_id)):
             media |= hashes_in(row["attachments"])
         return media
-
-
-def _like(search: str) -> str:
-    """The pattern of a text that contains `search`, as it is written."""
-    return "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"

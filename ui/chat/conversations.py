@@ -8,11 +8,13 @@ from functools import partial
 
 import streamlit as st
 
-from smolvlm_core.conversations import export
+from smolvlm_core.conversations import export, export_html
 from smolvlm_core.conversations.excerpt import excerpt
-from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, ConversationInfo, ConversationKind, Store
+from smolvlm_core.conversations.search import MAX_SEARCH_CHARACTERS
+from smolvlm_core.conversations.store import ConversationInfo, ConversationKind, Store
 from smolvlm_core.errors import LensError
 from ui import state
+from ui.chat import importing
 from ui.state import session, workspace
 from ui.text import escape
 
@@ -23,6 +25,7 @@ def draw(kind: ConversationKind) -> None:
     st.button(
         "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
     )
+    importing.draw(kind)
     search = st.text_input(
         "Search",
         key=f"search_{kind}",
@@ -58,12 +61,12 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
             key=f"open_{info.id}",
             width="stretch",
             type="secondary" if is_open else "tertiary",
-            help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
+            help=f"{escape(info.title)} · {datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
             on_click=state.open_conversation,
             args=(kind, info.id),
         )
         opened = st.popover(
-            "",
+            "Rename, export or delete",
             icon=":material/more_vert:",
             type="tertiary",
             help=f"Rename, export or delete {escape(info.title)}",
@@ -77,11 +80,15 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
 
 def _menu(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
-    for label, suffix, to_text in (("Markdown", "md", export.to_markdown), ("JSON", "json", export.to_json)):
+    for label, suffix, to_text in (
+        ("Web page", "html", export_html.to_html),
+        ("Markdown", "md", export.to_markdown),
+        ("JSON", "json", export.to_json),
+    ):
         st.download_button(
             label,
             partial(_encode, to_text, info),
-            f"{info.title[:40]}.{suffix}",
+            export.file_name(info.title, suffix),
             key=f"{suffix}_{info.id}",
             icon=":material/download:",
         )

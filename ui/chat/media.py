@@ -124,20 +124,27 @@ def _take(key: str, kind: ConversationKind) -> None:
     for upload in images:
         pictures.add(upload.getvalue(), upload.name)
     if clips:
-        used = _use_clip(clips[0], clips[0].name)
-        for other in clips[1:]:
-            pictures.note(f"{other.name} was not added: one clip at a time. Drop it again to open it.")
-        if used and kind == "image":
-            session().page_of_media = "video"
-            pictures.note(f"{clips[0].name} is open here: questions about clips are asked in Video chat.")
-    if kind == "video" and (added := _names_pending(images)):
+        _take_clips(clips, kind)
+    if (added := _names_pending(images)) and (clips or kind == "video"):
+        pictures.note(f"{added} {'waits in' if clips else 'goes with your next question in'} Image chat.")
         if not clips:
             session().page_of_media = "image"
-        pictures.note(f"{added} {'waits in' if clips else 'goes with your next question in'} Image chat.")
-    elif clips and images:
-        pictures.note(f"{_names_pending(images)} waits in Image chat.")
     for upload in uploads:
         state.forget_upload(upload)
+
+
+def _take_clips(clips: list[UploadedFile], kind: ConversationKind) -> None:
+    """Open the first one. `kind`: of the page that is open."""
+    name, is_in_place_of_another = clips[0].name, session().open_conversations["video"] is not None
+    for other in clips[1:]:
+        pictures.note(f"{other.name} was not added: one clip at a time. Drop it again to open it.")
+    if not _use_clip(clips[0], name):
+        return
+    if kind == "image":
+        session().page_of_media = "video"
+        pictures.note(f"{name} is open here: questions about clips are asked in Video chat.")
+    elif is_in_place_of_another:
+        pictures.note(f"{name} is open in a new conversation. The one before is in the sidebar.")
 
 
 def _names_pending(images: list[UploadedFile]) -> str:

@@ -42,7 +42,9 @@ def choose() -> Entry:
             format_func=lambda key: known[key].label if key in known else key,
             help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
         )
-        about = st.popover("", icon=":material/info:", help="About this model", key="about_model", on_change="rerun")
+        about = st.popover(
+            "About this model", icon=":material/info:", help="About this model", key="about_model", on_change="rerun"
+        )
     entry = known[shown]
     try:
         backend = entry.make(workspace().pool)
@@ -91,21 +93,23 @@ def _draw_facts(backend: Backend, why: str) -> None:
     st.caption("  \n".join(filter(None, (note, why, backend.describe()))))
     st.caption(message(status_text(backend)))
     badges.draw_last(backend)
-    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
-    loaded = len(workspace().pool.loaded())
-    st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
-    _draw_others()
+    draw_loaded(besides=session().model)
 
 
-def _draw_others() -> None:
-    """The other backends that are added or loaded."""
+def draw_loaded(besides: str | None = None) -> None:
+    """The models that are loaded or were added, and the memory of the app. `besides`: key of one that is left out."""
     lines = []
     for entry in workspace().registry.entries():
         line = status_line(entry)
-        if entry.key != session().model and (entry.added or line.lower().startswith("ready")):
+        if entry.key != besides and (entry.added or line.lower().startswith("ready")):
             lines.append(f"**{escape(entry.label)}**  \n{message(line)}")
-    heading = ["Other models"] if lines else []
-    st.caption("\n\n".join([*heading, *lines, "Add, check and remove models on the Backends page."]))
+    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    loaded = len(workspace().pool.loaded())
+    st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
+    if lines:
+        st.caption("\n\n".join(lines))
+    if besides is not None:
+        st.caption("Add, check and remove models on the Backends page.")
 
 
 def _draw_state(backend: Backend) -> None:

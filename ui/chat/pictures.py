@@ -40,7 +40,7 @@ def note(text: str, *, is_problem: bool = False) -> None:
 def draw_camera() -> None:
     """A small button that opens the camera. Nothing asks for the camera before it is pressed."""
     with st.popover(
-        "", icon=":material/photo_camera:", help="Take a picture", key="camera_menu", on_change="rerun"
+        "Camera", icon=":material/photo_camera:", help="Take a picture", key="camera_menu", on_change="rerun"
     ) as menu:
         if menu.open:
             st.camera_input("Take a picture", key="camera", on_change=_add_photo)
@@ -53,7 +53,7 @@ def _add_photo() -> None:
 
 def draw_pending() -> None:
     pending = session().pending
-    pictures = [shown.of_picture(waiting) for waiting in pending]
+    pictures = [shown.of_picture(attachment) for attachment in pending]
     with st.container(horizontal=True, key="pending", gap="small"):
         for index, attachment in enumerate(pending):
             with st.container(width=104, gap=None):

@@ -1,4 +1,4 @@
-"""The sidebar of the chat pages: model, its status, settings, conversations; and the warning above the chat."""
+"""The sidebar of the chat pages: model, its state, settings, conversations; and the warning above the chat."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def draw_model() -> Choice:
         with status:
             model.draw_status(backend)
     return Choice(entry, backend, generation)
+
+
+def draw_other(*, with_model: bool) -> None:
+    """For a page without a chat: the models that are loaded or added, and the memory of the app. `with_model`: and which one the
+    chats use, to choose."""
+    st.html(STYLE)
+    with st.sidebar:
+        if with_model:
+            model.choose()
+        model.draw_loaded()
 
 
 def warn_if_blind(choice: Choice) -> None:

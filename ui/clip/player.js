@@ -46,9 +46,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     go.onclick = () => { video.pause(); video.currentTime = data.start + frame.time + data.nudge; update(); };
     open.className = "open"; open.type = "button"; open.textContent = "⤢"; open.dataset.id = `open-${frame.index}`;
     open.title = open.ariaLabel = `Open frame ${frame.index}`;
-    open.onclick = () => {
+    open.onclick = async () => {
       video.pause();
-      openPictures(data.frames.map((each) => each.whole), number, { font: getComputedStyle(strip).fontFamily });
+      strip.viewer ??= import(new URL(data.viewer, document.baseURI).href);
+      (await strip.viewer).openPictures(data.frames.map((each) => each.whole), number, { font: getComputedStyle(strip).fontFamily });
     };
     out.onclick = () => setTriggerValue("remove", frame.index);
     item.append(go, open);
@@ -57,5 +58,5 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }));
   if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   update();
-  return closePictures;
+  return () => strip.viewer?.then((module) => module.closePictures());
 }

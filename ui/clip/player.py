@@ -13,13 +13,13 @@ import streamlit as st
 from smolvlm_core import media
 from smolvlm_core.video import ClipFacts, Frame
 from ui.clip.route import url_of
-from ui.pictures import strip
+from ui.pictures import script
 from ui.pictures.shown import Shown
 
 THUMBNAIL_EDGE = 192  # px: nearly twice the width on the page, for sharp screens
 _FOLDER = Path(__file__).parent
 _html, _css, _js = ((_FOLDER / f"player.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-_component = st.components.v2.component("clip_player", html=_html, css=_css, js=strip.viewer_script() + _js)
+_component = st.components.v2.component("clip_player", html=_html, css=_css, js=_js)
 
 
 def draw(
@@ -40,6 +40,7 @@ def draw(
         key=key,
         data={
             "url": url_of(sha256),
+            "viewer": script.url(),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
             "frames": [

@@ -11,6 +11,7 @@ from smolvlm_core.conversations.clip_frames import (
     SampledFrames,
     StoredClip,
     last_clip,
+    last_clip_asked_about,
     open_stored_clip,
     sample_frames,
 )
@@ -36,7 +37,7 @@ def use(file: BinaryIO, name: str) -> None:
 
 def current(conversation: str | None) -> StoredClip | None:
     """The clip of the page; for a conversation that was opened again, the one it last asked about."""
-    if conversation and session().clip is None:
+    if conversation and session().clip is None and not is_missing(conversation):
         try:
             found = last_clip(workspace().store, conversation)
         except LensError as error:
@@ -47,6 +48,20 @@ def current(conversation: str | None) -> StoredClip | None:
             if choice is not None:
                 controls.restore(found[0], choice)
     return session().clip
+
+
+def is_missing(conversation: str | None) -> bool:
+    """Whether the clip of a conversation is not in the data folder: it was imported. Its frames are there."""
+    clip = last_clip_asked_about(workspace().store, conversation) if conversation else None
+    return clip is not None and not workspace().store.media.path(clip.sha256).is_file()
+
+
+def draw_missing() -> None:
+    st.info(
+        "This conversation was imported. Its frames are here, the clip is not: exports do not contain clips. You can ask about "
+        "these frames. For others, add the clip again: it begins a new conversation.",
+        icon=":material/movie_off:",
+    )
 
 
 def frames_on_page(clip: StoredClip) -> SampledFrames | None:

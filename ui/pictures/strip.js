@@ -9,16 +9,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (data.reveal) requestAnimationFrame(() => strip.scrollIntoView({ block: "center" }));
     strip.replaceChildren(...items.map((index) => tile(data.pictures[index], index, data.edge)));
   }
-  strip.onclick = (event) => {
+  strip.onclick = async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    openPictures(data.pictures, Number(button.dataset.index), {
+    strip.viewer ??= import(new URL(data.viewer, document.baseURI).href);
+    (await strip.viewer).openPictures(data.pictures, Number(button.dataset.index), {
       font: getComputedStyle(strip).fontFamily,
       partLabel: data.part,
       onPart: data.part ? (part) => setTriggerValue("part", part) : null,
     });
   };
-  return closePictures;
+  return () => strip.viewer?.then((module) => module.closePictures());
 }
 
 function tile(picture, index, edge) {

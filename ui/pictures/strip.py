@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from smolvlm_core.conversations.pictures import Region
+from ui.pictures import script
 from ui.pictures.shown import Shown
 
 EDGE = 104  # px: the longer side of a thumbnail
-_FOLDER = Path(__file__).parent
 OnPart = Callable[[Shown, Region], None]
-
-
-def _read(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def viewer_script() -> str:
-    """JavaScript to put before another component's own: it defines `openPictures`, which viewer.js describes."""
-    constants = {"VIEWER_HTML": _read("viewer.html"), "VIEWER_CSS": _read("viewer.css")}
-    lines = [f"const {name} = {json.dumps(text)};" for name, text in constants.items()]
-    return "\n".join([*lines, _read("part.js"), _read("viewer.js")])
-
-
 _component = st.components.v2.component(
-    "pictures", html='<ul class="strip"></ul>', css=_read("strip.css"), js=viewer_script() + _read("strip.js")
+    "pictures", html='<ul class="strip"></ul>', css=script.read("strip.css"), js=script.read("strip.js")
 )
 
 
@@ -65,6 +50,7 @@ def draw(
         data={
             "pictures": [picture.data() for picture in pictures],
             "only": only,
+            "viewer": script.url(),
             "edge": edge,
             "scrolls": scrolls,
             "reveal": reveal,

@@ -1,16 +1,17 @@
-// The viewer: `openPictures(pictures, index, { onPart, partLabel, font })` opens one whole, and goes to the others.
+// Import it with `import(new URL(data.viewer, document.baseURI).href)`; data.viewer is `ui.pictures.script.url()`.
+// `openPictures(pictures, index, { onPart, partLabel, font })` opens one whole, and goes to the others.
 // `pictures`: what Shown.data() makes. `onPart({ key, left, top, width, height })`: someone chose a part, in pixels of the picture.
 // It stands on the body of the page: a rerun that draws its strip again leaves it open.
 const MOST_ENLARGED = 4; // of a small picture that is fitted to the window
 let viewer = null;
 
-function openPictures(pictures, index, options) {
+export function openPictures(pictures, index, options) {
   viewer ??= new PictureViewer();
   viewer.open(pictures, index, options);
 }
 
 // For the function that a component returns: another page has been opened.
-function closePictures() {
+export function closePictures() {
   if (viewer && viewer.path !== location.pathname) viewer.dialog.close();
 }
 
