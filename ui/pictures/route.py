@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from cachetools import LRUCache
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,7 +31,7 @@ HEADERS = {
 MOST_OFFERED = 4096
 
 _small, _whole = (ByteCache[BrowserFile](size, lambda file: len(file.data)) for size in (64 * 2**20, 128 * 2**20))
-_offered: LRUCache[tuple[Path, str], Callable[[], Image.Image]] = LRUCache(MOST_OFFERED)
+_offered: ByteCache[Callable[[], Image.Image]] = ByteCache(MOST_OFFERED, lambda _: 1)
 
 
 def url_of(sha256: str) -> str:
@@ -45,7 +44,7 @@ def thumbnail_url(sha256: str) -> str:
 
 def offer(folder: Path, sha256: str, open_it: Callable[[], Image.Image]) -> None:
     """Make a picture that is not stored available to the user whose data folder this is. The least recently used go first."""
-    _offered[folder, sha256] = open_it
+    _offered.put((folder, sha256), open_it)
 
 
 def send_picture(request: Request) -> Response:
@@ -80,6 +79,6 @@ def _file(workspace: Workspace, sha256: str, small: bool) -> BrowserFile | None:
         if small:
             return cache.get(key, lambda: pictures.small_file(store.media.picture(sha256)))
         return cache.get(key, lambda: pictures.browser_file(store.media.bytes(sha256), path.name))
-    if (open_it := _offered.get(key)) is None:
+    if (open_it := _offered.peek(key)) is None:
         return None
     return cache.get(key, lambda: (pictures.small_file if small else pictures.file_of_image)(open_it()))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import ref
 
-from cachetools import LRUCache
 from PIL import Image
 
 from smolvlm_core import media
@@ -109,11 +109,8 @@ def of_file(path: Path) -> Shown:
     return unsaved_later(lambda: media.open_image_file(path).image, path.name, key, size)
 
 
-_files: LRUCache[Path, tuple[str, tuple[int, int]]] = LRUCache(256)
-
-
+@cache
 def _file(path: Path) -> tuple[str, tuple[int, int]]:
-    if path not in _files:
-        with Image.open(path) as image:
-            _files[path] = media.sha256_of(path.read_bytes()), image.size
-    return _files[path]
+    """Its SHA-256 and size, read once."""
+    with Image.open(path) as image:
+        return media.sha256_of(path.read_bytes()), image.size

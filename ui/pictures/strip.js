@@ -35,7 +35,8 @@ function tile(picture, index, { edge, captions }) {
   button.dataset.index = index;
   button.title = "Open";
   button.append(image);
-  if (picture.hidden) button.append(text("span", "badge", "Hidden from the model"));
+  // A narrow one is left to be seen: its strip says from whom it is hidden, and so does the viewer.
+  if (picture.hidden) button.append(text("span", "badge", image.width < 120 ? "Hidden" : "Hidden from the model"));
   item.classList.toggle("hidden", picture.hidden);
   item.append(button);
   if (captions) item.append(text("span", "caption", picture.label));
