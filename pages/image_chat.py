@@ -1,10 +1,12 @@
 """Chat about one or more pictures."""
 
+from functools import partial
+
 import streamlit as st
 
 from smolvlm_core.conversations import context
 from ui import state
-from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
+from ui.chat import ask_bar, box, gauge, media, sidebar, start, starters, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -49,10 +51,11 @@ if again := unsent.draw("image"):
     st.rerun()
 state.show_notices()
 asked = state.conversation("image")
+pending = session().pending
+spent = cost(chosen) if pending or asked else None
 bar.fill(
-    cost=cost(chosen) if session().pending else None,
-    draw_advice=lambda: None if cost(chosen).fits else st.caption("Remove some pictures."),
-    questions=() if asked else starters.on_pictures(chosen.backend.spec, [a.name for a in session().pending]),
+    draw_cost=partial(gauge.draw, "image", chosen, pending, spent) if spent is not None else None,
+    questions=() if asked else starters.on_pictures(chosen.backend.spec, [a.name for a in pending]),
     hint=ask_bar.without_pictures(asked),
 )
 if asked:

@@ -1,5 +1,7 @@
 """Chat about a clip: the frames the model is shown, their cost, and the questions."""
 
+from functools import partial
+
 import streamlit as st
 
 from smolvlm_core.conversations import context
@@ -8,7 +10,7 @@ from smolvlm_core.conversations.clip_frames import SampledFrames
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import Attachment, active_turns
 from ui import state
-from ui.chat import ask_bar, box, media, sidebar, start, starters, transcript, unsent
+from ui.chat import ask_bar, box, gauge, media, sidebar, start, starters, transcript, unsent
 from ui.clip import controls, layout, selection
 from ui.state import session, workspace
 from ui.text import show_error
@@ -104,8 +106,9 @@ if question:
         st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
 asked = state.conversation("video")
 bar.fill(
-    cost=spent,
-    draw_advice=draw_advice,
+    draw_cost=partial(gauge.draw, "video", choice, attachments, spent, draw_advice, drop_clips=bool(attachments))
+    if spent is not None
+    else None,
     questions=starters.on_clip(spec, clip.name) if clip and not asked else (),
 )
 with chat_side:

@@ -228,10 +228,10 @@ def test_concurrent_sessions_get_their_own_answers(backend: TransformersBackend)
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(backend: TransformersBackend) -> None:
-    with pytest.raises(ContextTooSmall, match="take 2160 tokens; .* has room for 2048") as caught:
+    with pytest.raises(ContextTooSmall, match="take 2,160 tokens; .* has room for 2,048") as caught:
         run(backend, prompt_of(("What?", ["red"] * 12)))
     assert "fewer" in caught.value.hint
-    with pytest.raises(ContextTooSmall, match="has room for 2048"):
+    with pytest.raises(ContextTooSmall, match="has room for 2,048"):
         run(backend, prompt_of(("word " * 3000, ())))
     _, stats, _ = run(backend, prompt_of(("What? " * 1010, ())), GenerationSettings(max_new_tokens=256))
     assert stats.prompt_tokens + stats.new_tokens <= 2048

@@ -19,6 +19,7 @@ from tests.test_browser import CHROMIUM, FLAGS, ROOT, address, page, playwright,
 
 __all__ = ["address", "page", "pytestmark"]
 expect = playwright.expect
+expect.set_options(timeout=60_000)  # a busy machine answers slowly
 QUESTIONS = ["What color is the circle?", "What shape is it?", "What is in the image?"]
 
 
@@ -96,6 +97,31 @@ def test_the_address_names_the_comparison(page: playwright.Page, address: str) -
     expect(page).to_have_title("What color is the circle? (+2) · SmolVLM Lens")
 
 
+def test_the_address_names_the_batch(page: playwright.Page, address: str) -> None:
+    def start() -> str:
+        page.get_by_role("button", name="Try it with the samples").click()
+        page.get_by_text("6 items").wait_for()
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_text("Last run: 6 answered").wait_for()
+        return page.url
+
+    page.goto(f"{address}/batch")
+    batch = start()
+    assert "?batch=" in batch
+    expect(page).to_have_title(re.compile("gallery.* · SmolVLM Lens"))
+    page.reload()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    page.get_by_role("combobox", name="Batch").click()
+    page.get_by_role("option", name="New batch").click()
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+    expect(page).to_have_title("Batch · SmolVLM Lens")
+    page.go_back()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    assert page.url == batch
+    page.go_forward()
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+
+
 def test_an_error_of_a_form_stands_beside_its_button(page: playwright.Page, address: str, tmp_path: Path) -> None:
     page.goto(f"{address}/backends")
     page.get_by_role("heading", name="Backends", exact=True).wait_for()
@@ -112,7 +138,7 @@ def test_an_error_of_a_form_stands_beside_its_button(page: playwright.Page, addr
     page.get_by_role("link", name="Compare").click()
     page.get_by_role("heading", name="Compare", exact=True).wait_for()
     page.get_by_role("button", name="Compare", exact=True).click()
-    error = page.get_by_text("There is no question")
+    error = page.get_by_text("Enter a question")
     error.wait_for()
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "broken.png")

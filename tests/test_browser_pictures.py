@@ -38,7 +38,7 @@ def two_shapes(tmp_path: Path) -> Path:
 
 def add(page: playwright.Page, *paths: Path) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(paths)
-    page.get_by_text("image tokens").first.wait_for()
+    page.get_by_text("This question: about").first.wait_for()
 
 
 def thumbnail(page: playwright.Page, name: str) -> playwright.Locator:
@@ -215,9 +215,7 @@ def test_a_part_is_chosen_with_the_keyboard(page: playwright.Page, two_shapes: P
 
 def test_sent_frames_are_seen_and_a_part_of_one_goes_to_the_image_chat(page: playwright.Page, address: str) -> None:
     page.goto(f"{address}/video_chat")
-    page.get_by_role("button", name="Use the sample: circle moves right").click()
-    page.get_by_text("288 image tokens").wait_for()
-    ask(page, "In which direction does the circle move?")
+    page.get_by_role("button", name="Which way does the circle move?").click()
     finished(page)
     asked = page.get_by_test_id("stChatMessage").first
     asked.get_by_text("8 frames").wait_for()
@@ -237,15 +235,25 @@ def test_sent_frames_are_seen_and_a_part_of_one_goes_to_the_image_chat(page: pla
 
 
 def test_pictures_that_are_not_stored_open_too(page: playwright.Page, address: str) -> None:
-    """Those of Compare and of a batch are only in memory, or in the folder that they come from."""
+    """Samples, and what Compare and the player show, which is in memory only."""
     page.goto(f"{address}/compare")
-    samples(page).first.click()
+    samples(page).nth(1).click()
+    playwright.expect(thumbnail(page, "2-two-shapes.png")).to_have_count(2)
     thumbnail(page, "1-red-circle.png").click()
     with Image.open(GALLERY / "1-red-circle.png") as image:
         assert loaded(page) == list(image.size)
     playwright.expect(viewer(page).get_by_role("button", name="Crop and ask")).to_be_hidden()
     page.keyboard.press("Escape")
     playwright.expect(viewer(page)).to_be_hidden()
+    thumbnail(page, "2-two-shapes.png").last.click()
+    playwright.expect(viewer(page)).to_contain_text("2-two-shapes.png")
+    assert loaded(page)
+    page.goto(f"{address}/video_chat")
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(GALLERY / "circle-moves-right.mp4")
+    page.locator(".strip .open").nth(2).click()
+    playwright.expect(viewer(page)).to_contain_text("0:01.07")
+    playwright.expect(viewer(page)).to_contain_text("3 of 8")
+    assert loaded(page) == [480, 270]
 
 
 def test_a_picture_whose_file_is_gone_says_so(page: playwright.Page, two_shapes: Path) -> None:

@@ -83,7 +83,7 @@ def test_statistics_and_ends(hybrid: HybridBackend) -> None:
     full = ask(hybrid, prompt_of(("What? " * 1010, ())), GenerationSettings(max_new_tokens=256))
     assert full.stats.prompt_tokens + full.stats.new_tokens <= 2048
     for too_long in (prompt_of(("What?", ["red"] * 12)), prompt_of(("word " * 3000, ()))):
-        with pytest.raises(ContextTooSmall, match="has room for 2048"):
+        with pytest.raises(ContextTooSmall, match="has room for 2,048"):
             ask(hybrid, too_long)
 
 

@@ -32,6 +32,7 @@ from smolvlm_core.backends.remote.server_entry import ServerEntry
 from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results
+from smolvlm_core.check.run import Verdict
 from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations import schema
@@ -294,9 +295,9 @@ def test_a_checkpoint_that_is_deleted_while_running_is_named(tmp_path: Path) -> 
 
 
 class Checked:
-    """A backend and a verdict, as far as stored verdicts look at them."""
+    """A backend, as far as stored verdicts look at it."""
 
-    verdict_expires, verdict, confidence, cause, fix = True, "sees", 0.9, "", ""
+    verdict_expires = True
 
     def identity(self) -> str:
         return "backend"
@@ -307,7 +308,7 @@ def test_damaged_verdicts_are_reported_and_never_overwritten(tmp_path: Path, con
     (tmp_path / "verdicts.json").write_text(content)
     verdicts, checked = Verdicts(tmp_path), Checked()
     assert verdicts.last(checked) is None and verdicts.problem is not None  # type: ignore[arg-type]
-    verdicts.save(checked, checked)  # type: ignore[arg-type]
+    verdicts.save(checked, Verdict("sees", 0.9))  # type: ignore[arg-type]
     assert verdicts.last(checked) is not None  # type: ignore[arg-type]
     if not content.startswith("{") or content == "{":
         assert (tmp_path / "verdicts.json.damaged").read_text() == content
@@ -459,7 +460,7 @@ def test_only_the_user_can_read_the_data_folder(tmp_path: Path, workspace: Works
         attach_image(store, encoded(drawn()), "a.png")
         workspace.comparisons.votes.add({"answers": {"a": "x"}})
         workspace.registry.add(ServerEntry(key="url:a", title="a", added=True, url="http://127.0.0.1:1/v1"))
-        workspace.verdicts.save(Checked(), Checked())  # type: ignore[arg-type]
+        workspace.verdicts.save(Checked(), Verdict("sees", 0.9))  # type: ignore[arg-type]
     finally:
         os.umask(before)
     modes = {

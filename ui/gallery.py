@@ -11,17 +11,19 @@ from PIL import Image, ImageDraw
 
 from smolvlm_core.media import png_bytes
 from smolvlm_core.paths import GALLERY
+from ui.pictures import shown, strip
 
 POSTERS = GALLERY.parent / "posters"
-SIDE = 104  # px; reserved before the image loads, so that no button moves under the pointer
+SIDE = 104  # px
 
 
 def draw_images(use: Callable[[Path], None]) -> None:
+    """Each opens with a click, and has a button that uses it."""
+    samples = [shown.of_file(path) for path in images()]
     with st.container(horizontal=True, gap="small"):
-        for path in images():
+        for index, path in enumerate(images()):
             with st.container(width=112, gap="small"):
-                with st.container(height=SIDE, border=False):
-                    st.image(_small(path, SIDE), width=SIDE, alt=f"Sample {path.stem}")
+                strip.draw(f"sample_picture_{path.stem}", samples, only=index, edge=SIDE, captions=False)
                 st.button("Use", key=f"sample_{path.stem}", width=SIDE, on_click=use, args=(path,))
 
 

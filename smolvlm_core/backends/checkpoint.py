@@ -143,7 +143,7 @@ class CheckpointBackend(Backend):
         images = self.spec.geometry.image_tokens(prompt.slots)
         if images >= self.spec.context_tokens:
             raise ContextTooSmall(
-                f"The pictures alone take {images} tokens; {self.spec.title} has room for {self.spec.context_tokens}.",
+                f"The pictures alone take {images:,} tokens; {self.spec.title} has room for {self.spec.context_tokens:,}.",
                 "Show fewer pictures or frames.",
             )
 

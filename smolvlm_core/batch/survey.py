@@ -29,15 +29,15 @@ class Survey:
 
     def describe(self) -> str:
         """One line, for people."""
-        parts = [f"{self.total} {'item' if self.total == 1 else 'items'}"]
+        parts = [f"{self.total:,} {'item' if self.total == 1 else 'items'}"]
         if self.clips:
-            parts[0] += f" ({self.clips} {'clip' if self.clips == 1 else 'clips'})"
+            parts[0] += f" ({self.clips:,} {'clip' if self.clips == 1 else 'clips'})"
         if self.finished:
-            parts.append(f"{self.finished} answered already and skipped")
+            parts.append(f"{self.finished:,} answered already and skipped")
         if self.failed:
-            parts.append(f"{self.failed} failed before and asked again")
+            parts.append(f"{self.failed:,} failed before and asked again")
         if self.changed:
-            parts.append(f"{self.changed} changed since and asked again")
+            parts.append(f"{self.changed:,} changed since and asked again")
         return ", ".join(parts)
 
 

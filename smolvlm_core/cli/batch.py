@@ -237,12 +237,19 @@ def _print_failure(record: Record) -> None:
 
 
 def _print_summary(args: argparse.Namespace, progress: BatchProgress, sidecars: Sidecars | None) -> None:
-    parts = [f"{progress.answered} answered", f"{progress.failed} failed", f"{progress.skipped} answered before"]
+    parts = [
+        f"{progress.answered:,} answered",
+        f"{progress.failed:,} failed",
+        f"{progress.skipped:,} answered before",
+    ]
     if progress.remaining:
-        parts.append(f"{progress.remaining} not asked")
+        parts.append(f"{progress.remaining:,} not asked")
     print(f"{args.out}: {', '.join(parts)}", file=sys.stderr)
     if progress.cut_off:
-        print(f"{progress.cut_off} answers were cut off: raise --max-new-tokens, or show less", file=sys.stderr)
+        print(
+            f"{progress.cut_off:,} answers were cut off: raise --max-new-tokens, or show fewer pictures",
+            file=sys.stderr,
+        )
     if sidecars is not None:
         for line in sidecars.describe():
             print(line, file=sys.stderr)

@@ -20,7 +20,7 @@ EXIT_CODES = {"sees": 0, "blind": 1, "degraded": 2, "unchecked": 3}
 def add(commands: Any) -> None:
     check = commands.add_parser(
         "check",
-        help="prove by questions with known answers whether a backend sees",
+        help="check with newly drawn images whether a backend sees",
         description="Shows the backend newly drawn images until the verdict is clear. "
         "Exit codes: 0 sees, 1 blind, 2 degraded, 3 could not be checked.",
     )

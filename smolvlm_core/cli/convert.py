@@ -60,7 +60,7 @@ def _convert(args: argparse.Namespace, workspace: Workspace) -> int:
     for finding in result.findings:
         print(f"{LEVELS[finding.level]} {finding.what}", file=sys.stderr)
     if args.no_check:
-        print("not checked whether it sees (--no-check)", file=sys.stderr)
+        print("not checked: --no-check was given", file=sys.stderr)
     wrong = any(finding.level == "error" for finding in result.findings)
     return int(wrong or any(verdict.verdict in ("blind", "unchecked") for verdict in result.checked))
 

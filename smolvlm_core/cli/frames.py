@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     frames.add_argument("--scenes", action="store_true", help="frames that differ most, so that short events are seen")
     frames.add_argument("--range", metavar="A-B", type=time_range, help="only this part, such as 12:30-13:00")
     frames.add_argument("--max-edge", metavar="PX", type=positive, default=1024, help="larger frames are scaled down")
-    frames.add_argument("--out", metavar="DIR", type=Path, help="save one PNG a frame there, in order")
+    frames.add_argument("--out", metavar="DIR", type=Path, help="save each frame there as PNG, in order")
     frames.add_argument("--json", action="store_true", help="one JSON object: frames, clip, notes")
     frames.set_defaults(run=_frames, wrong=frames.error)
 

@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
         "path", metavar="FILE", type=Path, help="a Modelfile, a text model's .gguf or a checkpoint folder"
     )
     lint.add_argument(
-        "--write-modelfile", metavar="TO", type=Path, help="write a right Modelfile for this .gguf and its projector"
+        "--write-modelfile", metavar="TO", type=Path, help="write a correct Modelfile for this .gguf and its projector"
     )
     lint.set_defaults(run=_lint, wrong=lint.error)
 

@@ -46,7 +46,7 @@ def _models(args: argparse.Namespace, workspace: Workspace) -> int:
     for row in rows:
         mark = "* " if row["default"] else "  "
         sizes = f"{row['weights_bytes'] / GIB:>6.2f} GiB{row['memory_bytes'] / GIB:>6.1f} GiB"
-        costs = f"{row['tokens_per_square_image']:>8}{row['tokens_per_frame']:>7}{row['context_tokens']:>9}"
+        costs = f"{row['tokens_per_square_image']:>8,}{row['tokens_per_frame']:>7}{row['context_tokens']:>9,}"
         print(f"{mark}{row['key']:28}{sizes}{costs}  {'yes ' if row['on_this_machine'] else 'no  '}  {row['licence']}")
     print("image, frame: tokens for a square image and for one video frame", file=sys.stderr)
     print(f"* {reason}", file=sys.stderr)

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one only)")
     serve.add_argument("--port", type=port, help="default: 8000; with llama.cpp 8080")
-    serve.add_argument("--no-check", action="store_true", help="do not prove first that it sees")
+    serve.add_argument("--no-check", action="store_true", help="serve without checking first whether it sees")
     _add_api_options(serve.add_argument_group("only with --engine app"))
     _add_llama_cpp_options(serve.add_argument_group("only with --engine llama.cpp"))
     serve.set_defaults(run=_serve, wrong=serve.error)
@@ -149,12 +149,12 @@ def _sees(workspace: Workspace, entry: Entry) -> bool:
     last = workspace.verdicts.last(backend)
     if last is not None and last.verdict in ("sees", "degraded"):
         backend.preload()
-        print(f"{backend.name}: {last.verdict} by its last check", file=sys.stderr)
+        print(f"{backend.name}: {last.verdict}, by its last check", file=sys.stderr)
         return True
     verdict = workspace.checks.check_in_turn(backend, lambda text, _: status(text), threading.Event())
     clear_line()
     print_verdict(backend.name, verdict)
     if verdict.verdict in ("blind", "unchecked"):
         why = "it does not see" if verdict.verdict == "blind" else "it could not be checked"
-        print(f"error: {why}; not served. --no-check serves it all the same.", file=sys.stderr)
+        print(f"error: {why}; not served. Use --no-check to serve it anyway.", file=sys.stderr)
     return verdict.verdict in ("sees", "degraded")

@@ -75,7 +75,7 @@ def _sees(url: str, api_key: str, name: str) -> bool:
     print_verdict(name, verdict)
     if verdict.verdict in ("blind", "unchecked"):
         why = "it does not see" if verdict.verdict == "blind" else "it could not be checked"
-        print(f"error: {why}; not served. --no-check serves it all the same.", file=sys.stderr)
+        print(f"error: {why}; not served. Use --no-check to serve it anyway.", file=sys.stderr)
     return verdict.verdict in ("sees", "degraded")
 
 

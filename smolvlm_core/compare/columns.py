@@ -44,7 +44,7 @@ class ColumnAnswer:
         return {
             "cancelled": "Stopped: not the complete answer.",
             "failed": "Interrupted: not the complete answer.",
-            "length": f"Cut after {self.stats.new_tokens} tokens, the most that were asked for.",
+            "length": f"Cut after {self.stats.new_tokens:,} tokens: the longest answer allowed.",
             "context": "Cut: the model's context is full.",
         }.get(self.stats.stop_reason, "")
 

@@ -20,7 +20,16 @@ from smolvlm_core.prompt.build import Slot
 from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.text import escape_markdown
 
-HEAD = ("backend", "first token", "tokens/s", "image tokens", "from cache", "memory", "load", "first token, text only")
+HEAD = (
+    "Backend",
+    "First token",
+    "Tokens/s",
+    "Image tokens",
+    "From cache",
+    "Memory",
+    "Load",
+    "First token, text only",
+)
 CACHING = {
     "warm": "Warm: what was in caches was used.",
     "cold": "Cold: everything was encoded and read again.",
@@ -129,7 +138,7 @@ def to_html(comparison: Comparison, last_verdict: LastVerdict) -> str:
     return str(
         _template().render(
             day=_day(comparison.begun),
-            heads=(HEAD[0], "answer", *HEAD[1:]),
+            heads=(HEAD[0], "Answer", *HEAD[1:]),
             pictures=[{"label": s.label, "uri": f"data:image/png;base64,{_base64(s)}"} for s in _slots(comparison)],
             questions=[_question_html(comparison, n) for n in range(len(comparison.questions))],
             models=[{"line": _model(c, last_verdict), "files": list(c.files.items())} for c in comparison.columns],
@@ -191,15 +200,15 @@ def figure_cells(column: Column, answer: ColumnAnswer) -> tuple[str, ...]:
 
 
 def _memory(stats: Stats) -> str:
-    weights = f"{stats.weights_bytes / 2**20:.0f} MiB of weights" if stats.weights_bytes else ""
-    peak = f"{stats.memory_of} {stats.peak_memory_bytes / 2**20:.0f} MiB" if stats.peak_memory_bytes else ""
-    return "; ".join(filter(None, (weights, peak))) or "–"
+    weights = f"{stats.weights_bytes / 2**20:,.0f} MiB of weights" if stats.weights_bytes else ""
+    peak = f"peak {stats.peak_memory_bytes / 2**20:,.0f} MiB of {stats.memory_of}" if stats.peak_memory_bytes else ""
+    return ", ".join(filter(None, (weights, peak))) or "–"
 
 
 def _model(column: Column, last_verdict: LastVerdict) -> str:
     """What answered, and whether it was found to see."""
     stored = last_verdict(column.backend)
-    verdict = f"{stored.verdict}, checked {_day(stored.when)}" if stored else "never checked"
+    verdict = f"{stored.verdict}, checked {_day(stored.when)}" if stored else "not checked"
     return f"{column.name}: {verdict}; {column.revision or 'revision unknown'}, on {column.backend.device}"
 
 
@@ -210,7 +219,7 @@ def _notes(answer: ColumnAnswer) -> list[str]:
 def _markdown_cell(answer: ColumnAnswer) -> str:
     """In one line, as plain text: a cell cannot have lists or code."""
     text = "<br>".join(escape_markdown(line) for line in answer.text.splitlines())
-    return " ".join(filter(None, (text, *(f"*{escape_markdown(note)}*" for note in _notes(answer))))) or "*no answer*"
+    return " ".join(filter(None, (text, *(f"*{escape_markdown(note)}*" for note in _notes(answer))))) or "*No answer*"
 
 
 def _slots(comparison: Comparison) -> tuple[Slot, ...]:

@@ -57,11 +57,11 @@ class Comparison:
         caching: Caching = "warm",
     ) -> None:
         if not 2 <= len(backends) <= MOST_COLUMNS:
-            raise LensError(f"{len(backends)} backends chosen.", f"Choose two to {MOST_COLUMNS}.")
+            raise LensError(f"Backends selected: {len(backends)}.", f"Select 2 to {MOST_COLUMNS}.")
         if len({name for name, _ in backends}) < len(backends):
-            raise LensError("Two backends have the same name.", "Choose different ones.")
+            raise LensError("Two backends have the same name.", "Select different ones.")
         if not asked:
-            raise LensError("There is no question.", "Write a question, or several, one per line.")
+            raise LensError("Enter a question.", "For several questions, write one per line.")
         self.questions = [question for question, _ in asked]
         self.prompts = [prompt for _, prompt in asked]
         self.settings, self.blind, self.caching = settings, blind, caching
@@ -143,7 +143,7 @@ class Comparison:
             column.state = "failed"
         except Exception:  # a bug: the other columns must still answer
             logger.exception("%s failed", column.name)
-            column.answers[column.asking].error = "It failed unexpectedly; the log has the details."
+            column.answers[column.asking].error = "It failed unexpectedly. The log has the details."
             column.state = "failed"
 
     def _answer_all(self, column: Column) -> None:
@@ -236,7 +236,7 @@ class Comparisons:
         most, key = self._most(), secrets.token_hex(8)
         with self._lock:
             if sum(not comparison.done for comparison in self._by_key.values()) >= most:
-                raise LensError(f"{most} of your comparisons are running.", "Wait until one ends, or stop it.")
+                raise LensError(f"{most:,} of your comparisons are running.", "Wait until one ends, or stop it.")
             comparison = Comparison(backends, asked, settings, self._devices, self.votes, blind=blind, caching=caching)
             self._by_key[key] = comparison
             for old in list(self._by_key)[:-STORED_COMPARISONS]:

@@ -80,8 +80,8 @@ class AnswerRun(Generic[L]):
         self.encoded = encode_prompt(self.prompt, self.spec, loaded.tokenizer, loaded.image_processor)
         if self.room < 1:
             raise ContextTooSmall(
-                f"The conversation takes {len(self.encoded.ids)} tokens; {self.spec.title} has room for "
-                f"{self.spec.context_tokens}.",
+                f"The conversation takes {len(self.encoded.ids):,} tokens; {self.spec.title} has room for "
+                f"{self.spec.context_tokens:,}.",
                 "Show fewer pictures or frames, or start a new conversation.",
             )
         return self.encoded

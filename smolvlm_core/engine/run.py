@@ -89,7 +89,7 @@ class Run(AnswerRun[LoadedModel]):
             embedded[0, start : start + len(tokens)] = tokens.to(embedded.dtype)
         for at in range(self.reused, last, PREFILL_TOKENS):
             self.check_cancel()
-            self.report(f"Reading the prompt: {at} of {last} tokens", at / last)
+            self.report(f"Reading the prompt: {at:,} of {last:,} tokens", at / last)
             end = min(at + PREFILL_TOKENS, last)
             core.text_model(inputs_embeds=embedded[:, at:end], past_key_values=cache.cache, use_cache=True)
             cache.identity = encoded.identity[:end]

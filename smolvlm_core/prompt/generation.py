@@ -92,10 +92,10 @@ class Stats:
             parts.append(f"{self.tokens_per_second:.0f} tokens/s")
         text_tokens = self.prompt_tokens - self.image_tokens
         if self.image_tokens:
-            parts.append(f"{self.image_tokens} image + {max(text_tokens, 0)} text tokens")
+            parts.append(f"{self.image_tokens:,} image + {max(text_tokens, 0):,} text tokens")
         else:
-            parts.append(f"{self.prompt_tokens} prompt tokens")
-        return " · ".join([*parts, f"{self.new_tokens} new"])
+            parts.append(f"{self.prompt_tokens:,} prompt tokens")
+        return " · ".join([*parts, f"{self.new_tokens:,} new"])
 
 
 @dataclass(frozen=True)

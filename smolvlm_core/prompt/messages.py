@@ -80,7 +80,7 @@ def active_turns(messages: list[Message]) -> Turns:
     return _with_one_clip(Branches(messages).turns())
 
 
-def history_before(messages: list[Message], question_id: int) -> list[Message]:
+def history_before(messages: list[Message] | Branches[Message], question_id: int) -> list[Message]:
     """The messages sent to the model for one question: the answered turns before it in its branch, then the question.
 
     A turn whose answer is missing, failed or empty is skipped. Its attachments move to the next question that is sent, so
@@ -88,7 +88,8 @@ def history_before(messages: list[Message], question_id: int) -> list[Message]:
     """
     history: list[Message] = []
     carried: tuple[Attachment, ...] = ()
-    turns = Branches(messages).turns_to(question_id)
+    branches = messages if isinstance(messages, Branches) else Branches(messages)
+    turns = branches.turns_to(question_id)
     for question, answer in _with_one_clip(turns):
         if question.id == question_id:
             history.append(_with_attachments(question, carried + question.attachments))

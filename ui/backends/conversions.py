@@ -34,11 +34,11 @@ def draw_form() -> None:
     with st.form("convert", border=False):
         st.text_input("Checkpoint folder", str(BUNDLED_CHECKPOINT), key="convert_folder")
         st.multiselect(
-            "Also quantized to",
+            "Quantized versions",
             QUANTIZATIONS,
             key="convert_quantize",
-            help="Smaller text models beside the F16 one. The check shows how well they still see. All but Q8_0 need "
-            "llama-quantize, which comes with a native build of llama.cpp.",
+            help="Smaller text models, saved beside the F16 one. The check shows how well they still see. All but Q8_0 need "
+            "llama-quantize, which is part of a native build of llama.cpp.",
         )
         st.segmented_control("Projector", ["F16", "Q8_0"], default="F16", required=True, key="convert_projector")
         st.text_input("Save to", key="convert_out", placeholder=str(data_folder() / "gguf"))

@@ -87,9 +87,9 @@ def _draw_pictures(record: Record, given: Given) -> None:
         key = hashlib.sha256(f"{record.id}\0{record.finished}\0{index}".encode()).hexdigest()
         label = time_text(mark, 2) if isinstance(mark, float | int) else mark
         open_it = partial(_open, record, index)  # decoded again where it is not in memory any more
-        pictures.append(shown.unsaved_later(open_it, label, key, given.size, caption=record.kind == "video"))
+        pictures.append(shown.unsaved_later(open_it, label, key, given.size))
     edge = strip.EDGE if record.kind == "video" else min(EDGE, max(given.size))
-    strip.draw("batch_pictures", pictures, edge=edge)
+    strip.draw("batch_pictures", pictures, edge=edge, captions=record.kind == "video")
 
 
 def _open(record: Record, index: int) -> Image.Image:

@@ -81,13 +81,13 @@ def _draw_ended(batch: SavedBatch, run: Run | None) -> None:
 def _summary(run: Run) -> list[str]:
     """What the last run did."""
     progress = run.progress
-    parts = [f"{progress.answered} answered"]
+    parts = [f"{progress.answered:,} answered"]
     if progress.failed:
-        parts.append(f"{progress.failed} failed")
+        parts.append(f"{progress.failed:,} failed")
     if progress.skipped:
-        parts.append(f"{progress.skipped} answered before")
+        parts.append(f"{progress.skipped:,} answered before")
     if progress.remaining:
-        parts.append(f"{progress.remaining} not asked")
+        parts.append(f"{progress.remaining:,} not asked")
     lines = [f"{'Stopped' if run.was_stopped else 'Last run'}: {', '.join(parts)}"]
     return lines + [line[0].upper() + line[1:] for line in (run.sidecars.describe() if run.sidecars else [])]
 

@@ -12,7 +12,7 @@ import streamlit as st
 from smolvlm_core.batch.jobs import SavedBatch
 from smolvlm_core.batch.table import ONLY, SORTS, Only, Row, Sort, common_parent, pick
 from smolvlm_core.errors import LensError
-from ui import state
+from ui import forms
 from ui.batch import detail, inputs
 from ui.batch.selection import Selection
 from ui.state import session, workspace
@@ -21,6 +21,7 @@ from ui.text import show_error
 ROWS_PER_PAGE = 100
 ANSWER_WIDTH = 330  # px: the other columns fit beside it
 POLL_SECONDS = 2.0
+AGAIN = "batch again"  # the form
 ONLY_LABELS: dict[Only, str] = {"all": "All", "failed": "Failed", "edited": "Edited", "cut off": "Cut off"}
 SORT_LABELS: dict[Sort, str] = {
     "finished first": "First finished",
@@ -140,7 +141,7 @@ def _note(row: Row) -> str:
 
 def _draw_ask_again(batch: SavedBatch, selected: Sequence[Row]) -> None:
     run = workspace().batches.running
-    count = f" ({len(selected)} rows)" if len(selected) > 1 else ""
+    count = f" ({len(selected):,} rows)" if len(selected) > 1 else ""
     edited = sum(row.is_edited for row in selected)
     pressed = st.button(
         f"Ask again{count}",
@@ -148,10 +149,12 @@ def _draw_ask_again(batch: SavedBatch, selected: Sequence[Row]) -> None:
         icon=":material/refresh:",
         disabled=not selected or run is not None,
         help="The new answers take the place of the selected ones"
-        + (f", and of {edited} that you edited." if edited else "."),
+        + (f", and of {edited:,} that you edited." if edited else "."),
     )
+    forms.draw_problems(AGAIN)
     if not pressed:
         return
+    forms.pressed(AGAIN)
     try:
         inputs.refuse_paths(batch)
         asked = workspace().batches.ask_again(batch, {row.id for row in selected})
@@ -160,6 +163,6 @@ def _draw_ask_again(batch: SavedBatch, selected: Sequence[Row]) -> None:
         return
     if asked < len(selected):
         gone = len(selected) - asked
-        state.notify(f"{gone} of {len(selected)} rows are not asked again: their files are gone.")
+        forms.refuse(AGAIN, f"{gone:,} of {len(selected):,} rows are not asked again: their files are gone.")
     session().batch.selections[batch.identity].clear()
     st.rerun()

@@ -8,12 +8,10 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from smolvlm_core.conversations import context
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.prompt.messages import active_turns
 from ui.chat import box, media, pictures, start
 from ui.state import session, workspace
-from ui.text import show_error
 
 STYLE = Path(__file__).with_name("ask_bar.css")
 NO_PICTURE = "No picture in this conversation: the model answers from text alone."
@@ -29,18 +27,17 @@ class AskBar:
     def fill(
         self,
         *,
-        cost: context.Cost | None = None,
-        draw_advice: Callable[[], object] = lambda: None,
+        draw_cost: Callable[[], object] | None = None,
         questions: tuple[str, ...] = (),
         hint: str = "",
     ) -> None:
-        """`cost`: of the next question, and what can be done about it. `questions`: to choose from. `hint`: one quiet line."""
+        """`draw_cost`: of the next question. `questions`: to choose from. `hint`: one quiet line."""
         waiting = self._kind == "image" and session().pending
         with self._above:
             _slot(self._kind in session().refused, lambda: box.draw_refusal(self._kind))
             _slot(bool(session().media_notes), media.draw_notes)
             _slot(bool(waiting), pictures.draw_pending)
-            _slot(cost is not None, lambda: _draw_cost(cost, draw_advice))
+            _slot(draw_cost is not None, draw_cost or st.empty)
             _slot(bool(questions), lambda: start.draw_questions(self._kind, questions))
             _slot(bool(hint), lambda: st.caption(f":material/info: {hint}"))
 
@@ -75,14 +72,3 @@ def _slot(filled: bool, draw_it: Callable[[], object]) -> None:
             draw_it()
     else:
         st.empty()
-
-
-def _draw_cost(cost: context.Cost | None, draw_advice: Callable[[], object]) -> None:
-    if cost is None:
-        return
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="cost"):
-        if cost.fits:
-            st.caption(f"{cost.describe()}.", width="content")
-        else:
-            show_error(f"This does not fit: {cost.describe()}.")
-        draw_advice()

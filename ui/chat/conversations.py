@@ -23,7 +23,12 @@ SHOWN = 30
 
 def draw(kind: ConversationKind) -> None:
     st.button(
-        "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
+        "New conversation",
+        key=f"new_conversation_{kind}",
+        icon=":material/add:",
+        width="stretch",
+        on_click=state.open_conversation,
+        args=(kind, None),
     )
     importing.draw(kind)
     search = st.text_input(
@@ -55,7 +60,7 @@ def _marked(text: str, search: str) -> str:
 
 
 def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
-    with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center"):
+    with st.container(horizontal=True, wrap=False, gap="xxsmall", vertical_alignment="center"):
         st.button(
             escape(info.title),
             key=f"open_{info.id}",

@@ -10,6 +10,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   add.onclick = () => input()?.click();
   add.classList.toggle("zone", Boolean(data.zone));
   if (data.zone) {
+    add.removeAttribute("aria-label"); // its text is its name
     add.replaceChildren(...["strong", "span"].map((name, i) => {
       const line = document.createElement(name);
       line.textContent = data.zone[i];

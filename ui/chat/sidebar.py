@@ -8,7 +8,7 @@ import streamlit as st
 
 from smolvlm_core.conversations.store import ConversationKind
 from ui.backends import check_progress
-from ui.chat import conversations, model, settings
+from ui.chat import conversations, keyboard, model, settings
 from ui.chat.choice import Choice
 from ui.state import workspace
 from ui.text import escape, message
@@ -21,6 +21,7 @@ def draw(kind: ConversationKind) -> Choice:
     choice = draw_model()
     with st.sidebar:
         conversations.draw(kind)
+        keyboard.draw()
     return choice
 
 

@@ -41,9 +41,9 @@ def draw(kind: ConversationKind, choice: Choice) -> None:
             _follow(running)
         elif answer is not None:
             with st.chat_message("assistant", avatar=":material/visibility:"):
-                turn.draw_answer(
-                    question, answer, messages, partial(_actions, question, answer, branches, kind, choice)
-                )
+                restart = partial(_restart, kind, question.id) if running is None else None
+                actions = partial(_actions, conversation, question, answer, branches.versions(answer), choice, restart)
+                turn.draw_answer(question, answer, branches, actions)
         elif running is None and session().editing != question.id:
             st.button(
                 "Answer",
@@ -136,15 +136,18 @@ def _ask_edited(question: Message, text: str, kind: ConversationKind, choice: Ch
 
 
 def _actions(
-    question: Message, answer: Message, branches: Branches[Message], kind: ConversationKind, choice: Choice
+    conversation: str,
+    question: Message,
+    answer: Message,
+    versions: list[Message],
+    choice: Choice,
+    restart: Callable[[Choice], None] | None,
 ) -> None:
-    """Below an answer."""
-    conversation, versions = str(state.conversation(kind)), branches.versions(answer)
-    running = workspace().answers.running(conversation)
+    """Below an answer. `restart`: None while an answer of the conversation is written."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        answer_bar.draw(conversation, answer, versions, locked=running is not None)
-        if running is None and session().editing != question.id:
-            again.draw(choice, question, versions, partial(_restart, kind, question.id))
+        answer_bar.draw(conversation, answer, versions, locked=restart is None)
+        if restart is not None and session().editing != question.id:
+            again.draw(choice, question, versions, restart)
 
 
 def _restart(kind: ConversationKind, question_id: int, choice: Choice) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.markdown import safe_markdown
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Attachment, Message, history_before
 from ui import state
@@ -80,7 +81,9 @@ def _toggle(question: Message, sha256: str) -> None:
         state.notify(error)
 
 
-def draw_answer(question: Message, answer: Message, messages: list[Message], draw_actions: Callable[[], None]) -> None:
+def draw_answer(
+    question: Message, answer: Message, branches: Branches[Message], draw_actions: Callable[[], None]
+) -> None:
     if answer.text:
         st.markdown(safe_markdown(answer.text))
     elif answer.status == "complete":
@@ -98,13 +101,13 @@ def draw_answer(question: Message, answer: Message, messages: list[Message], dra
     st.caption(escape(" · ".join(figures)))
     draw_actions()
     with st.expander("What the model was given", icon=":material/frame_inspect:"):
-        _given(question, answer, messages)
+        _given(question, answer, branches)
 
 
-def _given(question: Message, answer: Message, messages: list[Message]) -> None:
+def _given(question: Message, answer: Message, branches: Branches[Message]) -> None:
     system_prompt = answer.settings.system_prompt if answer.settings else ""
     try:
-        prompt = build_prompt(history_before(messages, question.id), workspace().store.media.picture, system_prompt)
+        prompt = build_prompt(history_before(branches, question.id), workspace().store.media.picture, system_prompt)
     except LensError as error:
         st.caption(message(error))
         return

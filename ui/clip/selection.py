@@ -53,7 +53,10 @@ def current(conversation: str | None) -> StoredClip | None:
 def is_missing(conversation: str | None) -> bool:
     """Whether the clip of a conversation is not in the data folder: it was imported. Its frames are there."""
     clip = last_clip_asked_about(workspace().store, conversation) if conversation else None
-    return clip is not None and not workspace().store.media.path(clip.sha256).is_file()
+    try:
+        return clip is not None and not workspace().store.media.path(clip.sha256).is_file()
+    except LensError:  # a damaged database
+        return False
 
 
 def draw_missing() -> None:

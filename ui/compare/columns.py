@@ -81,7 +81,7 @@ def _draw_figures(comparison: Comparison, column: Column, answer: ColumnAnswer) 
     if stats.image_tokens or comparison.prompts[0].slots:
         st.caption(_cache_line(comparison, column, stats))
     figures = zip(report.HEAD[1:], report.figure_cells(column, answer))
-    lines = [f"{head[0].upper()}{head[1:]}: {value}" for head, value in figures]
+    lines = [f"{head}: {value}" for head, value in figures]
     waited = [f"Waited: {stats.queued_seconds:.1f} s"] if stats.queued_seconds > NOTICEABLE_SECONDS else []
     st.caption("  \n".join([*lines, *waited]))
 

@@ -39,7 +39,7 @@ def draw() -> None:
         forms.draw_problems(PICTURES)
         gallery.draw_images(lambda path: _add_pictures([(path.read_bytes(), path.name)]))
     with clip:
-        count = st.slider("Frames, evenly spaced", 1, MAX_FRAMES, shown.frame_count, key="compare_count")
+        count = st.slider("Frames (evenly spaced)", 1, MAX_FRAMES, shown.frame_count, key="compare_count")
         if count != shown.frame_count:
             shown.frame_count = count
             _sample_again()

@@ -31,7 +31,6 @@ class Shown:
         label: its name or its time, as plain text. `name`: for the viewer and for parts of it, where that says more.
         width, height: of the whole picture, in pixels.
         hidden: the model is no longer shown it.
-        caption: whether the label is written below the thumbnail, too.
     """
 
     key: str
@@ -39,7 +38,6 @@ class Shown:
     width: int
     height: int
     hidden: bool = False
-    caption: bool = True
     name: str = ""
 
     def data(self) -> dict[str, Any]:
@@ -50,14 +48,13 @@ class Shown:
             "width": self.width,
             "height": self.height,
             "hidden": self.hidden,
-            "caption": self.caption,
             "name": self.name or self.label,
             "small": route.thumbnail_url(self.key),
             "whole": route.url_of(self.key),
         }
 
 
-def of_picture(attachment: Attachment, *, caption: bool = True) -> Shown:
+def of_picture(attachment: Attachment) -> Shown:
     """A stored picture."""
     return Shown(
         key=attachment.sha256,
@@ -65,7 +62,6 @@ def of_picture(attachment: Attachment, *, caption: bool = True) -> Shown:
         width=attachment.width,
         height=attachment.height,
         hidden=not attachment.shown,
-        caption=caption,
     )
 
 
@@ -101,10 +97,10 @@ def unsaved(image: Image.Image, label: str, key: str) -> Shown:
     return unsaved_later(open_it, label, key, (image.width, image.height))
 
 
-def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int], *, caption: bool = True) -> Shown:
+def unsaved_later(open_it: Open, label: str, key: str, size: tuple[int, int]) -> Shown:
     """A picture that is opened once someone looks at it. `size`: its width and height in pixels."""
     route.offer(workspace().folder, key, open_it)
-    return Shown(key=key, label=label, width=size[0], height=size[1], caption=caption)
+    return Shown(key=key, label=label, width=size[0], height=size[1])
 
 
 def of_file(path: Path) -> Shown:

@@ -2,12 +2,12 @@
 export default function ({ data, parentElement, setTriggerValue }) {
   const strip = parentElement.querySelector(".strip");
   const items = data.only === null ? data.pictures.map((_, index) => index) : [data.only];
-  const state = JSON.stringify([items.map((index) => data.pictures[index]), data.edge, data.scrolls]);
+  const state = JSON.stringify([items.map((index) => data.pictures[index]), data.edge, data.scrolls, data.captions]);
   if (strip.dataset.state !== state) {
     strip.dataset.state = state;
     strip.classList.toggle("scrolls", data.scrolls);
     if (data.reveal) requestAnimationFrame(() => strip.scrollIntoView({ block: "center" }));
-    strip.replaceChildren(...items.map((index) => tile(data.pictures[index], index, data.edge)));
+    strip.replaceChildren(...items.map((index) => tile(data.pictures[index], index, data)));
   }
   strip.onclick = async (event) => {
     const button = event.target.closest("button");
@@ -22,7 +22,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   return () => strip.viewer?.then((module) => module.closePictures());
 }
 
-function tile(picture, index, edge) {
+function tile(picture, index, { edge, captions }) {
   const item = document.createElement("li"), button = document.createElement("button"), image = document.createElement("img");
   const shrink = edge / Math.max(picture.width, picture.height);
   image.width = Math.max(24, Math.round(picture.width * shrink));
@@ -38,7 +38,7 @@ function tile(picture, index, edge) {
   if (picture.hidden) button.append(text("span", "badge", "Hidden from the model"));
   item.classList.toggle("hidden", picture.hidden);
   item.append(button);
-  if (picture.caption) item.append(text("span", "caption", picture.label));
+  if (captions) item.append(text("span", "caption", picture.label));
   item.style.width = `${Math.max(image.width, 56)}px`;
   return item;
 }

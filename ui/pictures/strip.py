@@ -25,6 +25,7 @@ def draw(
     only: int | None = None,
     edge: int = EDGE,
     scrolls: bool = False,
+    captions: bool = True,
     reveal: bool = False,
     on_part: OnPart | None = None,
     part_label: str = "Use this part",
@@ -32,8 +33,8 @@ def draw(
     """Thumbnails, each of which opens the viewer. Its *next* and *previous* go through all of `pictures`.
 
     `key`: of the widget. `only`: the index of the one that is drawn here; the others are drawn elsewhere. `edge`: the longer side of a
-    thumbnail in px. `scrolls`: in one row that scrolls, else rows wrap. `reveal`: the page scrolls to it once. `on_part`: a callback
-    that gets a part that someone chose.
+    thumbnail in px. `scrolls`: in one row that scrolls, else rows wrap. `captions`: labels below. `reveal`: the page scrolls to it
+    once. `on_part`: a callback that gets a part that someone chose.
 
     Returns:
         Whether a part was chosen in the run before this one.
@@ -53,6 +54,7 @@ def draw(
             "viewer": script.url(),
             "edge": edge,
             "scrolls": scrolls,
+            "captions": captions,
             "reveal": reveal,
             "part": part_label if on_part is not None else "",
         },

@@ -117,7 +117,9 @@ class HybridRun(AnswerRun[HybridModel]):
         try:
             for event in self._stream:
                 if isinstance(event, Read):
-                    yield Progress(f"Reading the prompt: {event.places} of {event.of} tokens", event.places / event.of)
+                    yield Progress(
+                        f"Reading the prompt: {event.places:,} of {event.of:,} tokens", event.places / event.of
+                    )
                 elif isinstance(event, Token):
                     self.count_token()
                     delta = Delta(text.add(event.token), self._logprobs(event))

@@ -224,4 +224,4 @@ def _logprob(row: dict[str, Any]) -> TokenLogprob | None:
 def prompt_progress(given: Any) -> Progress:
     """llama-server's `prompt_progress` as Progress."""
     done, total = whole(table(given).get("processed")), whole(table(given).get("total"))
-    return Progress(f"Reading the prompt: {done} of {total} tokens", min(done / total, 1.0) if total else None)
+    return Progress(f"Reading the prompt: {done:,} of {total:,} tokens", min(done / total, 1.0) if total else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 
@@ -116,3 +117,8 @@ def error_of(message: str) -> BackendError:
     words, hint = _HINTS[-1]
     known = all(word in lower for word in words)
     return BackendError(f"The server refused: {message.rstrip('.')}.", hint if known else "Its log may say more.")
+
+
+def without_number(error: Exception) -> str:
+    """What the system says of a connection, without its error number: "Connection refused"."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error))

@@ -12,7 +12,7 @@ import httpx
 
 from smolvlm_core.backends.base import THIS_MACHINE
 from smolvlm_core.backends.remote.bounded import bounded_client
-from smolvlm_core.backends.remote.faults import ServerFault, refused
+from smolvlm_core.backends.remote.faults import ServerFault, refused, without_number
 from smolvlm_core.backends.remote.following import Connection, followed
 from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.backends.remote.values import parse_json
@@ -106,5 +106,7 @@ def whole_answer(
     try:
         (answer,) = followed(read, url, waits, connection, cancel)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+        raise ServerFault(
+            f"Nothing answers at {url}: {without_number(error)}.", "Start the server, or correct the address."
+        ) from error
     return answer

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from smolvlm_core.backends.remote.bounded import bounded_client
-from smolvlm_core.backends.remote.faults import ServerFault, ServerGone, error_in, refused
+from smolvlm_core.backends.remote.faults import ServerFault, ServerGone, error_in, refused, without_number
 from smolvlm_core.backends.remote.following import Cancelled, Connection, followed
 from smolvlm_core.backends.remote.timeouts import Timeouts
 from smolvlm_core.backends.remote.values import parse_json
@@ -54,7 +54,9 @@ def post_stream(
         for line in followed(lines, url, waits, connection, cancel):
             yield from _events(line)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-        raise ServerFault(f"Nothing answers at {url}: {error}.", "Start the server, or correct the address.") from error
+        raise ServerFault(
+            f"Nothing answers at {url}: {without_number(error)}.", "Start the server, or correct the address."
+        ) from error
     except ValueError as error:
         raise ServerFault(f"{url} did not answer with events of JSON: {error}.", "Check the address.") from error
     except (httpx.HTTPError, OSError) as error:
