@@ -135,7 +135,8 @@ def _message(number: int, row: object) -> Message:
     except FieldError as error:
         raise ConversationFileError(f"Message {number} in the file cannot be read: {error}.", HINT) from error
     status = "interrupted" if message.status == "running" else message.status
-    return replace(message, status=status, pieces=())
+    message = replace(message, status=status, pieces=())
+    return replace(message, parent=None) if message.role == "assistant" else replace(message, reply_to=None)
 
 
 def _refuse_damaged(attachment: Attachment) -> None:

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import time
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -226,12 +226,10 @@ class Store:
         old = next((message for message in messages if message.id == question_id), None)
         if old is None or row is None:
             raise DeletedError("This conversation was deleted.", "Start a new one.")
-        # A clip that frames of a later question replaced is asked about again.
-        attachments = tuple(replace(a, shown=a.shown or a.kind == "video") for a in old.attachments)
         with self._database.transaction() as db:
             for version in Branches(messages).versions(old):
                 db.execute("UPDATE messages SET active = 0 WHERE id = ?", (version.id,))
-            return self._insert_question(db, row["conversation_id"], text, attachments, old.parent)
+            return self._insert_question(db, row["conversation_id"], text, old.attachments, old.parent)
 
     def choose(self, conversation_id: str, message_id: int) -> None:
         """Show one version of a question or an answer, with what follows it, from now on.
