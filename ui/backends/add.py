@@ -72,7 +72,7 @@ def draw_server_form() -> None:
 
 
 def draw_ollama_form() -> None:
-    url = st.text_input("Address", DEFAULT_URL, key="ollama_url")
+    url = st.text_input("Ollama address", DEFAULT_URL, key="ollama_url")
     st.button("List models", icon=":material/list:", on_click=state.for_admins(_list_ollama), args=(url.strip(),))
     forms.draw_problems("ollama_list")
     if session().ollama_models:

@@ -20,6 +20,7 @@ from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.request import Request
 from smolvlm_core.batch.results import Results, export_csv
 from smolvlm_core.batch.table import Table
+from smolvlm_core.check.run import Verdict
 from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.votes import Votes, tally
 from smolvlm_core.conversations import export
@@ -237,16 +238,12 @@ class _Backend:
         return KEY
 
 
-class _Verdict:
-    verdict, confidence, cause, fix = "blind", 0.5, "c", "f"
-
-
 def _use_verdicts(folder: Path) -> str:
     verdicts, backend = Verdicts(folder), _Backend()
     verdicts.last(backend)  # type: ignore[arg-type]
     verdicts.is_due(backend)  # type: ignore[arg-type]
     problem = verdicts.problem
-    verdicts.save(backend, _Verdict())  # type: ignore[arg-type]
+    verdicts.save(backend, Verdict("blind", 1.0))  # type: ignore[arg-type]
     last = verdicts.last(backend)  # type: ignore[arg-type]
     assert last is not None and last.verdict == "blind", "a new verdict is lost"
     return "reported" if problem is not None else "used"
