@@ -191,7 +191,7 @@ def run_tabs(url: str, minutes: float) -> Ledger:
                     tab.goto(url)
                     file = {"name": f"{color}.png", "mimeType": "image/png", "buffer": picture(color)}
                     tab.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(file)
-                    tab.get_by_text("180 image tokens").wait_for()
+                    tab.get_by_text("(180 image,").wait_for()
                 tab.get_by_test_id("stChatInputTextArea").fill(QUESTION)
                 tab.keyboard.press("Enter")
             asked = turn % QUESTIONS_PER_CONVERSATION + 1

@@ -86,7 +86,7 @@ def record(page: Page) -> Recorder:
     recorder.watch(given.first)
     expect(page.get_by_role("button", name="Answer again")).to_be_visible()
     recorder.shoot(2.5)
-    recorder.click(page.get_by_role("button", name="Frame 33 at").first)
+    recorder.click(page.locator(".strip .go", has_text="#33"))
     page.wait_for_timeout(400)
     recorder.shoot(1.2)
     recorder.click(page.get_by_role("button", name="Remove frame 42"))

@@ -103,7 +103,7 @@ def samples(page: playwright.Page) -> playwright.Locator:
 def test_image_chat_answers_and_survives_a_reload(page: playwright.Page, tmp_path: Path) -> None:
     drawn("red").save(tmp_path / "red.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "red.png")
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Red.")
@@ -172,7 +172,7 @@ def test_video_chat_plays_a_clip_and_answers(page: playwright.Page) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
         ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     )
-    page.get_by_text("288 image tokens").wait_for()
+    page.get_by_text("(288 image,").wait_for()
     assert (
         page.locator("video").evaluate(
             "v => new Promise(done => v.readyState ? done(v.duration) : v.onloadedmetadata = () => done(v.duration))"
@@ -237,7 +237,7 @@ def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) 
         names.append(tmp_path / f"{i}.png")
         drawn(color).save(names[-1])
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
-    page.get_by_text("540 image tokens").wait_for()
+    page.get_by_text("(540 image,").wait_for()
     page.evaluate("""() => new MutationObserver((_, observer) => {
         const stop = document.querySelector("[class*=st-key-stop_] button");
         if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
@@ -284,7 +284,7 @@ def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
     page.locator(".st-key-model_state", has_text="Ready").wait_for()
     drawn("blue").save(tmp_path / "blue.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Blue.")

@@ -15,7 +15,7 @@ from tests.test_browser import address, answers, ask, finished, page, playwright
 def with_a_circle(page: playwright.Page, folder: Path, *questions: str) -> None:
     drawn("red").save(folder / "red.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(folder / "red.png")
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     for number, question in enumerate(questions, 1):
         ask(page, question)
         finished(page, number)
@@ -74,7 +74,7 @@ def exported(page: playwright.Page, label: str) -> Path:
 def test_the_web_page_of_a_conversation_shows_its_pictures_and_fetches_nothing(page: playwright.Page) -> None:
     webp = {"name": "circle.webp", "mimeType": "image/webp", "buffer": encoded(drawn("blue"), "WEBP")}
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(webp)
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     ask(page, "What color is this webp?")
     finished(page)
     open_menu(page, "What color is this webp?")
@@ -127,7 +127,7 @@ def test_an_imported_clip_has_its_frames_and_says_that_the_clip_is_not_there(
 ) -> None:
     page.get_by_role("link", name="Video chat").click()
     page.get_by_role("button", name="Use the sample: circle moves right").click()
-    page.get_by_text("288 image tokens").wait_for()
+    page.get_by_text("(288 image,").wait_for()
     ask(page, "In which direction does the circle move?")
     finished(page)
     open_menu(page, "In which direction")
@@ -157,7 +157,7 @@ def test_the_gauge_lists_what_takes_room_and_drops_it(page: playwright.Page) -> 
     finished(page)
     gauge = page.get_by_text("Context: about")
     before = gauge.inner_text()
-    page.get_by_role("button", name="What takes room").click()
+    page.get_by_role("button", name="Details", exact=True).click()
     body = page.get_by_test_id("stPopoverBody")
     playwright.expect(body.get_by_role("button", name="Hide")).to_have_count(9)
     body.get_by_role("button", name="Hide").first.click()
@@ -202,7 +202,7 @@ def test_esc_stops_an_answer(page: playwright.Page) -> None:
         {"name": f"{c}.png", "mimeType": "image/png", "buffer": encoded(drawn(c))} for c in ("red", "blue", "green")
     ]
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(files)
-    page.get_by_text("540 image tokens").wait_for()
+    page.get_by_text("(540 image,").wait_for()
     page.evaluate("""() => new MutationObserver((_, observer) => {
         if (!document.body.textContent.includes("▍")) return;
         observer.disconnect();

@@ -112,7 +112,7 @@ def test_one_frame_is_the_current_one(page: playwright.Page, tmp_path: Path) -> 
 
 def test_player_and_chat_stand_side_by_side_where_there_is_room(page: playwright.Page) -> None:
     open_clip(page, SAMPLE)
-    page.get_by_text("288 image tokens").wait_for()
+    page.get_by_text("(288 image,").wait_for()
     fold = page.get_by_role("button", name=re.compile("(Show|Hide) circle-moves-right.mp4"))
     expect(fold).not_to_be_visible()
     for count in (1, 2, 3):
@@ -137,7 +137,7 @@ def test_player_and_chat_stand_side_by_side_where_there_is_room(page: playwright
 
 def test_the_clip_is_open_on_a_narrow_screen_until_a_question(page: playwright.Page) -> None:
     open_clip(page, SAMPLE)
-    page.get_by_text("288 image tokens").wait_for()
+    page.get_by_text("(288 image,").wait_for()
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator("video")).to_be_visible()
     ask(page, "In which direction does the circle move?")

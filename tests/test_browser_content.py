@@ -124,7 +124,7 @@ def test_a_chat_with_a_hostile_server_fetches_nothing(
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": encoded(drawn())}
     )
-    page.get_by_text("image tokens").first.wait_for()
+    page.get_by_text("This question: about").first.wait_for()
     ask(page, f"{one_line(canary.url)} What is it?")
     finished(page)
     answer = page.get_by_test_id("stChatMessage").nth(1).get_by_test_id("stMarkdownContainer").first

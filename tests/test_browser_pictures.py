@@ -38,7 +38,7 @@ def two_shapes(tmp_path: Path) -> Path:
 
 def add(page: playwright.Page, *paths: Path) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(paths)
-    page.get_by_text("image tokens").first.wait_for()
+    page.get_by_text("This question: about").first.wait_for()
 
 
 def thumbnail(page: playwright.Page, name: str) -> playwright.Locator:

@@ -60,7 +60,7 @@ def test_dropped_files_are_named_and_cost_the_same_line(page: playwright.Page) -
     give(page, RED, event="drag")
     page.get_by_text("Drop pictures or a clip to add them").wait_for()
     give(page, RED, ("notes.txt", "text/plain", b"hello"))
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     page.get_by_text("notes.txt is neither a picture nor a clip").wait_for()
     give(page, ("copy.png", "image/png", RED[2]), RED)
     page.get_by_text("copy.png is the same picture as red.png").wait_for()
@@ -68,14 +68,14 @@ def test_dropped_files_are_named_and_cost_the_same_line(page: playwright.Page) -
     playwright.expect(pending(page)).to_have_count(1)
     give(page, BLUE)
     give(page, ("green.png", "image/png", encoded(drawn("green"))))
-    page.get_by_text("540 image tokens").wait_for()
+    page.get_by_text("(540 image,").wait_for()
     playwright.expect(pending(page)).to_have_count(3)
 
 
 def test_a_pasted_picture_is_asked_about_and_no_longer_waits(page: playwright.Page) -> None:
     give(page, ("image.png", "image/png", BLUE[2]), event="paste", on="textarea")
     page.get_by_text("pasted-1.png").wait_for()
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     playwright.expect(page.locator(".st-key-starters").get_by_role("button")).to_have_count(3)
     page.evaluate(  # notes what can be seen at the moment when the answer begins
         """() => new MutationObserver((_, observer) => {

@@ -48,7 +48,7 @@ class Cost:
     def describe(self) -> str:
         return (
             f"This question: about {self.total_tokens:,} of {self.context_tokens:,} tokens "
-            f"({self.image_tokens} image tokens, {self.text_tokens} text)"
+            f"({self.image_tokens:,} image, {self.text_tokens:,} text)"
             + (f" and {describe_bytes(self.memory_bytes)} of memory" if self.memory_bytes else "")
         )
 

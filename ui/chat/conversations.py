@@ -60,7 +60,7 @@ def _marked(text: str, search: str) -> str:
 
 
 def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
-    with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center"):
+    with st.container(horizontal=True, wrap=False, gap="xxsmall", vertical_alignment="center"):
         st.button(
             escape(info.title),
             key=f"open_{info.id}",

@@ -33,10 +33,16 @@ def draw(
     """One line above the box. `pending`: what goes with the next question, of which this is the cost. `draw_advice`: what can be done
     about it. `drop_clips`: earlier frames will be hidden."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="cost"):
-        st.progress(min(1.0, cost.total_tokens / max(1, cost.context_tokens)), width=96)
+        st.progress(min(1.0, cost.total_tokens / max(1, cost.context_tokens)), width=64)
         st.caption(f"{cost.describe()}.", width="content")
         # Another label would be another popover: it would close when something is hidden in it.
-        popover = st.popover("What takes room", type="tertiary", key=f"gauge_{kind}", on_change="rerun")
+        popover = st.popover(
+            "Details",
+            help="What takes room, and what can be dropped",
+            type="tertiary",
+            key=f"gauge_{kind}",
+            on_change="rerun",
+        )
         if cost.fits:
             draw_advice()
     if not cost.fits:
