@@ -30,6 +30,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         f"script-src 'self' blob: {_inline_scripts()}".rstrip(),
         "style-src 'self' 'unsafe-inline'",  # Streamlit's styles are written by script
         "font-src 'self' data:",
+        # Streamlit would fetch the icon of a page as the tab's icon from another host: ui/router.py sets our own first.
         "img-src 'self' data: blob:",
         "media-src 'self' data: blob:",
         "connect-src 'self'",  # its WebSocket, uploads and downloads
