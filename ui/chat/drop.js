@@ -2,7 +2,7 @@
 // `data.input`, so its limits and errors hold. What it would refuse is reported by name first: `data.kinds` has what is allowed.
 const PLUS = `<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true"><path d="M12 5v14M5 12h14"/></svg>`;
 const waiting = [];
-let last = null, since = 0, fromPage = false, pasted = 0;
+let last = null, since = 0, report = 0, reportedAt = 0, reported = 0, fromPage = false, pasted = 0;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const add = parentElement.querySelector(".add"), overlay = parentElement.querySelector(".overlay");
@@ -19,6 +19,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return;
   }
   if (!add.firstChild) add.innerHTML = PLUS;
+  reported = data.reported;
   add.title = add.ariaLabel = data.label;
   overlay.textContent = data.overlay;
 
@@ -26,11 +27,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const kind = data.kinds.find((kind) => kind.extensions.includes(file.name.split(".").pop().toLowerCase()));
     return kind ? (file.size > kind.bytes ? "size" : "") : "type";
   };
-  // A batch waits until the page took the one before: the page then replaces its uploader, with all that is still in it.
+  // A batch waits until the page took the one before: the page then replaces its uploader, with all that is still in it. It also
+  // waits until the page was told what was refused: two messages at once can cost the upload.
   const next = () => {
     const target = input(), failed = target === last && performance.now() - since > 3000 && !uploading(target);
     if (!waiting.length || !target) return;
-    if (target === last && !failed) return void setTimeout(next, 100);
+    const isTelling = report && report !== reported && performance.now() - reportedAt < 5000;
+    if (isTelling || (target === last && !failed)) return void setTimeout(next, 100);
     const batch = new DataTransfer();
     for (const file of waiting.splice(0)) batch.items.add(file);
     target.files = batch.files;
@@ -45,14 +48,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
   on("change", (event) => {
     if (event.target !== input() || !event.target.files.length) return;
     const files = [...event.target.files], refused = files.filter(reason);
-    last = event.target;
-    since = performance.now();
-    if (!refused.length) return;
-    const good = new DataTransfer();
-    for (const file of files) if (!reason(file)) good.items.add(file);
-    event.target.files = good.files;
-    if (!good.files.length) { last = null; event.stopImmediatePropagation(); }
-    setTriggerValue("refused", refused.map((file) => ({ name: file.name, bytes: file.size, reason: reason(file) })));
+    if (!refused.length) {
+      last = event.target;
+      since = performance.now();
+      return;
+    }
+    event.stopImmediatePropagation();
+    event.target.value = "";
+    report = Date.now();
+    reportedAt = performance.now();
+    setTriggerValue("refused", { report, files: refused.map((file) => ({ name: file.name, bytes: file.size, reason: reason(file) })) });
+    give(files.filter((file) => !reason(file)));
   });
   on("dragstart", () => { fromPage = true; });
   on("dragend", () => { fromPage = false; });

@@ -22,16 +22,23 @@ def draw(
     first that has an extension counts. `refuse` gets {"name", "bytes", "reason"} of each file that is not accepted; the reason is "type" or "size".
     """
     key = f"drop_{uploader}"
+
+    def refused() -> None:
+        value: Any = st.session_state[key]["refused"]
+        st.session_state[f"{key}_reported"] = value["report"]
+        refuse(value["files"])
+
     _component(
         key=key,
         data={
             "input": f".st-key-{uploader} input[type=file]",
             "kinds": [{"extensions": list(extensions), "bytes": most} for extensions, most in kinds],
+            "reported": st.session_state.get(f"{key}_reported", 0),
             "label": "Add pictures or a clip",
             "overlay": "Drop pictures or a clip to add them",
         },
         width=40,
-        on_refused_change=lambda: refuse(st.session_state[key]["refused"] or []),
+        on_refused_change=refused,
     )
 
 
