@@ -61,6 +61,9 @@ def open_menu(page: playwright.Page, title: str) -> None:
     row = page.get_by_test_id("stSidebar").get_by_test_id("stHorizontalBlock").filter(has_text=title).first
     row.get_by_test_id("stPopover").get_by_role("button").click()
     page.get_by_role("button", name="Web page").wait_for()
+    page.get_by_test_id("stStatusWidget").wait_for(
+        state="detached"
+    )  # a click during the run that draws the menu is lost
 
 
 def exported(page: playwright.Page, label: str) -> Path:
