@@ -1,4 +1,4 @@
-"""SmolVLM Lens. Run with `streamlit run app.py`: the pages of ui/router.py, the clips that its player asks for, and the login."""
+"""SmolVLM Lens. Run with `streamlit run app.py`: the pages of ui/router.py, the clips and pictures that they ask for, and the login."""
 
 import streamlit as st
 from starlette.middleware import Middleware
@@ -9,11 +9,13 @@ from ui.access import login
 from ui.access.start import lifespan
 from ui.clip.route import PATH, send_clip
 from ui.guard import Guard
+from ui.pictures import route as pictures
+from ui.pictures import script
 from ui.security_headers import SecurityHeaders
 
 app = st.App(
     "ui/router.py",
-    routes=[Route(PATH, send_clip), *login.ROUTES],
+    routes=[Route(PATH, send_clip), *pictures.ROUTES, script.ROUTE, *login.ROUTES],
     middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
     lifespan=lifespan,
     on_script_error=problems.show_fault,

@@ -120,7 +120,7 @@ def browse(client: StreamlitClient, ledger: Ledger, pages: tuple[str, ...], rest
 def ask(client: StreamlitClient, ledger: Ledger, color: str, turn: int) -> None:
     if turn % QUESTIONS_PER_CONVERSATION == 0:
         client.rerun(**{"New conversation": ("trigger_value", True)})
-        client.upload(r"chat_pictures_\d+", f"{color}.png", picture(color), "image/png")
+        client.upload(r"image_media_\d+", f"{color}.png", picture(color), "image/png")
     with ledger.lock:
         ledger.answering += 1
     began = time.monotonic()
@@ -191,7 +191,7 @@ def run_tabs(url: str, minutes: float) -> Ledger:
                     tab.goto(url)
                     file = {"name": f"{color}.png", "mimeType": "image/png", "buffer": picture(color)}
                     tab.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(file)
-                    tab.get_by_text("180 image tokens").wait_for()
+                    tab.get_by_text("(180 image,").wait_for()
                 tab.get_by_test_id("stChatInputTextArea").fill(QUESTION)
                 tab.keyboard.press("Enter")
             asked = turn % QUESTIONS_PER_CONVERSATION + 1

@@ -3,15 +3,18 @@
 import streamlit as st
 
 from ui import state
-from ui.backends import add, conversions, llama_cpp, rows, sidebar
+from ui.backends import add, conversions, llama_cpp, rows
+from ui.backends import sidebar as machine_sidebar
+from ui.chat import sidebar
 
 st.title("Backends")
 st.caption(
-    "Models you can use: in this app, through llama.cpp, or on another server. *Check* shows whether a model really sees: it asks "
-    "about newly drawn images until the verdict is clear."
+    "Models you can use: in this app, through llama.cpp, or on another server. Choose the one that chats use under Model in the "
+    "sidebar. *Check* shows whether a model really sees: it asks about newly drawn images until the verdict is clear."
 )
 state.show_notices()
-sidebar.draw()
+sidebar.draw_other(with_model=True)
+machine_sidebar.draw()
 llama_cpp.warn_if_old()
 rows.draw()
 if state.is_admin():

@@ -8,6 +8,7 @@ from smolvlm_core.compare.run import MOST_COLUMNS, Comparison
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.generation import GenerationSettings
 from ui import address, forms, state
+from ui.chat import sidebar as chat_sidebar
 from ui.compare import columns as compare_columns
 from ui.compare import input as compare_input
 from ui.compare import options, sidebar, summary
@@ -48,6 +49,7 @@ def shown_comparison() -> Comparison | None:
 
 comparison = shown_comparison()
 sidebar.draw()
+chat_sidebar.draw_other(with_model=False)
 default = list(known)[:2] if page.chosen is None else [name for name in page.chosen if name in known]
 page.chosen = st.multiselect(
     "Backends", list(known), default, max_selections=MOST_COLUMNS, key="compare_backends", format_func=with_verdict

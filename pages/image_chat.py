@@ -1,10 +1,12 @@
 """Chat about one or more pictures."""
 
+from functools import partial
+
 import streamlit as st
 
 from smolvlm_core.conversations import context
 from ui import state
-from ui.chat import box, pictures, sidebar, transcript, unsent
+from ui.chat import ask_bar, box, gauge, media, sidebar, start, starters, transcript, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 
@@ -28,33 +30,37 @@ def send(text: str, choice: Choice) -> None:
             "image", text, f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation."
         )
     elif transcript.ask("image", choice, text, session().pending):
-        session().pending = ()
+        session().pending, session().media_notes = (), ()
+        if conversation is None:
+            st.rerun()  # the sidebar lists it, and the page stays at its end while it is answered
 
 
+media.open_their_page("image")
 chosen = sidebar.draw("image")
 conversation = state.conversation("image")
 st.title("Image chat")
 sidebar.warn_if_blind(chosen)
-if conversation is None:
-    st.caption("Add a picture and ask about it. Follow-up questions keep the pictures.")
-question = box.draw("image", "Ask about the pictures")
+bar = ask_bar.draw("image")
+question = box.draw("image", "Ask about the pictures") or start.chosen_question("image")
 if question:
     send(question, chosen)
-if "image" in session().refused:
+if box.is_given_back("image"):
     st.rerun()
 if again := unsent.draw("image"):
     send(again, chosen)
     st.rerun()
 state.show_notices()
-pictures.draw_uploader(expanded=conversation is None and not question)
-transcript_area, pending_area = st.container(), st.container()
-with pending_area:
-    if session().pending:
-        pictures.draw_pending()
-        next_cost = cost(chosen)
-        if next_cost.fits:
-            st.caption(f"{next_cost.describe()}.")
-        else:
-            st.error(f"{next_cost.describe()}. Remove some pictures.")
-with transcript_area:
+asked = state.conversation("image")
+pending = session().pending
+spent = cost(chosen) if pending or asked else None
+bar.fill(
+    draw_cost=partial(gauge.draw, "image", chosen, pending, spent) if spent is not None else None,
+    questions=() if asked else starters.on_pictures(chosen.backend.spec, [a.name for a in pending]),
+    hint=ask_bar.without_pictures(asked),
+)
+if asked:
+    st.empty()  # in the place of the start, which is gone at once
     transcript.draw("image", chosen)
+else:
+    with st.container():
+        start.draw("image", chosen)

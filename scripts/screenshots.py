@@ -23,18 +23,16 @@ def ask(page: Page, question: str, count: int) -> None:
 
 
 def image_page(page: Page, out: Path, name: str) -> None:
-    page.get_by_role("tab", name="Samples").click()
-    page.get_by_role("button", name="Use", exact=True).nth(3).click()
-    page.get_by_text("180 image tokens").wait_for()
-    ask(page, "Describe the image.", 1)
+    page.get_by_role("button", name="Describe this image.").click()
+    expect(page.get_by_text("What the model was given")).to_have_count(1, timeout=120_000)
     ask(page, "Where is the purple ring?", 2)
     page.screenshot(path=out / name)
 
 
 def video_page(page: Page, out: Path, name: str) -> None:
-    page.get_by_role("button", name="Use the sample").click()
-    page.get_by_text("288 image tokens").wait_for()
-    ask(page, "What happens?", 1)
+    page.get_by_role("button", name="What happens in the video?").click()
+    expect(page.get_by_text("What the model was given")).to_have_count(1, timeout=120_000)
+    page.wait_for_timeout(1500)
     page.screenshot(path=out / name)
 
 
@@ -61,7 +59,7 @@ def batch_page(page: Page, out: Path, name: str) -> None:
     number = int(row.get_attribute("aria-rowindex") or 7) - 1
     # Drawn on a canvas: the header and each row are 35 px high.
     table.click(position={"x": 120, "y": 35 * number + 17})
-    page.get_by_text("3.33 s").wait_for()
+    page.get_by_text("0:03.33").wait_for()
     page.wait_for_timeout(1500)
     page.screenshot(path=out / name)
 

@@ -43,6 +43,10 @@ class ContextTooSmall(BackendError):
     """The conversation and its images do not fit the context window of the model."""
 
 
+class ConversationFileError(LensError):
+    """A file is not a conversation that can be imported."""
+
+
 class StoreError(LensError):
     """The conversation database or the media folder cannot be read or written."""
 

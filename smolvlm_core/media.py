@@ -113,16 +113,32 @@ def open_image_file(path: Path) -> Picture:
     return open_image(read_file(path, MediaError, MAX_IMAGE_BYTES), path.name)
 
 
+def open_region(data: bytes, whole: Picture, box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of a picture that `open_image` decoded: upright 8-bit RGB.
+
+    `box`: left, top, right, bottom in pixels of `whole`, within it. Where `whole` is reduced, the part is not, if it has at most
+    as many pixels as a picture may keep. Raises MediaError.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_readable_formats()) as opened:
+            if pixels.reduction(*opened.size) == 1:
+                return whole.image.crop(box)
+            opened.seek(0)
+            return pixels.upright_region(opened, whole.image.size, box)
+    except Exception as error:  # as in `open_image`
+        raise _damaged(whole.name, error) from error
+
+
 def png_bytes(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
-def jpeg_bytes(image: Image.Image) -> bytes:
-    """A smaller file for display only. Images for models are encoded as PNG."""
+def jpeg_bytes(image: Image.Image, quality: int = 85) -> bytes:
+    """A smaller file for display only. Images for models are encoded as PNG. `quality`: 1 to 95."""
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
+    image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 

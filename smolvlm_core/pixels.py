@@ -35,6 +35,31 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return to_rgb(ImageOps.exif_transpose(small))
 
 
+def upright_region(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of what `upright_rgb` shows, in the image's own resolution. `box`: left, top, right, bottom in pixels of the upright
+    image at `size` (width, height)."""
+    orientation = image.getexif().get(ORIENTATION, 1)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    across, down = width / size[0], height / size[1]
+    corners = [(round(x * across), round(y * down)) for x, y in (box[:2], box[2:])]
+    stored = [_before_turning(x, y, *image.size, orientation) for x, y in corners]
+    (left, right), (top, bottom) = (sorted(values) for values in zip(*stored))
+    part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
+    part.getexif()[ORIENTATION] = orientation
+    return upright_rgb(part)
+
+
+def _before_turning(x: int, y: int, width: int, height: int, orientation: int) -> tuple[int, int]:
+    """Where a point of the upright image is in the stored one of `width` × `height` (Exif 2.32, 4.6.4, Orientation)."""
+    if orientation >= 5:  # its rows are columns
+        x, y = y, x
+    if orientation in (2, 3, 7, 8):
+        x = width - x
+    if orientation in (3, 4, 6, 7):
+        y = height - y
+    return x, y
+
+
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
     """In bands, so that there is never a second copy of its full size. Keeps `info`, the color profile included."""
     rows = max(1, BAND_PIXELS // image.width // factor) * factor

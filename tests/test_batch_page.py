@@ -92,7 +92,9 @@ def test_the_samples_are_asked_and_looked_through() -> None:
     next(field for field in app.text_input if field.label == "Search").set_value("MOON").run()
     assert list(answers(app)) == ["3-night.png"]
     select(app, records(app)["circle-moves-right.mp4"].id)
-    assert "3.93 s" in texts(app) and "Frame from 00:00:<image>" in app.code[0].value
+    strip = json.loads(app.get("bidi_component")[0].proto.json)
+    assert [shown["label"] for shown in strip["pictures"]][-1] == "0:03.93"
+    assert "Frame from 00:00:<image>" in app.code[0].value
     assert "Weights: sha256" in texts(app) and "new at" in texts(app)
     assert [b.label for b in app.get("download_button")] == ["JSONL", "CSV", "Text files (zip)"]
 

@@ -103,7 +103,7 @@ def samples(page: playwright.Page) -> playwright.Locator:
 def test_image_chat_answers_and_survives_a_reload(page: playwright.Page, tmp_path: Path) -> None:
     drawn("red").save(tmp_path / "red.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "red.png")
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Red.")
@@ -156,7 +156,7 @@ def test_requests_for_other_hosts_or_from_other_sites_are_refused(address: str) 
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     upgrade["Sec-WebSocket-Key"] = base64.b64encode(os.urandom(16)).decode()
     own, evil = f"localhost:{port}", f"evil.example:{port}"
-    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}"):
+    for path in ("/", "/backends", "/_stcore/health", f"/clip/{'0' * 64}", f"/picture/{'0' * 64}"):
         assert status(path, Host=own) != 403
         assert status(path, Host=own, Origin=address) != 403
         assert status(path, Host=evil) == 403
@@ -172,7 +172,7 @@ def test_video_chat_plays_a_clip_and_answers(page: playwright.Page) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
         ROOT / "assets" / "gallery" / "circle-moves-right.mp4"
     )
-    page.get_by_text("288 image tokens").wait_for()
+    page.get_by_text("(288 image,").wait_for()
     assert (
         page.locator("video").evaluate(
             "v => new Promise(done => v.readyState ? done(v.duration) : v.onloadedmetadata = () => done(v.duration))"
@@ -220,14 +220,14 @@ def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_
         assert shown_number(page) == number and f"#{number}" in frames.nth(at).inner_text()
     before = frames.count()
     page.locator("video").evaluate("v => new Promise(done => { v.onseeked = () => done(); v.currentTime = 5 + 0.33; })")
-    page.locator(".add").click()
-    page.get_by_text("0.30 s · #3").wait_for()
+    page.get_by_role("button", name="Add the frame at").click()
+    page.get_by_text("0:00.30 · #3").wait_for()
     assert frames.count() == before + 1
     frames.first.locator(".out").click()
-    page.get_by_text("0.00 s · #0").wait_for(state="detached")
+    page.get_by_text("0:00.00 · #0").wait_for(state="detached")
     assert frames.count() == before
     page.get_by_text("Evenly spaced").click()
-    page.get_by_text("0.00 s · #0").wait_for()
+    page.get_by_text("0:00.00 · #0").wait_for()
 
 
 def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) -> None:
@@ -237,9 +237,9 @@ def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) 
         names.append(tmp_path / f"{i}.png")
         drawn(color).save(names[-1])
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
-    page.get_by_text("540 image tokens").wait_for()
+    page.get_by_text("(540 image,").wait_for()
     page.evaluate("""() => new MutationObserver((_, observer) => {
-        const stop = document.querySelector("[data-testid=stChatInputStopButton]");
+        const stop = document.querySelector("[class*=st-key-stop_] button");
         if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
     }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
     ask(page, "Describe each image.")
@@ -281,10 +281,10 @@ def test_a_checkpoint_is_converted_and_checked_and_answers_with_llama_cpp(
     page.get_by_role("heading", name="Image chat").wait_for()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="smolvlm-shapes-F16 · llama.cpp").click()
-    page.get_by_text("Ready llama-server").wait_for()
+    page.locator(".st-key-model_state", has_text="Ready").wait_for()
     drawn("blue").save(tmp_path / "blue.png")
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(tmp_path / "blue.png")
-    page.get_by_text("180 image tokens").wait_for()
+    page.get_by_text("(180 image,").wait_for()
     ask(page, "What color is the circle?")
     finished(page)
     assert answers(page)[0].startswith("Blue.")
@@ -312,7 +312,7 @@ def test_comparing_bf16_fp32_and_llama_cpp(page: playwright.Page, ggufs: Ggufs) 
 
 def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: str) -> None:
     blocked: list[playwright.Route] = []
-    page.route("**/media/*", lambda route: blocked.append(route))
+    page.route("**/thumbnail/*", lambda route: blocked.append(route))
     page.goto(f"{address}/compare", wait_until="commit")
     page.get_by_text("64MB per file").wait_for()
     button = samples(page).first
@@ -320,12 +320,7 @@ def test_no_button_moves_when_the_samples_load(page: playwright.Page, address: s
     assert blocked
     for route in blocked:
         route.continue_()
-    page.evaluate(  # the page's policy forbids what wait_for_function does
-        """async () => {
-            const loaded = () => document.images.length && [...document.images].every(image => image.naturalWidth);
-            while (!loaded()) await new Promise(requestAnimationFrame);
-        }"""
-    )
+    page.locator(".strip img").evaluate_all("images => Promise.all(images.map(image => image.decode()))")
     assert button.bounding_box() == before
 
 

@@ -124,7 +124,7 @@ def test_a_chat_with_a_hostile_server_fetches_nothing(
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": encoded(drawn())}
     )
-    page.get_by_text("image tokens").first.wait_for()
+    page.get_by_text("This question: about").first.wait_for()
     ask(page, f"{one_line(canary.url)} What is it?")
     finished(page)
     answer = page.get_by_test_id("stChatMessage").nth(1).get_by_test_id("stMarkdownContainer").first
@@ -138,11 +138,12 @@ def test_a_chat_with_a_hostile_server_fetches_nothing(
     assert drawn_by_it.evaluate_all("found => found.filter(e => !e.closest('button')).map(e => e.outerHTML)") == []
     server.chat = (500, json.dumps({"error": {"message": one_line(canary.url)}}))
     page.get_by_role("button", name="Answer again").click()
+    page.get_by_role("button", name="Answer with these").click()
     page.get_by_text("The server refused").wait_for()
     ask(page, f"<image> {hostile(canary.url)}")  # refused, then repeated in a notice
     page.get_by_text("Your question:").wait_for()
     assert page.locator(f"img[src*='{canary.http.server_port}']").count() == 0
-    page.get_by_test_id("stSidebar").get_by_test_id("stPopover").first.get_by_role("button").click()
+    page.locator("[class*=st-key-menu_] button").first.click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Markdown").click()
     page.set_content(MarkdownIt("js-default", {"html": True}).render(download.value.path().read_text()))
@@ -207,7 +208,7 @@ def test_no_page_breaks_the_content_security_policy(page: playwright.Page, addre
         )
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
         if path == "video_chat":
-            page.get_by_role("button", name="Use the sample").first.click()
+            page.locator(".st-key-samples").get_by_role("button").first.click()
             page.locator(".strip li").first.wait_for()  # the player's script runs
     icon = page.evaluate("document.querySelector('link[rel*=icon]').href")
     assert icon.startswith(f"{address}/media/")

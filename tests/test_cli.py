@@ -130,6 +130,7 @@ def test_frames_are_printed_as_json_and_written_as_png(tmp_path: Path, capsys: p
         (("--fps", "0.5"), [0, 29, 59]),
         (("--fps", "2", "--range", "1-3"), [10, 16, 23, 30]),
         (("--count", "2", "--range", "4-60"), [40, 59]),
+        (("--count", "2", "--range", "0:04.5-1:00:00"), [45, 59]),
     ],
 )
 def test_options_select_the_frames(
@@ -139,7 +140,7 @@ def test_options_select_the_frames(
     code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args, "--json")
     assert code == 0 and [f["frame_index"] for f in json.loads(out)["frames"]] == expected and err == ""
     code, out, err = run_frames(capsys, str(tmp_path / "a.mp4"), *args)
-    assert len(out.splitlines()) == len(expected) and "h264" in err and "PyAV" in err
+    assert len(out.splitlines()) == len(expected) and "H.264" in err and "PyAV" in err
 
 
 def test_scenes_returns_fewer_frames_if_the_clip_has_fewer_and_reports_it(
@@ -154,7 +155,7 @@ def test_scenes_returns_fewer_frames_if_the_clip_has_fewer_and_reports_it(
     ("args", "code", "words"),
     [
         (("--range", "3-1"), 2, "ends before it starts"),
-        (("--range", "soon"), 2, "must have the form A-B"),
+        (("--range", "soon"), 2, "“soon” is not a range"),
         (("--count", "0"), 2, "the minimum is 1"),
         (("--count", "600"), 2, "the limit is 512"),
         (("--fps", "0"), 2, "not between"),

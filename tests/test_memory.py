@@ -129,7 +129,7 @@ def test_the_cost_of_the_next_question_shows_the_memory() -> None:
     low, high = (choice.memory_of(clip_prompt(8)) for choice in choices)
     assert small.spec.weights_bytes < low < high and pool.peek(small._key) is None, "nothing is loaded for it"
     cost = Cost(512, 60, 8192, low)
-    assert cost.describe().endswith(f"(512 image tokens, 60 text) and {describe_bytes(low)} of memory")
+    assert cost.describe().endswith(f"(512 image, 60 text) and {describe_bytes(low)} of memory")
     assert "memory" not in Cost(512, 60, 8192).describe()
 
 

@@ -133,7 +133,7 @@ def test_images_of_a_failed_turn_move_to_the_next_question() -> None:
     messages = [
         replace(user("first", IMAGE), id=1),
         Message("assistant", "", id=2, reply_to=1, status="failed"),
-        replace(user("again"), id=3),
+        replace(user("again"), id=3, parent=2),
     ]
     history = history_before(messages, 3)
     assert [m.text for m in history] == ["again"] and history[0].attachments == (IMAGE,)

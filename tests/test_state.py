@@ -37,7 +37,8 @@ from smolvlm_core.check.verdicts import Verdicts
 from smolvlm_core.compare.votes import Votes
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.attachments import attach_image
-from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, Store
+from smolvlm_core.conversations.search import MAX_SEARCH_CHARACTERS
+from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import DeletedError, ModelError, StoreError
 from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.models import catalog
@@ -243,7 +244,7 @@ def test_a_database_that_is_replaced_while_running_is_read(store: Store, tmp_pat
 def test_what_is_written_while_the_database_is_deleted_does_not_count_as_stored(store: Store) -> None:
     conversation = store.create("image")
     with pytest.raises(StoreError, match="moved or deleted while it was written"), store._database.transaction() as db:
-        store._insert_question(db, conversation, "What?", ())
+        store._insert_question(db, conversation, "What?", (), None)
         (store.folder / DATABASE).unlink()
     answered(store, "Again")
     assert [info.title for info in Store(store.folder).conversations()] == ["Again"]

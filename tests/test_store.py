@@ -197,13 +197,6 @@ def test_an_unwritable_data_folder_raises_an_error_with_a_hint(tmp_path: Path) -
         Store(tmp_path / "file" / "data")
 
 
-def test_a_question_can_be_edited_only_once(store: Store) -> None:
-    asked = answered(store, store.create("image"), "What?", "x")
-    store.replace_question(asked, "Where?")
-    with pytest.raises(StoreError, match="another tab"):
-        store.replace_question(asked, "Who?")
-
-
 def test_hiding_one_image_does_not_change_the_others(store: Store) -> None:
     conversation = store.create("image")
     one, two = (attach_image(store, encoded(drawn(c)), "a.png") for c in ("red", "blue"))

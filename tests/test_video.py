@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import shutil
 import sys
 import threading
@@ -251,7 +252,10 @@ def test_a_file_cut_off_gives_what_there_is_spread_over_what_there_is(tmp_path: 
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
         sampled = sample_clip(path, 7)
         assert 10 < sampled.facts.duration_seconds < 20 and len(sampled.frames) >= 6
-        assert any("the file says 30.0 s" in note for note in sampled.notes)
+        assert any(
+            re.search(r"the file says 30\.0 s, but only the first 1\d\.\d s can be read", note)
+            for note in sampled.notes
+        )
         read = [n for n in numbers(sampled) if n is not None]
         assert len(read) >= 5 and read == sorted(set(read))
 
@@ -287,7 +291,7 @@ def test_a_lost_frame_is_not_replaced_by_its_neighbour(tmp_path: Path) -> None:
         take_frames(path, [0.501])
     sampled = take_frames(path, [0.4, 0.501, 0.9, 1.6])
     assert [(f.frame_index, f.damaged) for f in sampled.frames] == [(4, False), (9, True), (16, False)]
-    assert "the frame at 0.50 s is left out" in sampled.notes[0] and "0.90 s is damaged" in sampled.notes[1]
+    assert "the frame at 0:00.50 is left out" in sampled.notes[0] and "0:00.90 is damaged" in sampled.notes[1]
 
 
 def test_a_missing_part_is_reported(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Draws the samples of the app's gallery.
 
-python -m training.gallery      (writes assets/gallery)
+python -m training.gallery      (writes assets/gallery, and assets/posters: a still of each clip)
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from training.scenes import COLORS, Scene, Thing, draw, moved
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "gallery"
+POSTERS = FOLDER.parent / "posters"
 PAPER, NIGHT, SKY = (255, 255, 255), (24, 26, 44), (196, 222, 240)
 
 
@@ -77,11 +80,29 @@ def write_clip(path: Path, scenes: list[Scene], fps: int, width: int, height: in
         container.mux(stream.encode(None))
 
 
+def poster(scenes: list[Scene], width: int, height: int) -> Image.Image:
+    """The last scene, with fainter ones from before: a still that shows the motion."""
+    still = draw(replace(scenes[0], things=()), width, height)
+    for share in (0.0, 1 / 3, 2 / 3, 1.0):
+        scene = scenes[round(share * (len(scenes) - 1))]
+        still = Image.blend(still, _over(still, scene), 0.25 + 0.75 * share**2)
+    return still
+
+
+def _over(picture: Image.Image, scene: Scene) -> Image.Image:
+    """The picture with the scene's shapes, without its background."""
+    shapes, paper = (np.asarray(draw(s, *picture.size)) for s in (scene, replace(scene, things=())))
+    return Image.fromarray(np.where((shapes != paper).any(axis=2, keepdims=True), shapes, np.asarray(picture)))
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
+    POSTERS.mkdir(exist_ok=True)
     for name, scene in PICTURES.items():
         draw(scene, 480).save(FOLDER / f"{name}.png", optimize=True)
-    write_clip(FOLDER / "circle-moves-right.mp4", clip_frames(4, 15), 15, 480, 270)
+    moving = clip_frames(4, 15)
+    write_clip(FOLDER / "circle-moves-right.mp4", moving, 15, 480, 270)
+    poster(moving, 480, 270).save(POSTERS / "circle-moves-right.png", optimize=True)
 
 
 if __name__ == "__main__":

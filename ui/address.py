@@ -14,16 +14,19 @@ CONVERSATION, COMPARISON, BATCH = "c", "comparison", "batch"  # parameters
 class _Seen:
     """What the address said when this session last looked, by parameter. Empty once another page was opened."""
 
-    page: str = ""
+    page: str | None = None
     values: dict[str, str | None] = field(default_factory=dict)
 
 
-def arrive(page: str) -> None:
-    """At the start of each run: which page it is."""
+def arrive(page: str) -> bool:
+    """At the start of each run: which page it is. Returns whether another one was open before."""
     seen = _seen()
-    if seen.page != page:
-        seen.page, seen.values = page, {}
-        st.session_state.pop("refused_forms", None)  # see ui.forms: a form that is opened again is empty
+    if seen.page == page:
+        return False
+    is_first = seen.page is None
+    seen.page, seen.values = page, {}
+    st.session_state.pop("refused_forms", None)  # see ui.forms: a form that is opened again is empty
+    return not is_first
 
 
 def follow(parameter: str, shown: str | None) -> str | None:

@@ -7,29 +7,60 @@ from functools import cache
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from smolvlm_core.media import png_bytes
 from smolvlm_core.paths import GALLERY
+from ui.pictures import shown, strip
 
-SIDE = 104  # px; reserved before the image loads, so that no button moves under the pointer
+POSTERS = GALLERY.parent / "posters"
+SIDE = 104  # px
 
 
 def draw_images(use: Callable[[Path], None]) -> None:
-    images = sorted(GALLERY.glob("*.png"))
+    """Each opens with a click, and has a button that uses it."""
+    samples = [shown.of_file(path) for path in images()]
     with st.container(horizontal=True, gap="small"):
-        for path in images:
+        for index, path in enumerate(images()):
             with st.container(width=112, gap="small"):
-                with st.container(height=SIDE, border=False):
-                    st.image(_small(path), width=SIDE)
+                strip.draw(f"sample_picture_{path.stem}", samples, only=index, edge=SIDE, captions=False)
                 st.button("Use", key=f"sample_{path.stem}", width=SIDE, on_click=use, args=(path,))
 
 
+def card_picture(path: Path) -> bytes:
+    """A small square of a sample, twice as large as it is drawn; of a clip, from its poster."""
+    return _small(path, 2 * SIDE, square=True)
+
+
+def poster(path: Path) -> bytes:
+    """A still of a clip."""
+    return _small(path, 480)
+
+
 @cache
-def _small(path: Path) -> bytes:
-    """Encoded once: Streamlit reduces a larger picture again in each run."""
-    with Image.open(path) as image:
-        return png_bytes(image.convert("RGB").resize((SIDE, SIDE * image.height // image.width)))
+def _small(path: Path, width: int, *, square: bool = False) -> bytes:
+    """Encoded once: Streamlit reduces a larger picture again in each run. `square`: of what is on the right."""
+    is_clip = path.suffix == ".mp4"
+    with Image.open(POSTERS / f"{path.stem}.png" if is_clip else path) as opened:
+        image = opened.convert("RGB")
+    if square:
+        side = min(image.size)
+        image = image.crop((image.width - side, 0, image.width, side))
+    image = image.resize((width, width * image.height // image.width))
+    return png_bytes(_with_play_sign(image) if is_clip and square else image)
+
+
+def _with_play_sign(image: Image.Image) -> Image.Image:
+    """So that a still is seen to be of a clip."""
+    x, y, radius = 0.18 * image.width, 0.82 * image.height, 0.12 * image.width
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(32, 36, 48))
+    draw.regular_polygon((x, y, radius * 0.55), 3, rotation=270, fill=(255, 255, 255))
+    return image
+
+
+def images() -> list[Path]:
+    return sorted(GALLERY.glob("*.png"))
 
 
 def clips() -> list[Path]:

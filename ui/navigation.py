@@ -29,7 +29,7 @@ def pages() -> list[StreamlitPage]:
 
 def draw(found: Sequence[StreamlitPage]) -> None:
     """The links of the sidebar. Streamlit's own would lose what is open on the other page."""
-    with st.sidebar.container(gap=None):
+    with st.sidebar.container(gap="xsmall"):
         for page in found:
             st.page_link(page, width="stretch", query_params=_named(page.title))
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import address, navigation, problems
+from ui import address, navigation, problems, state
 from ui.access import account
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.png"
+CONTRAST = Path(__file__).resolve().parent / "contrast.css"
 WIDE = ("Batch", "Compare")
 
 # Before the navigation: the browser would fetch the icon of a page that comes first from another host.
@@ -19,7 +20,9 @@ pages = [*navigation.pages(), *account.pages(navigation.PAGES)]
 page = st.navigation(pages, position="hidden")
 # Once a run: where the page itself sets another layout, the browser can miss the second of two changes.
 st.set_page_config(layout="wide" if page.title in WIDE else "centered", initial_sidebar_state="auto")
-address.arrive(page.url_path)
+if address.arrive(page.url_path):
+    state.clear_notices()
+st.html(CONTRAST)
 navigation.draw(pages)
 account.draw()
 problems.run(page)

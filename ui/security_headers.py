@@ -30,7 +30,6 @@ CONTENT_SECURITY_POLICY = "; ".join(
         f"script-src 'self' blob: {_inline_scripts()}".rstrip(),
         "style-src 'self' 'unsafe-inline'",  # Streamlit's styles are written by script
         "font-src 'self' data:",
-        # Streamlit asks fonts.gstatic.com for the icon of each page as the tab's icon: this refuses it, and ui/router.py sets our own.
         "img-src 'self' data: blob:",
         "media-src 'self' data: blob:",
         "connect-src 'self'",  # its WebSocket, uploads and downloads

@@ -89,6 +89,24 @@ class BatchSession:
     selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
+@dataclass(frozen=True)
+class MediaNote:
+    """What became of a file that was added: refused, there already, opened on another page. `when`: seconds since the epoch."""
+
+    text: str
+    is_problem: bool
+    when: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A question that goes back into its box. `shown`: it is there."""
+
+    question: str
+    why: str
+    shown: bool = False
+
+
 @dataclass(eq=False)  # each is itself, and can be in a set
 class Session:
     """Everything but the values of widgets, which Streamlit forgets while another page is open.
@@ -96,16 +114,19 @@ class Session:
     Attributes:
         model: key of the backend in use; None before the first page. `model_is_chosen`: by the user; else it is the default.
         precision: of the weights, for backends that offer a choice.
-        pending: pictures that go with the next question.
+        pending: pictures that go with the next question. `media_notes`: what became of other files that were added.
+        starter: a starter question that was clicked, and the page that asks it.
+        page_of_media: the page that shows what was just added, where it is not the open one.
         sampled: frames of `clip` that are on the page.
         frame_choices: by SHA-256 of the clip. `restored_choices`: those that the controls must take over.
+        clip_panel: whether the clip is shown on a narrow screen, by conversation and number of its questions.
         uploader_round: raised to empty the uploaders: a new key is a new, empty uploader.
         editing: id of the question that is being edited. `deleting`: id of the conversation to confirm.
         preloaded: names of the backends that this session has started to load.
         painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
-        notices: messages to show once. `told`: problems of the data folder that were dismissed.
-        preset_problem: why a preset was not saved, to show once.
-        refused: a question that goes back into the box of its page.
+        notices: messages at the top of the page. `told`: problems of the data folder that were dismissed.
+        settings_round: raised to fill the controls of the settings. preset_problem: why a preset was not saved, to show once.
+        refused: the question that was refused last, by page.
         unsent: questions that could not be stored, to offer again.
     """
 
@@ -117,10 +138,14 @@ class Session:
         default_factory=lambda: {"image": None, "video": None}
     )
     pending: tuple[Attachment, ...] = ()
+    media_notes: tuple[MediaNote, ...] = ()
+    starter: tuple[ConversationKind, str] | None = None
+    page_of_media: ConversationKind | None = None
     clip: StoredClip | None = None
     sampled: SampledFrames | None = None
     frame_choices: dict[str, FrameChoice] = field(default_factory=dict)
     restored_choices: set[str] = field(default_factory=set)
+    clip_panel: dict[tuple[str | None, int], bool] = field(default_factory=dict)
     uploader_round: int = 0
     editing: int | None = None
     deleting: str | None = None
@@ -129,8 +154,9 @@ class Session:
     status_in_page: bool = False
     notices: tuple[str, ...] = ()
     told: frozenset[str] = frozenset()
+    settings_round: int = 0
     preset_problem: str = ""
-    refused: dict[ConversationKind, str] = field(default_factory=dict)
+    refused: dict[ConversationKind, Refused] = field(default_factory=dict)
     unsent: tuple[UnsentQuestion, ...] = ()
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
@@ -219,16 +245,19 @@ def conversation(kind: ConversationKind) -> str | None:
     if info is not None and info.kind == kind:
         return info.id
     if named is not None:
-        notify("This conversation was deleted, or it is not yours.")
         open_conversation(kind, None)
         address.show(address.CONVERSATION, None)
+        notify("This conversation was deleted, or it is not yours.")
     return None
 
 
 def open_conversation(kind: ConversationKind, identity: str | None) -> None:
+    clear_notices()
     current = session()
     current.open_conversations[kind] = identity
+    current.refused.pop(kind, None)
     current.editing = current.deleting = None
+    current.media_notes = ()
     if kind == "image":
         current.pending = ()
     else:
@@ -244,11 +273,28 @@ def forget_upload(upload: UploadedFile) -> None:
 
 
 def notify(problem: str | LensError) -> None:
-    """Show a message at the top of the page, once."""
+    """Show a message at the top of the page. It stays until it is closed, a question is sent, or something else is opened."""
     session().notices = (*session().notices, str(problem))
 
 
 def show_notices() -> None:
-    for text in session().notices:
-        show_error(text)
+    for number, text in enumerate(session().notices):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            show_error(text)
+            st.button(
+                "Close",
+                type="tertiary",
+                key=f"close_notice_{number}",
+                on_click=_close_notice,
+                args=(number,),
+            )
+
+
+def _close_notice(number: int) -> None:
+    shown = session().notices
+    session().notices = (*shown[:number], *shown[number + 1 :])
+
+
+def clear_notices() -> None:
+    """The user went on: what was said before is over."""
     session().notices = ()

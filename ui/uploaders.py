@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from smolvlm_core.video import VIDEO_EXTENSIONS
@@ -52,6 +53,6 @@ def _take_pictures(key: str, take: Callable[[list[tuple[bytes, str]]], None]) ->
 def _take_clip(key: str, take: Callable[[BinaryIO, str], None]) -> None:
     upload = st.session_state.get(key)
     session().uploader_round += 1
-    if upload is not None:
+    if isinstance(upload, UploadedFile):  # not one that the callback of another run took
         take(upload, upload.name)
         state.forget_upload(upload)

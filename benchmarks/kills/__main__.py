@@ -410,6 +410,7 @@ def _write_old_store(folder: Path) -> None:
         ).fetchall():
             if index != "messages_of":
                 db.execute(f"DROP INDEX {index}")
+        db.execute("ALTER TABLE messages DROP COLUMN parent")
         first = {"id", "kind", "title", "created", "updated"}
         for _, column, *_ in db.execute("PRAGMA table_info(conversations)").fetchall():
             if column not in first:

@@ -19,16 +19,18 @@ from smolvlm_core.video import take_frames
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """`pictures`: the picture, or the frames of a clip, each with its time in seconds or its name. `prompt`: the exact text,
-    "" where it cannot be made. `changed`: the file is another one now."""
+    """`pictures`: the picture, or the frames of a clip, each with its time in seconds or its name. `size`: width and height in
+    pixels that each has before it is reduced. `prompt`: the exact text, "" where it cannot be made. `changed`: the file is another
+    one now."""
 
     pictures: tuple[tuple[float | str, Image.Image], ...]
+    size: tuple[int, int]
     prompt: str
     changed: bool
 
 
-def recall(record: Record, edge: int) -> Given:
-    """Decode a record's picture or frames again, at most `edge` px large.
+def recall(record: Record, edge: int | None = None) -> Given:
+    """Decode a record's picture or frames again, at most `edge` px large, or whole.
 
     Raises:
         LensError: the file is gone, or cannot be decoded.
@@ -40,8 +42,9 @@ def recall(record: Record, edge: int) -> Given:
     prompt = _prompt(record, attachment, unsaved)
     shown: list[tuple[float | str, str]] = [(ref.timestamp_seconds, ref.sha256) for ref in attachment.frames]
     shown = shown or [(attachment.name, attachment.sha256)]
-    pictures = tuple((mark, media.thumbnail(unsaved.open(sha256), edge)) for mark, sha256 in shown)
-    return Given(pictures=pictures, prompt=prompt, changed=changed)
+    opened = ((mark, unsaved.open(sha256)) for mark, sha256 in shown)
+    pictures = tuple((mark, media.thumbnail(image, edge) if edge else image) for mark, image in opened)
+    return Given(pictures=pictures, size=(attachment.width, attachment.height), prompt=prompt, changed=changed)
 
 
 def _attachment(item: Item, record: Record, unsaved: UnsavedMedia) -> Attachment:

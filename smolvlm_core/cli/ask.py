@@ -14,7 +14,7 @@ from typing import Any
 from smolvlm_core import media
 from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.cli.model import add_model, chosen_backend
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, positive, status, time_range
 from smolvlm_core.compare.columns import from_cache
 from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.errors import BackendError
@@ -47,6 +47,7 @@ def add(commands: Any) -> None:
         type=positive,
         help="number of frames to sample from the clip (default: the model's own rule)",
     )
+    ask.add_argument("--range", metavar="A-B", type=time_range, help="only this part of the clip, such as 12:30-13:00")
     ask.add_argument("--max-new-tokens", metavar="N", type=positive, default=256)
     ask.add_argument("--temperature", metavar="T", type=float, default=0.0, help="0 (default) means greedy decoding")
     ask.add_argument("--seed", metavar="N", type=int, default=0)
@@ -68,6 +69,8 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
         args.wrong("--image and --video cannot be used together. Ask about them in separate commands.")
     if args.frames and not args.video:
         args.wrong("--frames needs --video")
+    if args.range and not args.video:
+        args.wrong("--range needs --video")
     try:
         settings = GenerationSettings(max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed)
     except ValueError as error:
@@ -83,7 +86,7 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
             given.add_clip(
                 args.video,
                 args.video.name,
-                ClipSampling(frames=args.frames),
+                ClipSampling(frames=args.frames, range_seconds=args.range),
                 model_fps=spec.video_fps,
                 model_max_frames=spec.video_max_frames,
                 progress=lambda done, of: status(f"Frame {done} of {of}"),

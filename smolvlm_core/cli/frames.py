@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, positive, status, time_range
+from smolvlm_core.times import time_text
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
     how.add_argument("--count", metavar="N", type=positive, help="evenly spaced frames; with --scenes, how many")
     how.add_argument("--fps", metavar="F", type=_rate, help="frames for each second of the clip or range")
     frames.add_argument("--scenes", action="store_true", help="frames that differ most, so that short events are seen")
-    frames.add_argument("--range", metavar="A-B", type=_range, help="only from second A to second B")
+    frames.add_argument("--range", metavar="A-B", type=time_range, help="only this part, such as 12:30-13:00")
     frames.add_argument("--max-edge", metavar="PX", type=positive, default=1024, help="larger frames are scaled down")
     frames.add_argument("--out", metavar="DIR", type=Path, help="save each frame there as PNG, in order")
     frames.add_argument("--json", action="store_true", help="one JSON object: frames, clip, notes")
@@ -45,17 +46,6 @@ def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value < 1000:
         raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1000")
-    return value
-
-
-def _range(text: str) -> tuple[float, float]:
-    start, dash, end = text.partition("-")
-    try:
-        value = float(start), float(end)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} must have the form A-B, in seconds: 12.5-30") from None
-    if not 0 <= value[0] <= value[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} ends before it starts")
     return value
 
 
@@ -78,12 +68,14 @@ def _frames(args: argparse.Namespace, workspace: Workspace) -> int:
         value = {"frames": rows, "clip": asdict(sampled.facts), "notes": sampled.notes}
         print(json.dumps(value, indent=1, ensure_ascii=False))
         return 0
-    print(sampled.facts.describe(), file=sys.stderr)
+    print(" · ".join((sampled.facts.describe(), *sampled.facts.details())), file=sys.stderr)
     for note in sampled.notes:
         print(f"note: {note}", file=sys.stderr)
     for row in rows:
         size = f"{row['width']} x {row['height']}"
-        line = f"{row['timestamp_seconds']:10.3f} s  frame {row['frame_index']:<8}{size:12}{row.get('file', '')}"
+        line = (
+            f"{time_text(row['timestamp_seconds'], 3):>12}  frame {row['frame_index']:<8}{size:12}{row.get('file', '')}"
+        )
         print(line.rstrip())
     return 0
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from smolvlm_core.text import printable
+from smolvlm_core.times import Range, TimeError, parse_range
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +34,13 @@ def port(text: str) -> int:
     if not 1 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{value} is not a port: 1 to 65535")
     return value
+
+
+def time_range(text: str) -> Range:
+    try:
+        return parse_range(text)
+    except TimeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Printable:

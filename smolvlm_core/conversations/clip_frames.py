@@ -105,11 +105,9 @@ def last_clip(store: Store, conversation: str) -> tuple[StoredClip, FrameChoice 
     Raises:
         LensError: the clip's file is missing or damaged.
     """
-    turns = active_turns(store.messages(conversation))
-    videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
-    if not videos:
+    last = last_clip_asked_about(store, conversation)
+    if last is None:
         return None
-    last = videos[-1]
     clip = open_stored_clip(store, last.sha256, last.name)
     if last.range_seconds is None:
         return clip, None
@@ -118,12 +116,11 @@ def last_clip(store: Store, conversation: str) -> tuple[StoredClip, FrameChoice 
     return clip, FrameChoice(len(last.frames), last.range_seconds, strategy, times)
 
 
-def hide_earlier_frames(store: Store, conversation: str) -> None:
-    """Hide all earlier frames from the model, which sees one set at a time. They stay in the transcript, marked as hidden."""
-    for question, _ in active_turns(store.messages(conversation)):
-        for attachment in question.attachments:
-            if attachment.kind == "video" and attachment.shown:
-                store.set_shown(question.id, attachment.sha256, False)
+def last_clip_asked_about(store: Store, conversation: str) -> Attachment | None:
+    """The last clip in the chosen branch of a conversation, whether its file is there or not."""
+    turns = active_turns(store.messages(conversation))
+    videos = [a for question, _ in turns for a in question.attachments if a.kind == "video"]
+    return videos[-1] if videos else None
 
 
 @contextmanager

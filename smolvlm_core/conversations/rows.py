@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
 from smolvlm_core.fields import FieldError, Tell, ignore, read_object, seconds_of
@@ -18,7 +19,7 @@ from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
 from smolvlm_core.text import valid_text
 
 T = TypeVar("T")
-PLAIN = ("role", "text", "id", "reply_to", "status", "active", "model", "revision", "error", "created")
+PLAIN = ("role", "text", "id", "reply_to", "parent", "status", "active", "model", "revision", "error", "created")
 MAX_SIDE_PX = 1_000_000
 
 
@@ -47,6 +48,51 @@ def message_of(row: Mapping[str, Any] | sqlite3.Row, tell: Tell = ignore) -> Mes
         settings=_object(GenerationSettings, row["settings"], say),
         stats=_object(Stats, row["stats"], say),
     )
+
+
+def messages_of(rows: Sequence[sqlite3.Row], tell: Tell = ignore) -> list[Message]:
+    """Those of a conversation in the order of their ids. One that cannot be read hides no other: what follows it follows the
+    message before it."""
+    read = [(row, _whole(tuple(row.keys()), tuple(row)) or message_of(row, tell)) for row in rows]
+    questions = {message.id for _, message in read if message is not None and message.role == "user"}
+    shown = {m.id for _, m in read if m is not None and (m.role == "user" or m.reply_to in questions)}
+    before = {row["id"]: _before(row) for row, _ in read}
+    messages: list[Message] = []
+    last: int | None = None
+    for row, message in read:
+        if message is None:
+            continue
+        if message.role == "user":
+            message = replace(message, parent=_readable(before, row["id"], shown, last))
+        if message.id in shown:
+            last = message.id
+        messages.append(message)
+    return messages
+
+
+@lru_cache(maxsize=4096)
+def _whole(names: tuple[str, ...], values: tuple[Any, ...]) -> Message | None:
+    """A message without damage: a page reads the same rows in each run. None where there is something to report."""
+    problems: list[str] = []
+    message = message_of(dict(zip(names, values)), problems.append)
+    return None if problems else message
+
+
+def _before(row: sqlite3.Row) -> object:
+    """What a row names as the message before it."""
+    return row["parent"] if row["reply_to"] is None else row["reply_to"]
+
+
+def _readable(before: Mapping[Any, object], identity: int, shown: Set[int], last: int | None) -> int | None:
+    """The nearest message before one that can be shown. `last`: where the way to it is damaged."""
+    named = before[identity]
+    while named is not None:
+        if not isinstance(named, int) or named >= identity or named not in before:
+            return last
+        if named in shown:
+            return named
+        identity, named = named, before[named]
+    return None
 
 
 def moment_of(value: object, tell: Tell) -> float:

@@ -10,6 +10,20 @@ from smolvlm_core.errors import StoreError
 
 # MIGRATIONS[n] upgrades a database from version n to n + 1. Never change a released migration: add a new one.
 # Databases created before version numbers have user_version 0 and the tables of the first migration, hence IF NOT EXISTS.
+#
+# Before version 3, questions stood in the order of their ids, and only the last one could be edited: those that are not active were
+# replaced by the next active one. Earlier frames of clips were hidden in the row; now the branch says which are earlier. `:conversation`: the only one to change, or NULL for all.
+BRANCHES = (
+    """UPDATE messages SET active = 1 WHERE role = 'assistant' AND (:conversation IS NULL OR conversation_id = :conversation)
+        AND id IN (SELECT MAX(id) FROM messages WHERE role = 'assistant' GROUP BY reply_to HAVING MAX(active) = 0)""",
+    """UPDATE messages SET parent = (
+            SELECT COALESCE((SELECT MAX(a.id) FROM messages a WHERE a.reply_to = q.id AND a.role = 'assistant' AND a.active), q.id)
+            FROM messages q WHERE q.conversation_id = messages.conversation_id
+            AND q.role = 'user' AND q.active AND q.id < messages.id ORDER BY q.id DESC LIMIT 1
+        ) WHERE role = 'user' AND (:conversation IS NULL OR conversation_id = :conversation)""",
+    """UPDATE messages SET attachments = REPLACE(attachments, '"shown": false', '"shown": true')
+        WHERE attachments LIKE '%"kind": "video"%' AND (:conversation IS NULL OR conversation_id = :conversation)""",
+)
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE IF NOT EXISTS conversations (
@@ -28,6 +42,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
     ),
     ("CREATE INDEX IF NOT EXISTS conversations_by_update ON conversations(kind, updated)",),
+    (
+        "ALTER TABLE messages ADD COLUMN parent INTEGER",
+        "CREATE INDEX IF NOT EXISTS messages_by_question ON messages(reply_to)",
+        *BRANCHES,
+    ),
 )
 VERSION = len(MIGRATIONS)
 
@@ -59,5 +78,5 @@ def migrate(db: sqlite3.Connection) -> None:
     """Bring a database to VERSION. Call inside a transaction: all migrations are applied, or none."""
     for statements in MIGRATIONS[max(0, version_of(db)) :]:
         for statement in statements:
-            db.execute(statement)
+            db.execute(statement, {"conversation": None})
     db.execute(f"PRAGMA user_version = {VERSION}")

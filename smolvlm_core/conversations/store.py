@@ -19,18 +19,20 @@ from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.database import Database
 from smolvlm_core.conversations.media_store import MediaStore
 from smolvlm_core.conversations.problems import Problems
-from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, moment_of, with_shown
+from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, messages_of, moment_of, with_shown
+from smolvlm_core.conversations.search import COLUMNS, find, matching_text
 from smolvlm_core.conversations.unsent import UnsentMedia
-from smolvlm_core.errors import DeletedError, StoreError
+from smolvlm_core.errors import DeletedError, LensError, StoreError
 from smolvlm_core.files import make_folder
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 from smolvlm_core.prompt.messages import AnswerStatus, Attachment, Message
 from smolvlm_core.text import valid_text
 
 ConversationKind = Literal["image", "video"]
-MAX_SEARCH_CHARACTERS = 1000
-_CONVERSATION = "c.id, c.kind, c.title, c.created, c.updated"
-_MESSAGE = "id, role, text, attachments, reply_to, status, active, model, revision, settings, stats, error, created"
+_MESSAGE = (
+    "id, role, text, attachments, reply_to, parent, status, active, model, revision, settings, stats, error, created"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Store:
         path = folder / "conversations.sqlite3"
         schema.refuse_newer(path)  # before anything is created
         self._database = Database(path, schema.refuse_newer, schema.migrate, self._problems.add)
+        self.transaction = self._database.transaction
         self.media = MediaStore(folder / "media", self._database)
         try:
             make_folder(self.media.folder)
@@ -87,21 +90,15 @@ class Store:
         Raises:
             StoreError: they cannot be read, or `search` is longer than MAX_SEARCH_CHARACTERS.
         """
-        if len(search) > MAX_SEARCH_CHARACTERS:
-            raise StoreError(
-                f"The search has {len(search):,} characters; {MAX_SEARCH_CHARACTERS:,} are allowed.", "Shorten it."
-            )
-        pattern = "%" + valid_text(search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        rows = self._database.rows(
-            f"SELECT DISTINCT {_CONVERSATION} FROM conversations c JOIN messages m ON m.conversation_id = c.id"
-            " WHERE (? IS NULL OR c.kind = ?) AND (c.title LIKE ? ESCAPE '\\' OR m.text LIKE ? ESCAPE '\\')"
-            " ORDER BY (SELECT MAX(id) FROM messages WHERE conversation_id = c.id) DESC",  # whatever the clock says
-            (kind, kind, pattern, pattern),
-        )
+        rows = find(self._database, kind, search)
         return [self._info(row) for row in rows if row["kind"] in get_args(ConversationKind)]
 
+    def matching_text(self, conversation_id: str, search: str) -> str:
+        """The first message in use that matches, "" where only the title does."""
+        return matching_text(self._database, conversation_id, search)
+
     def info(self, conversation_id: str) -> ConversationInfo | None:
-        row = self._database.row(f"SELECT {_CONVERSATION} FROM conversations c WHERE id = ?", (conversation_id,))
+        row = self._database.row(f"SELECT {COLUMNS} FROM conversations c WHERE id = ?", (conversation_id,))
         return self._info(row) if row and row["kind"] in get_args(ConversationKind) else None
 
     def _info(self, row: sqlite3.Row) -> ConversationInfo:
@@ -130,29 +127,37 @@ class Store:
     # Messages
 
     def messages(self, conversation_id: str) -> list[Message]:
-        """All messages in the order they were added, including replaced ones."""
+        """All messages in the order they were added, those of all branches."""
         query = f"SELECT {_MESSAGE} FROM messages WHERE conversation_id = ? ORDER BY id"
-        messages = [message_of(row, self._problems.add) for row in self._database.rows(query, (conversation_id,))]
-        return [message for message in messages if message is not None]
+        return messages_of(self._database.rows(query, (conversation_id,)), self._problems.add)
 
     def message(self, message_id: int) -> Message | None:
         row = self._database.row(f"SELECT {_MESSAGE} FROM messages WHERE id = ?", (message_id,))
         return message_of(row, self._problems.add) if row else None
 
     def add_question(self, conversation_id: str, text: str, attachments: tuple[Attachment, ...] = ()) -> int:
-        """Raises DeletedError if the conversation was deleted, for example in another tab."""
+        """Add a question at the end of the chosen branch.
+
+        Raises DeletedError if the conversation was deleted, for example in another tab.
+        """
         with self._database.transaction() as db:
-            return self._insert_question(db, conversation_id, text, attachments)
+            last = Branches(self.messages(conversation_id)).last()
+            return self._insert_question(db, conversation_id, text, attachments, last.id if last else None)
 
     def _insert_question(
-        self, db: sqlite3.Connection, conversation_id: str, text: str, attachments: tuple[Attachment, ...]
+        self,
+        db: sqlite3.Connection,
+        conversation_id: str,
+        text: str,
+        attachments: tuple[Attachment, ...],
+        parent: int | None,
     ) -> int:
         now, text = time.time(), valid_text(text)
         try:
             cursor = db.execute(
-                "INSERT INTO messages (conversation_id, role, text, attachments, status, created)"
-                " VALUES (?, 'user', ?, ?, 'complete', ?)",
-                (conversation_id, text, attachments_json(attachments), now),
+                "INSERT INTO messages (conversation_id, role, text, attachments, parent, status, created)"
+                " VALUES (?, 'user', ?, ?, ?, 'complete', ?)",
+                (conversation_id, text, attachments_json(attachments), parent, now),
             )
         except sqlite3.IntegrityError as error:
             raise DeletedError("This conversation was deleted.", "Start a new one.") from error
@@ -164,7 +169,7 @@ class Store:
         return int(cursor.lastrowid or 0)
 
     def begin_answer(self, question_id: int, model: str, settings: GenerationSettings) -> int:
-        """Add an answer with status "running". An earlier answer to the same question is marked as replaced."""
+        """Add an answer with status "running". It is chosen; earlier answers to the same question stay stored."""
         with self._database.transaction() as db:
             row = db.execute("SELECT conversation_id FROM messages WHERE id = ?", (question_id,)).fetchone()
             if row is None:
@@ -215,17 +220,36 @@ class Store:
             )
 
     def replace_question(self, question_id: int, text: str) -> int:
-        """Add an edited question. The old question and its answer stay stored, marked as replaced."""
-        old = self.message(question_id)
+        """Add an edited question beside the old one, which stays stored with all that follows it. The new one is chosen."""
         row = self._database.row("SELECT conversation_id FROM messages WHERE id = ?", (question_id,))
+        messages = self.messages(row["conversation_id"]) if row else []
+        old = next((message for message in messages if message.id == question_id), None)
         if old is None or row is None:
             raise DeletedError("This conversation was deleted.", "Start a new one.")
         with self._database.transaction() as db:
-            hidden = db.execute("UPDATE messages SET active = 0 WHERE id = ? AND active = 1", (question_id,)).rowcount
-            if not hidden:
-                raise StoreError("This question was edited in another tab.", "Edit the newer version.")
-            db.execute("UPDATE messages SET active = 0 WHERE reply_to = ?", (question_id,))
-            return self._insert_question(db, row["conversation_id"], text, old.attachments)
+            for version in Branches(messages).versions(old):
+                db.execute("UPDATE messages SET active = 0 WHERE id = ?", (version.id,))
+            return self._insert_question(db, row["conversation_id"], text, old.attachments, old.parent)
+
+    def choose(self, conversation_id: str, message_id: int) -> None:
+        """Show one version of a question or an answer, with what follows it, from now on.
+
+        Raises:
+            DeletedError: there is no such message in this conversation.
+            LensError: an answer of this conversation is being written.
+        """
+        with self._database.transaction() as db:
+            messages = self.messages(conversation_id)
+            chosen = next((message for message in messages if message.id == message_id), None)
+            if chosen is None:
+                raise DeletedError("This version was deleted.", "Start a new conversation.")
+            running = "SELECT owner FROM messages WHERE conversation_id = ? AND status = 'running'"
+            if any(owners.is_alive(str(row["owner"])) for row in db.execute(running, (conversation_id,))):
+                raise LensError(
+                    "An answer of this conversation is being written.", "Stop it, or wait until it finishes."
+                )
+            for version in Branches(messages).versions(chosen):
+                db.execute("UPDATE messages SET active = ? WHERE id = ?", (version.id == message_id, version.id))
 
     def set_shown(self, message_id: int, sha256: str, shown: bool) -> None:
         """Show or hide one attachment of a question from the model."""

@@ -27,6 +27,7 @@ from smolvlm_core.prompt.template import (
 )
 from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 from smolvlm_core.text import valid_text
+from smolvlm_core.times import time_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,7 @@ def _frame_slots(clip: Attachment, open_media: OpenMedia) -> list[Slot]:
             width=clip.width,
             height=clip.height,
             tiled=False,
-            label=f"{clip.name} at {f.timestamp_seconds:.2f} s",
+            label=f"{clip.name} at {time_text(f.timestamp_seconds, 2)}",
             open=partial(open_media, f.sha256),
         )
         for f in clip.frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
 
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.generation import GenerationSettings, Stats
 
 Role = Literal["user", "assistant"]
@@ -47,6 +48,9 @@ class Attachment:
 class Message:
     """One question or one answer. `reply_to` of an answer is the ID of its question.
 
+    `parent` of a question is the ID of the message it follows: an answer, or a question that had none. None: it is the first.
+    `active`: of the versions of a question or an answer, this one is chosen (see `branches`).
+
     `pieces`: the text before, between and after its images, where each image has its place in the text; then `text` is unused.
     """
 
@@ -57,8 +61,9 @@ class Message:
     pieces: tuple[str, ...] = ()
     id: int = 0
     reply_to: int | None = None
+    parent: int | None = None
     status: AnswerStatus = "complete"
-    active: bool = True  # False: replaced by an edit or a new answer, but still stored
+    active: bool = True
     model: str = ""
     revision: str = ""
     settings: GenerationSettings | None = None
@@ -67,21 +72,25 @@ class Message:
     created: float = 0.0
 
 
-def active_turns(messages: list[Message]) -> list[tuple[Message, Message | None]]:
-    """Questions in order, each with its current answer or None."""
-    answers = {m.reply_to: m for m in messages if m.role == "assistant" and m.active}
-    return [(m, answers.get(m.id)) for m in messages if m.role == "user" and m.active]
+Turns = list[tuple[Message, Message | None]]
 
 
-def history_before(messages: list[Message], question_id: int) -> list[Message]:
-    """The messages sent to the model for one question: the answered turns before it, then the question.
+def active_turns(messages: list[Message]) -> Turns:
+    """The chosen branch: questions in order, each with its chosen answer or None. Only its last clip is shown to the model."""
+    return _with_one_clip(Branches(messages).turns())
+
+
+def history_before(messages: list[Message] | Branches[Message], question_id: int) -> list[Message]:
+    """The messages sent to the model for one question: the answered turns before it in its branch, then the question.
 
     A turn whose answer is missing, failed or empty is skipped. Its attachments move to the next question that is sent, so
-    the model still gets everything the user added.
+    the model still gets everything the user added. Only the last clip is shown to the model.
     """
     history: list[Message] = []
     carried: tuple[Attachment, ...] = ()
-    for question, answer in active_turns(messages):
+    branches = messages if isinstance(messages, Branches) else Branches(messages)
+    turns = branches.turns_to(question_id)
+    for question, answer in _with_one_clip(turns):
         if question.id == question_id:
             history.append(_with_attachments(question, carried + question.attachments))
             break
@@ -91,6 +100,20 @@ def history_before(messages: list[Message], question_id: int) -> list[Message]:
         history += [_with_attachments(question, carried + question.attachments), answer]
         carried = ()
     return history
+
+
+def _with_one_clip(turns: Turns) -> Turns:
+    """The model sees one set of frames at a time: those of earlier turns are hidden. Which are earlier depends on the branch."""
+    found: Turns = []
+    has_clip = False
+    for question, answer in reversed(turns):
+        clips = [a for a in question.attachments if a.kind == "video" and a.shown]
+        if has_clip and clips:
+            hidden = tuple(replace(a, shown=a.shown and a.kind == "image") for a in question.attachments)
+            question = replace(question, attachments=hidden)
+        has_clip = has_clip or bool(clips)
+        found.append((question, answer))
+    return found[::-1]
 
 
 def _with_attachments(message: Message, attachments: tuple[Attachment, ...]) -> Message:

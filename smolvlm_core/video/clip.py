@@ -9,7 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from smolvlm_core.times import time_text
+
 Pixels = NDArray[np.uint8]
+
+# Decoders name codecs after the code that reads them, or by the four letters in the file.
+CODEC_NAMES = {
+    **dict.fromkeys(("h264", "avc1", "x264"), "H.264"),
+    **dict.fromkeys(("hevc", "h265", "hev1", "hvc1"), "HEVC"),
+    **dict.fromkeys(("vp9", "vp90", "vp09"), "VP9"),
+    **dict.fromkeys(("vp8", "vp80", "vp08"), "VP8"),
+    **dict.fromkeys(("av1", "av01"), "AV1"),
+    **dict.fromkeys(("mpeg4", "mp4v", "fmp4", "xvid", "divx", "dx50"), "MPEG-4"),
+    **dict.fromkeys(("mpeg2video", "mpg2"), "MPEG-2"),
+    **dict.fromkeys(("mpeg1video", "mpg1"), "MPEG-1"),
+    **dict.fromkeys(("mjpeg", "mjpg"), "Motion JPEG"),
+    "gif": "GIF",
+    "prores": "ProRes",
+    "h263": "H.263",
+    "theora": "Theora",
+    "ffv1": "FFV1",
+    "vc1": "VC-1",
+    "wmv3": "WMV 9",
+    "rawvideo": "Uncompressed",
+}
 
 
 @dataclass(frozen=True)
@@ -34,16 +57,19 @@ class ClipFacts:
     last_frame_seconds: float = 0.0
 
     def describe(self) -> str:
-        """In one line, for people."""
-        minutes, seconds = divmod(self.duration_seconds, 60)
-        length = f"{int(minutes)} min {seconds:.1f} s" if minutes else f"{seconds:.1f} s"
-        turned = f" · rotated {self.rotation_degrees}°" if self.rotation_degrees else ""
-        starts = f" · starts at {self.start_seconds:.2f} s" if abs(self.start_seconds) > 0.5 else ""
-        megabytes = self.size_bytes / 1e6
-        size = f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
+        """In one line, for people: "H.264 · 12 KB · 60:00 · 160 × 96 px · 25 fps"."""
+        length = time_text(round(self.duration_seconds, 1 if self.duration_seconds < 60 else 0))
+        codec = CODEC_NAMES.get(self.codec.lower(), self.codec)
+        parts = [codec, _file_size(self.size_bytes), length, f"{self.width} × {self.height} px", f"{self.fps:.4g} fps"]
+        return " · ".join(filter(None, parts))
+
+    def details(self) -> tuple[str, ...]:
+        """What `describe` leaves out, one fact a line."""
         return (
-            f"{length}{starts} · {self.width} × {self.height}{turned} · {self.fps:.4g} frames a second · "
-            f"{self.frame_count} frames · {' '.join(filter(None, [self.codec, size]))} · read with {self.decoder}"
+            f"{self.frame_count:,} frame{'' if self.frame_count == 1 else 's'}",
+            *([f"rotated {self.rotation_degrees}°"] if self.rotation_degrees else []),
+            *([f"starts at {self.start_seconds:.2f} s of the file"] if abs(self.start_seconds) > 0.5 else []),
+            f"read with {self.decoder}",
         )
 
 
@@ -89,3 +115,11 @@ class SampledClip:
     frames: tuple[Frame, ...]
     notes: tuple[str, ...] = ()
     file_notes: tuple[str, ...] = ()
+
+
+def _file_size(size_bytes: int) -> str:
+    """As file managers show it: 1 KB is 1,000 bytes."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.{1 if size_bytes < 10 * unit else 0}f} {name}"
+    return f"{size_bytes / 1000:.0f} KB" if size_bytes >= 1000 else f"{size_bytes} bytes" if size_bytes else ""

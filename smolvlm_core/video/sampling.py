@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from smolvlm_core.errors import MediaError
+from smolvlm_core.times import time_text
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, SampledClip
 from smolvlm_core.video.decoders import Clip, Source, open_with_each
 from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, DecoderError, name_of
@@ -153,7 +154,7 @@ def _standstills(times: Sequence[float], frames: Sequence[Frame], fps: float) ->
         if time - at > max(1.0, 5 / fps):
             found[at] = time
     return [
-        f"there is no new frame between {at:.2f} s and at least {time:.2f} s: the picture does not change there, or a part "
+        f"there is no new frame between {time_text(at, 2)} and at least {time_text(time, 2)}: the picture does not change there, or a part "
         "of the file is missing"
         for at, time in found.items()
     ]
@@ -164,7 +165,8 @@ def _range_within(facts: ClipFacts, wanted: tuple[float, float] | None) -> tuple
     start, end = wanted or (0.0, facts.last_frame_seconds)
     if not 0 <= start <= end or start >= max(facts.duration_seconds, 1e-3):
         raise MediaError(
-            f"The range {start:.1f} to {end:.1f} s is not within the clip ({facts.duration_seconds:.1f} s).",
+            f"The range {time_text(start)} to {time_text(end)} is not within the clip, which ends at "
+            f"{time_text(facts.duration_seconds)}.",
             "Choose another range.",
         )
     start = min(start, facts.last_frame_seconds)
@@ -214,5 +216,5 @@ def _decode(
 
 
 def _listed(times: Sequence[float]) -> str:
-    listed = ", ".join(f"{t:.2f} s" for t in times[:5]) + (" and more" if len(times) > 5 else "")
+    listed = ", ".join(time_text(t, 2) for t in times[:5]) + (" and more" if len(times) > 5 else "")
     return f"the frame at {listed} is" if len(times) == 1 else f"{len(times)} frames (at {listed}) are"

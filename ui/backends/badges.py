@@ -19,6 +19,11 @@ def draw(verdict: str, details: str = "") -> None:
     st.badge(f"{verdict.capitalize()}{details}", icon=f":material/{_ICONS[verdict]}:", color=_COLORS[verdict])  # type: ignore[arg-type]
 
 
+def in_text(verdict: str) -> str:
+    """A verdict as a word in a line."""
+    return f":{_COLORS[verdict]}[:material/{_ICONS[verdict]}: {verdict.capitalize()}]"
+
+
 def draw_last(backend: Backend) -> None:
     """A backend's last verdict and its day; nothing where it was never checked."""
     stored = workspace().verdicts.last(backend)

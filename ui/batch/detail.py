@@ -6,6 +6,7 @@ import hashlib
 from functools import partial
 
 import streamlit as st
+from PIL import Image
 
 from smolvlm_core.batch.given import Given, recall
 from smolvlm_core.batch.jobs import SavedBatch
@@ -15,11 +16,17 @@ from smolvlm_core.batch.table import Row
 from smolvlm_core.byte_cache import ByteCache
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import decoded_bytes
-from ui.frames import SMALL_EDGE, draw_frames
+from smolvlm_core.times import time_text
+from ui.pictures import shown, strip
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
 
-EDGE = 900  # px
+EDGE = 450  # px: the longer side of a picture
+FRAME_EDGE, SMALL_EDGE, MANY_FRAMES = (
+    768,
+    320,
+    64,
+)  # px: frames are in memory while they are shown; many of them are smaller
 CUT = {
     "length": "This answer was cut at the longest answer allowed (see Settings).",
     "context": "This answer was cut: the model's context is full.",
@@ -30,7 +37,9 @@ SIDECARS: dict[Outcome, str] = {  # "failed" is an error
     "shared": "Saved. The text file beside it belongs to another picture.",
     "no file": "Saved. There is no text file beside it.",
 }
-_given: ByteCache[Given] = ByteCache(64 * 2**20, lambda given: sum(decoded_bytes(image) for _, image in given.pictures))
+_given: ByteCache[Given] = ByteCache(
+    256 * 2**20, lambda given: sum(decoded_bytes(image) for _, image in given.pictures)
+)
 
 
 def draw(batch: SavedBatch, row: Row) -> None:
@@ -54,20 +63,37 @@ def _draw_media(record: Record) -> Given | None:
     """The file may be gone or be another one now; the answer stays."""
     given: Given | None = None
     try:
-        edge = SMALL_EDGE if record.kind == "video" else EDGE
-        given = _given.get((record.id, record.finished), lambda: recall(record, edge))
+        given = _recalled(record)
     except LensError as error:
         if record.error != str(error):  # it is beside the answer already
             st.caption(f":material/hide_image: {message(error)}")
     else:
-        if record.kind == "video":
-            draw_frames(given.pictures)
-        else:
-            st.image(given.pictures[0][1], width=min(EDGE // 2, given.pictures[0][1].width))
+        _draw_pictures(record, given)
         if given.changed:
             st.caption(":material/warning: The file has changed since it was asked. This is how it looks now.")
     st.caption(escape(record.item))
     return given
+
+
+def _recalled(record: Record) -> Given:
+    """Raises LensError."""
+    edge = None if record.kind != "video" else FRAME_EDGE if len(record.frames) <= MANY_FRAMES else SMALL_EDGE
+    return _given.get((record.id, record.finished), lambda: recall(record, edge))
+
+
+def _draw_pictures(record: Record, given: Given) -> None:
+    pictures = []
+    for index, (mark, _) in enumerate(given.pictures):
+        key = hashlib.sha256(f"{record.id}\0{record.finished}\0{index}".encode()).hexdigest()
+        label = time_text(mark, 2) if isinstance(mark, float | int) else mark
+        open_it = partial(_open, record, index)  # decoded again where it is not in memory any more
+        pictures.append(shown.unsaved_later(open_it, label, key, given.size))
+    edge = strip.EDGE if record.kind == "video" else min(EDGE, max(given.size))
+    strip.draw("batch_pictures", pictures, edge=edge, captions=record.kind == "video")
+
+
+def _open(record: Record, index: int) -> Image.Image:
+    return _recalled(record).pictures[index][1]
 
 
 def _draw_answer(batch: SavedBatch, record: Record) -> None:

@@ -8,26 +8,33 @@ from functools import partial
 
 import streamlit as st
 
-from smolvlm_core.conversations import export
-from smolvlm_core.conversations.store import MAX_SEARCH_CHARACTERS, ConversationInfo, ConversationKind, Store
+from smolvlm_core.conversations import export, export_html
+from smolvlm_core.conversations.excerpt import excerpt
+from smolvlm_core.conversations.search import MAX_SEARCH_CHARACTERS
+from smolvlm_core.conversations.store import ConversationInfo, ConversationKind, Store
 from smolvlm_core.errors import LensError
 from ui import state
+from ui.chat import importing
 from ui.state import session, workspace
 from ui.text import escape
 
 SHOWN = 30
-TITLE_CHARACTERS = 34
 
 
 def draw(kind: ConversationKind) -> None:
-    st.subheader("Conversations")
     st.button(
-        "New conversation", icon=":material/add:", width="stretch", on_click=state.open_conversation, args=(kind, None)
+        "New conversation",
+        key=f"new_conversation_{kind}",
+        icon=":material/add:",
+        width="stretch",
+        on_click=state.open_conversation,
+        args=(kind, None),
     )
+    importing.draw(kind)
     search = st.text_input(
         "Search",
         key=f"search_{kind}",
-        placeholder="Search titles and messages",
+        placeholder="Search conversations",
         label_visibility="collapsed",
         max_chars=MAX_SEARCH_CHARACTERS,
     )
@@ -35,32 +42,42 @@ def draw(kind: ConversationKind) -> None:
     if search and not found:
         st.caption("No conversation matches.")
     current = state.conversation(kind)
-    for info in found[:SHOWN]:
-        _row(info, kind, info.id == current)
+    with st.container(key="conversations", gap="xxsmall"):
+        for info in found[:SHOWN]:
+            _row(info, kind, info.id == current)
+            if search and (text := workspace().store.matching_text(info.id, search)):
+                st.caption(_marked(text, search))
     if len(found) > SHOWN:
         st.caption(f"{len(found) - SHOWN} more. Search to find them.")
 
 
+def _marked(text: str, search: str) -> str:
+    """A passage around what was searched for, which is bold."""
+    before, match, after = excerpt(text, search)
+    shown = f"**{escape(match)}**" if match.strip() else ""
+    # `escape` takes the spaces at the ends away
+    return f"{escape(before)}{' ' * before.endswith(' ')}{shown}{' ' * after.startswith(' ')}{escape(after)}"
+
+
 def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
-    name, menu = st.columns([5, 1], gap="small", vertical_alignment="center")
-    title = info.title if len(info.title) <= TITLE_CHARACTERS else info.title[: TITLE_CHARACTERS - 1] + "…"
-    name.button(
-        escape(title),
-        key=f"open_{info.id}",
-        width="stretch",
-        type="primary" if is_open else "tertiary",
-        help=f"{datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
-        on_click=state.open_conversation,
-        args=(kind, info.id),
-    )
-    opened = menu.popover(
-        "",
-        icon=":material/more_vert:",
-        type="tertiary",
-        help="Rename, export, delete",
-        key=f"menu_{info.id}",
-        on_change="rerun",
-    )
+    with st.container(horizontal=True, wrap=False, gap="xxsmall", vertical_alignment="center"):
+        st.button(
+            escape(info.title),
+            key=f"open_{info.id}",
+            width="stretch",
+            type="secondary" if is_open else "tertiary",
+            help=f"{escape(info.title)} · {datetime.fromtimestamp(info.updated):%Y-%m-%d %H:%M}",
+            on_click=state.open_conversation,
+            args=(kind, info.id),
+        )
+        opened = st.popover(
+            "Rename, export or delete",
+            icon=":material/more_vert:",
+            type="tertiary",
+            help="Rename, export or delete",
+            key=f"menu_{info.id}",
+            on_change="rerun",
+        )
     if opened.open:  # those of all rows took 40 % of a page's time
         with opened:
             _menu(info, kind, is_open)
@@ -68,11 +85,15 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
 
 def _menu(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
     st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
-    for label, suffix, to_text in (("Markdown", "md", export.to_markdown), ("JSON", "json", export.to_json)):
+    for label, suffix, to_text in (
+        ("Web page", "html", export_html.to_html),
+        ("Markdown", "md", export.to_markdown),
+        ("JSON", "json", export.to_json),
+    ):
         st.download_button(
             label,
             partial(_encode, to_text, info),
-            f"{info.title[:40]}.{suffix}",
+            export.file_name(info.title, suffix),
             key=f"{suffix}_{info.id}",
             icon=":material/download:",
         )

@@ -11,13 +11,15 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.machine import describe_bytes, this_machine
 from ui import state
-from ui.backends.badges import draw_problem, status_line
+from ui.backends import badges
+from ui.backends.badges import draw_problem, status_line, status_text
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
 
 
 def choose() -> Entry:
-    """The model list, and one line on the chosen model. Falls back to the default where the choice cannot be used."""
+    """The model list, and what there is to know of the model, once it is asked for. Falls back to the default where the choice
+    cannot be used."""
     registry, current = workspace().registry, session()
     spec, why = catalog.default_model(this_machine())
     default = registry.preferred(CheckpointEntry.of(spec))
@@ -31,14 +33,18 @@ def choose() -> Entry:
     if shown != current.model:
         st.warning(message(f"{current.model} is not available now. The default model is used instead."))
     st.session_state["model"] = shown  # it may have been set elsewhere, by adding a folder
-    st.selectbox(
-        "Model",
-        list(known),
-        key="model",
-        on_change=_chosen,
-        format_func=lambda key: known[key].label if key in known else key,
-        help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
+        st.selectbox(
+            "Model",
+            list(known),
+            key="model",
+            on_change=_chosen,
+            format_func=lambda key: known[key].label if key in known else key,
+            help="Add others on the Backends page: checkpoint folders, GGUF files for llama.cpp, and servers.",
+        )
+        about = st.popover(
+            "About this model", icon=":material/info:", help="About this model", key="about_model", on_change="rerun"
+        )
     entry = known[shown]
     try:
         backend = entry.make(workspace().pool)
@@ -46,12 +52,9 @@ def choose() -> Entry:
         show_error(f"{error} The default model is used instead.")
         entry = known[default.key]
         backend = entry.make(workspace().pool)
-    lines = [
-        backend.note and f":orange[:material/info: **{escape(backend.note)}**]",
-        why if entry.key == default.key else "",
-        backend.describe(),
-    ]
-    st.caption("  \n".join(filter(None, lines)))
+    if about.open:
+        with about:
+            _draw_facts(backend, why if entry.key == default.key else "")
     return entry
 
 
@@ -76,10 +79,6 @@ def _status(backend: Backend, polled: bool) -> None:
     """
     in_page, session().status_in_page = session().status_in_page, False
     _draw_state(backend)
-    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
-    loaded = len(workspace().pool.loaded())
-    st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
-    _draw_others()
     if in_page:
         return
     _preload_once(backend)
@@ -87,29 +86,62 @@ def _status(backend: Backend, polled: bool) -> None:
         st.rerun()  # draws the status once more and ends the polling
 
 
-def _draw_others() -> None:
-    """The other backends that are added or loaded."""
-    with st.expander("Other backends", icon=":material/dns:"):
-        for entry in workspace().registry.entries():
-            line = status_line(entry)
-            if entry.key != session().model and (entry.added or line.startswith("ready")):
-                st.caption(f"**{escape(entry.label)}**  \n{message(line)}")
-        st.caption("Add, check and remove backends on the Backends page.")
+def _draw_facts(backend: Backend, why: str) -> None:
+    """`why`: the reason that it is the default, "" where it is not."""
+    st.markdown(f"**{escape(backend.name)}**")
+    note = f":orange[:material/info: {escape(backend.note)}]" if backend.note else ""
+    st.caption("  \n".join(filter(None, (note, why, backend.describe()))))
+    st.caption(message(status_text(backend)))
+    badges.draw_last(backend)
+    draw_loaded(besides=session().model)
+
+
+def draw_loaded(besides: str | None = None) -> None:
+    """The models that are loaded or were added, and the memory of the app. `besides`: key of one that is left out."""
+    lines = []
+    for entry in workspace().registry.entries():
+        line = status_line(entry)
+        if entry.key != besides and (entry.added or line.lower().startswith("ready")):
+            lines.append(f"**{escape(entry.label)}**  \n{message(line)}")
+    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    loaded = len(workspace().pool.loaded())
+    st.caption(f"App memory {describe_bytes(used)} of {describe_bytes(total)} · models loaded: {loaded}")
+    if lines:
+        st.caption("\n\n".join(lines))
+    if besides is not None:
+        st.caption("Add, check and remove models on the Backends page.")
 
 
 def _draw_state(backend: Backend) -> None:
+    """In one line."""
     status = backend.status()
-    if status.state == "loading":
-        st.progress(status.fraction or 0.0, text=f":material/hourglass_top: {escape(status.text)}…")
-    elif status.state == "failed":
-        show_error(status.text)
-        st.button("Try again", on_click=backend.retry, key="retry_load")
-    elif status.state == "ready":
-        st.caption(f":green[:material/check_circle: **Ready**] {escape(status.text)}")
-    elif status.state == "remote":
-        st.caption(f":material/cloud: {message(status.text)}")
-    else:
-        st.caption(f":material/hourglass_empty: {message(status.text)}")
+    with st.container(key="model_state"):
+        if status.state == "loading":
+            st.progress(status.fraction or 0.0, text=f":material/hourglass_top: {escape(status.text)}…")
+        elif status.state == "failed":
+            show_error(status.text)
+            st.button("Try again", on_click=backend.retry, key="retry_load")
+        elif status.state == "ready":
+            st.caption(":green[:material/check_circle: **Ready**]" + _verdict(backend))
+        elif status.state == "remote":
+            st.caption(f":material/cloud: {message(status.text)}" + _verdict(backend))
+        else:
+            st.caption(f":material/hourglass_empty: {message(status.text)}")
+
+
+def _verdict(backend: Backend) -> str:
+    stored = workspace().verdicts.last(backend)
+    return f" · {badges.in_text(stored.verdict)}" if stored is not None else ""
+
+
+_STATES = {"loading": "loading…", "failed": "failed to load", "ready": "Ready", "remote": "remote server"}
+
+
+def draw_chip(backend: Backend) -> None:
+    """The model, on the page itself: it is seen where the sidebar is folded."""
+    with st.container(key="model_chip"):
+        state_text = _STATES.get(backend.status().state, "not loaded yet")
+        st.caption(f":material/neurology: {escape(backend.name)} · {state_text}")
 
 
 def _preload_once(backend: Backend) -> None:

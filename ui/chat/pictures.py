@@ -1,45 +1,49 @@
-"""Pictures that go with the next question: upload, camera, samples, remove."""
+"""Pictures that go with the next question: adding, showing, removing."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
 
 import streamlit as st
 
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.errors import LensError
-from ui import gallery, state, uploaders
-from ui.frames import small_picture
-from ui.state import session, workspace
+from ui.pictures import parts, shown
+from ui.state import MediaNote, session, workspace
 from ui.text import escape
 
 
 def add(data: bytes, name: str) -> None:
+    """Add a picture to the next question. What is refused or there already is named."""
     try:
         workspace().refuse_if_full(len(data))
         attachment = attach_image(workspace().store, data, name)
     except LensError as error:
-        state.notify(error)
+        note(str(error), is_problem=True)
         return
-    if attachment.sha256 not in {a.sha256 for a in session().pending}:
+    same = next((a for a in session().pending if a.sha256 == attachment.sha256), None)
+    if same is None:
         session().pending = (*session().pending, attachment)
+    elif same.name == name:
+        note(f"{name} is already added.")
+    else:
+        note(f"{name} is the same picture as {same.name}, which is already added.")
 
 
-def draw_uploader(*, expanded: bool) -> None:
-    with st.expander("Add pictures", expanded=expanded, icon=":material/add_photo_alternate:"):
-        upload, camera, samples = st.tabs(["Upload", "Camera", "Samples"])
-        with upload:
-            uploaders.draw_pictures("chat", _add_uploads)
-        with camera:
-            if st.toggle("Use the camera"):
-                st.camera_input("Take a picture", key="camera", on_change=_add_photo)
-        with samples:
-            gallery.draw_images(_add_sample)
+def note(text: str, *, is_problem: bool = False) -> None:
+    """Say what became of a file, beside the question box, until a question is sent or more is added."""
+    known = {old.text for old in session().media_notes}
+    if text not in known:
+        session().media_notes = (*session().media_notes, MediaNote(text, is_problem, time.time()))
 
 
-def _add_uploads(files: list[tuple[bytes, str]]) -> None:
-    for data, name in files:
-        add(data, name)
+def draw_camera() -> None:
+    """A small button that opens the camera. Nothing asks for the camera before it is pressed."""
+    with st.popover(
+        "Camera", icon=":material/photo_camera:", help="Take a picture", key="camera_menu", on_change="rerun"
+    ) as menu:
+        if menu.open:
+            st.camera_input("Take a picture", key="camera", on_change=_add_photo)
 
 
 def _add_photo() -> None:
@@ -47,23 +51,21 @@ def _add_photo() -> None:
         add(photo.getvalue(), "camera.jpg")
 
 
-def _add_sample(path: Path) -> None:
-    add(path.read_bytes(), path.name)
-
-
 def draw_pending() -> None:
-    st.caption("Goes with your next question:")
-    with st.container(horizontal=True):
-        for attachment in session().pending:
-            with st.container(width=150):
-                st.image(small_picture(workspace().store, attachment.sha256), width=140)
-                notes = "".join(f" · {escape(note)}" for note in attachment.notes)
-                st.caption(escape(attachment.name) + notes)
+    pending = session().pending
+    pictures = [shown.of_picture(attachment) for attachment in pending]
+    with st.container(horizontal=True, key="pending", gap="small"):
+        for index, attachment in enumerate(pending):
+            with st.container(width=104, gap=None):
+                parts.draw(f"pending_{attachment.sha256}", pictures, only=index, edge=96)
+                if attachment.notes:
+                    st.caption(" · ".join(escape(each) for each in attachment.notes))
                 st.button(
                     "Remove",
                     key=f"remove_{attachment.sha256}",
                     icon=":material/close:",
                     type="tertiary",
+                    help=f"Remove {escape(attachment.name)}",
                     on_click=_remove,
                     args=(attachment.sha256,),
                 )
@@ -71,3 +73,4 @@ def draw_pending() -> None:
 
 def _remove(sha256: str) -> None:
     session().pending = tuple(a for a in session().pending if a.sha256 != sha256)
+    session().media_notes = ()

@@ -12,7 +12,6 @@ from ui.state import session, workspace
 from ui.text import escape, show_error
 
 CUSTOM, DEFAULT = "", "Default"
-WIDGETS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "seed", "system_prompt")
 
 
 def in_use() -> Preference:
@@ -85,10 +84,9 @@ def _use() -> None:
 
 
 def apply(settings: GenerationSettings) -> None:
-    """Set all, in the controls too. Call it from a callback: the controls of this run may be drawn already."""
+    """Set all, in the controls too."""
     session().settings = settings
-    for name in (*WIDGETS, "precision"):
-        st.session_state.pop(name, None)  # drawn next time with the values of the session
+    session().settings_round += 1
 
 
 def _save() -> None:

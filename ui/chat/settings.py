@@ -34,26 +34,31 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
 
 
 def _draw_controls(before: GenerationSettings) -> GenerationSettings:
-    values = {  # within what the controls allow: a file can hold more
-        "max_new_tokens": min(max(16, before.max_new_tokens // 16 * 16), 1024),
-        "temperature": min(before.temperature, 2.0),
-        "top_p": max(before.top_p, 0.05),
-        "repetition_penalty": min(max(before.repetition_penalty, 1.0), 2.0),
-        "seed": min(before.seed, MAX_SEED),
-        "system_prompt": before.system_prompt,
-    }
-    for name, value in values.items():
-        st.session_state.setdefault(name, value)
-    max_new_tokens = st.slider("Longest answer (tokens)", 16, 1024, step=16, key="max_new_tokens")
+    """Values that no control can show, from a file, are moved within its range."""
+    longest = min(max(16, before.max_new_tokens // 16 * 16), 1024)
+    max_new_tokens = st.slider("Longest answer (tokens)", 16, 1024, longest, step=16, key=_key("max_new_tokens"))
     temperature = st.slider(
-        "Temperature", 0.0, 2.0, step=0.1, key="temperature", help="At 0, the model always takes the likeliest token."
+        "Temperature",
+        0.0,
+        2.0,
+        min(before.temperature, 2.0),
+        step=0.1,
+        key=_key("temperature"),
+        help="At 0, the model always takes the likeliest token.",
     )
     greedy = temperature == 0
     only = "Has an effect only with a temperature above 0."
-    top_p = st.slider("Top-p", 0.05, 1.0, step=0.05, key="top_p", disabled=greedy, help=only)
-    seed = st.number_input("Seed", 0, MAX_SEED, key="seed", disabled=greedy, help=only)
-    penalty = st.slider("Repetition penalty", 1.0, 2.0, step=0.05, key="repetition_penalty")
-    system = st.text_area("System prompt", key="system_prompt", placeholder="None", height=70)
+    top_p = st.slider(
+        "Top-p", 0.05, 1.0, max(before.top_p, 0.05), step=0.05, key=_key("top_p"), disabled=greedy, help=only
+    )
+    seed = st.number_input(
+        "Seed", 0, MAX_SEED, min(before.seed, MAX_SEED), key=_key("seed"), disabled=greedy, help=only
+    )
+    repetition = min(max(before.repetition_penalty, 1.0), 2.0)
+    penalty = st.slider("Repetition penalty", 1.0, 2.0, repetition, step=0.05, key=_key("repetition_penalty"))
+    system = st.text_area(
+        "System prompt", before.system_prompt, key=_key("system_prompt"), placeholder="None", height=70
+    )
     return GenerationSettings(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -64,13 +69,18 @@ def _draw_controls(before: GenerationSettings) -> GenerationSettings:
     )
 
 
+def _key(name: str) -> str:
+    """A preset fills the controls by new keys: new keys are new widgets."""
+    return f"{name}_{number}" if (number := session().settings_round) else name
+
+
 def _precision(offered: tuple[str, ...], before: str) -> str:
     options = list(offered) or [before]
     return st.selectbox(
         "Precision",
         options,
         options.index(before) if before in options else 0,
-        key="precision",
+        key=_key("precision"),
         disabled=not offered,
         help="Of models run by transformers. float32 takes twice the memory.",
     )

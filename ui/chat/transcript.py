@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -12,9 +13,10 @@ from smolvlm_core.conversations.answering import Answer, Snapshot
 from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.markdown import safe_markdown
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
 from ui import address, state
-from ui.chat import box, turn, unsent
+from ui.chat import again, answer_bar, box, turn, unsent
 from ui.chat.choice import Choice
 from ui.state import session, workspace
 from ui.text import message
@@ -29,19 +31,28 @@ def draw(kind: ConversationKind, choice: Choice) -> None:
         conversation
     )  # before the messages: an answer that ends in between is then read whole
     messages = workspace().store.messages(conversation)
-    turns = active_turns(messages)
-    for question, answer in turns:
-        is_last = question.id == turns[-1][0].id
+    branches = Branches(messages)
+    for question, answer in active_turns(messages):
         with st.chat_message("user", avatar=":material/person:"):
             turn.draw_attachments(question)
-            _question_text(question, kind, choice, editable=is_last and running is None)
+            _question_text(question, kind, choice, editable=running is None)
+            answer_bar.draw(conversation, question, branches.versions(question), locked=running is not None)
         if answer is not None and running is not None and running.id == answer.id:
             _follow(running)
         elif answer is not None:
             with st.chat_message("assistant", avatar=":material/visibility:"):
-                turn.draw_answer(question, answer, messages)
-        if is_last and running is None and session().editing != question.id:
-            _again(question, answer, kind, choice)
+                restart = partial(_restart, kind, question.id) if running is None else None
+                actions = partial(_actions, conversation, question, answer, branches.versions(answer), choice, restart)
+                turn.draw_answer(question, answer, branches, actions)
+        elif running is None and session().editing != question.id:
+            st.button(
+                "Answer",
+                icon=again.ICON,
+                key=f"again_{question.id}",
+                type="tertiary",
+                on_click=_restart,
+                args=(kind, question.id, choice),
+            )
 
 
 def ask(
@@ -124,15 +135,19 @@ def _ask_edited(question: Message, text: str, kind: ConversationKind, choice: Ch
         state.notify(error)
 
 
-def _again(question: Message, answer: Message | None, kind: ConversationKind, choice: Choice) -> None:
-    st.button(
-        "Answer again" if answer is not None else "Answer",
-        icon=":material/refresh:",
-        key=f"again_{question.id}",
-        type="tertiary",
-        on_click=_restart,
-        args=(kind, question.id, choice),
-    )
+def _actions(
+    conversation: str,
+    question: Message,
+    answer: Message,
+    versions: list[Message],
+    choice: Choice,
+    restart: Callable[[Choice], None] | None,
+) -> None:
+    """Below an answer. `restart`: None while an answer of the conversation is written."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        answer_bar.draw(conversation, answer, versions, locked=restart is None)
+        if restart is not None and session().editing != question.id:
+            again.draw(choice, question, versions, restart)
 
 
 def _restart(kind: ConversationKind, question_id: int, choice: Choice) -> None:

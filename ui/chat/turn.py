@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.markdown import safe_markdown
+from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Attachment, Message, history_before
 from ui import state
-from ui.frames import draw_frames, small_picture
+from ui.pictures import parts, shown
 from ui.state import workspace
 from ui.text import escape, message, show_error
 
@@ -32,45 +34,43 @@ _CUT = {
 def draw_attachments(question: Message) -> None:
     images = [a for a in question.attachments if a.kind == "image"]
     if images:
+        pictures = [shown.of_picture(attachment) for attachment in images]
         with st.container(horizontal=True):
-            for attachment in images:
-                _thumbnail(question, attachment)
+            for index, attachment in enumerate(images):
+                with st.container(width=150, gap="xsmall"):
+                    parts.draw(f"pictures_{question.id}_{index}", pictures, only=index, edge=140)
+                    _below_picture(question, attachment)
     for clip in (a for a in question.attachments if a.kind == "video"):
-        hidden = "" if clip.shown else " · hidden from the model"
-        with st.expander(f"{escape(clip.name)}: {len(clip.frames)} frames{hidden}", icon=":material/movie:"):
-            _frames([(f.timestamp_seconds, f.sha256) for f in clip.frames])
-            st.caption(f"Read with {escape(clip.decoder)}." + "".join(f" Note: {escape(note)}." for note in clip.notes))
+        _clip(question, clip)
 
 
-def _frames(frames: list[tuple[float | str, str]]) -> None:
-    try:
-        draw_frames([(mark, small_picture(workspace().store, sha256)) for mark, sha256 in frames])
-    except LensError as error:
-        show_error(error)
+def _clip(question: Message, clip: Attachment) -> None:
+    count = f"{len(clip.frames)} frame{'s' if len(clip.frames) > 1 else ''}"
+    hidden = "" if clip.shown else " · :material/visibility_off: hidden from the model"
+    st.caption(f":material/movie: {escape(clip.name)}: {count}, read with {escape(clip.decoder)}{hidden}")
+    parts.draw(f"frames_{question.id}", shown.of_frames(clip), scrolls=True, leaves=True)
+    for note in clip.notes:
+        st.caption(f"Note: {escape(note)}.")
 
 
-def _thumbnail(question: Message, attachment: Attachment) -> None:
+def _below_picture(question: Message, attachment: Attachment) -> None:
     if attachment.shown:
         label, icon = "Hide from model", ":material/visibility_off:"
         tip = "Follow-up questions will not show this picture to the model."
     else:
         label, icon = "Show to model", ":material/visibility:"
         tip = "This picture is hidden from the model."
-    with st.container(width=150):
-        try:
-            st.image(small_picture(workspace().store, attachment.sha256), width=140)
-        except LensError as error:
-            show_error(error)
-        st.caption(escape(attachment.name) + "".join(f" · {escape(note)}" for note in attachment.notes))
-        st.button(
-            label,
-            icon=icon,
-            key=f"toggle_{question.id}_{attachment.sha256}",
-            type="tertiary",
-            help=tip,
-            on_click=_toggle,
-            args=(question, attachment.sha256),
-        )
+    if attachment.notes:
+        st.caption(" · ".join(escape(note) for note in attachment.notes))
+    st.button(
+        label,
+        icon=icon,
+        key=f"toggle_{question.id}_{attachment.sha256}",
+        type="tertiary",
+        help=tip,
+        on_click=_toggle,
+        args=(question, attachment.sha256),
+    )
 
 
 def _toggle(question: Message, sha256: str) -> None:
@@ -81,7 +81,9 @@ def _toggle(question: Message, sha256: str) -> None:
         state.notify(error)
 
 
-def draw_answer(question: Message, answer: Message, messages: list[Message]) -> None:
+def draw_answer(
+    question: Message, answer: Message, branches: Branches[Message], draw_actions: Callable[[], None]
+) -> None:
     if answer.text:
         st.markdown(safe_markdown(answer.text))
     elif answer.status == "complete":
@@ -94,22 +96,26 @@ def draw_answer(question: Message, answer: Message, messages: list[Message]) -> 
     if answer.stats is not None and answer.stats.stop_reason in _CUT:
         st.warning(_CUT[answer.stats.stop_reason], icon=":material/content_cut:")
     figures = [answer.model, *([answer.stats.summary()] if answer.stats else [])]
+    if answer.settings is not None and answer.settings.temperature > 0:
+        figures.append(f"temperature {answer.settings.temperature:g}, seed {answer.settings.seed}")
     st.caption(escape(" · ".join(figures)))
+    draw_actions()
     with st.expander("What the model was given", icon=":material/frame_inspect:"):
-        _given(question, answer, messages)
+        _given(question, answer, branches)
 
 
-def _given(question: Message, answer: Message, messages: list[Message]) -> None:
+def _given(question: Message, answer: Message, branches: Branches[Message]) -> None:
     system_prompt = answer.settings.system_prompt if answer.settings else ""
     try:
-        prompt = build_prompt(history_before(messages, question.id), workspace().store.media.picture, system_prompt)
+        prompt = build_prompt(history_before(branches, question.id), workspace().store.media.picture, system_prompt)
     except LensError as error:
         st.caption(message(error))
         return
     if answer.stats is not None and answer.stats.prompt_fingerprint not in ("", prompt.fingerprint):
         st.caption("Pictures were hidden or shown again since. This is what the model would be given now.")
     if prompt.slots:
-        _frames([(slot.label, slot.sha256) for slot in prompt.slots])
+        frames = any(not slot.tiled for slot in prompt.slots)
+        parts.draw(f"given_{answer.id}", [shown.of_slot(slot) for slot in prompt.slots], leaves=frames)
     st.code(prompt.text, language=None, wrap_lines=True)
     st.caption("  \n".join(_details(answer, prompt)))
 

@@ -9,14 +9,15 @@ import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.models.catalog import ModelSpec
+from smolvlm_core.times import time_text
 from smolvlm_core.video import default_frame_count
-from ui.clip import player
+from ui.clip import player, span
+from ui.pictures.shown import unsaved
 from ui.state import session
 from ui.text import escape, message
 
 MAX_FRAMES = 64
 STRATEGY_NAMES = {"even": "Evenly spaced", "scenes": "Scene changes", "hand": "By hand"}
-FINE_STEPS_BELOW_SECONDS = 120.0  # in longer clips the range moves by whole seconds
 
 
 def max_frames(clip: StoredClip) -> int:
@@ -45,10 +46,19 @@ def set_times(clip: StoredClip, times_seconds: tuple[float, ...]) -> None:
     st.session_state[_key("strategy", clip)] = "hand"
 
 
+def draw_facts(clip: StoredClip, shown: SampledFrames | None) -> None:
+    """One quiet line, and the rest on request. `shown`: the frames on the page, whose notes on the file are among it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"**{escape(clip.name)}**  \n{escape(clip.facts.describe())}", width="content")
+        with st.popover("Details", type="tertiary"):
+            notes = shown.sampled.file_notes if shown is not None else ()
+            facts = (*clip.facts.details(), *notes)
+            st.markdown("\n".join(f"- {escape(fact[:1].upper() + fact[1:])}" for fact in facts))
+
+
 def draw(clip: StoredClip, spec: ModelSpec, shown: SampledFrames | None) -> FrameChoice:
     """Strategy, count and range. `shown`: the frames on the page, which "By hand" begins with."""
-    duration = max(clip.facts.duration_seconds, 0.1)
-    before = _prepare(clip, spec, duration)
+    before = _prepare(clip, spec)
     strategy: Any = st.segmented_control(
         "Frame selection",
         list(STRATEGY_NAMES),
@@ -62,33 +72,37 @@ def draw(clip: StoredClip, spec: ModelSpec, shown: SampledFrames | None) -> Fram
         on_page = tuple(frame.timestamp_seconds for frame in shown.sampled.frames) if shown else (0.0,)
         choice = replace(before, strategy="hand", times_seconds=before.times_seconds or on_page)
     else:
-        left, right = st.columns(2)
         rule = f"{escape(spec.title)} samples {spec.video_fps:g} frames per second, {spec.video_max_frames} at most."
-        count = left.slider("Frames", 1, max_frames(clip), key=_key("count", clip), help=rule)
-        step = 0.1 if duration < FINE_STEPS_BELOW_SECONDS else 1.0
-        span: Any = right.slider("Range (seconds)", 0.0, duration, step=step, format="%.1f", key=_key("range", clip))
-        choice = FrameChoice(count, span, strategy)
+        count = st.slider("Frames", 1, max_frames(clip), key=_key("count", clip), help=rule)
+        choice = FrameChoice(count, span.draw(clip, before.range_seconds), strategy)
     session().frame_choices[clip.sha256] = choice
     return choice
 
 
-def _prepare(clip: StoredClip, spec: ModelSpec, duration_seconds: float) -> FrameChoice:
+def _prepare(clip: StoredClip, spec: ModelSpec) -> FrameChoice:
     """Give the widgets their values: Streamlit forgets them while another page is open, and a choice can be restored."""
-    current = session()
-    suggested = min(max_frames(clip), default_frame_count(duration_seconds, spec.video_fps, spec.video_max_frames))
-    choice = current.frame_choices.get(clip.sha256, FrameChoice(suggested, (0.0, duration_seconds)))
-    start, end = choice.range_seconds
-    values = {
-        "strategy": choice.strategy,
-        "count": min(choice.count, max_frames(clip)),
-        "range": (min(start, duration_seconds), min(end, duration_seconds)),
-    }
+    current, duration = session(), span.duration_of(clip)
+    suggested = min(max_frames(clip), default_frame_count(duration, spec.video_fps, spec.video_max_frames))
+    choice = current.frame_choices.get(clip.sha256, FrameChoice(suggested, (0.0, duration)))
+    values = {"strategy": choice.strategy, "count": min(choice.count, max_frames(clip))}
     for name, value in values.items():
         if clip.sha256 in current.restored_choices:
             st.session_state[_key(name, clip)] = value
         st.session_state.setdefault(_key(name, clip), value)
+    if clip.sha256 in current.restored_choices:
+        span.restore(clip, choice.range_seconds)
     current.restored_choices.discard(clip.sha256)
     return choice
+
+
+def draw_maximum(clip: StoredClip, most: int) -> None:
+    st.button(
+        f"Use the maximum: {most} frames",
+        type="tertiary",
+        icon=":material/playlist_add:",
+        on_click=set_count,
+        args=(clip, most),
+    )
 
 
 def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bool) -> None:
@@ -105,8 +119,12 @@ def draw_frames(clip: StoredClip, frames: SampledFrames, *, replaces_earlier: bo
         if others:  # the model must be shown something
             set_times(clip, others)
 
+    pictures = [
+        unsaved(frame.image, f"{clip.name} at {time_text(frame.timestamp_seconds, 2)}", ref.sha256)
+        for frame, ref in zip(shown, frames.attachment.frames)
+    ]
+    player.draw(clip.sha256, clip.facts, list(zip(shown, pictures)), on_add=add, on_remove=remove)
     text = f"The model is shown these {len(shown)} frames, read with {escape(frames.sampled.facts.decoder)}."
     st.caption(text + (" They take the place of the earlier ones." if replaces_earlier else ""))
-    player.draw(clip.sha256, clip.facts, shown, on_add=add, on_remove=remove)
     for note in frames.sampled.notes:
         st.warning(message(note[:1].upper() + note[1:] + "."), icon=":material/warning:")

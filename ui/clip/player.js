@@ -6,40 +6,57 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (video.getAttribute("src") !== data.url) video.src = data.url;
   video.onerror = () => { find(".unplayable").hidden = false; find(".add").hidden = true; };
   video.onloadedmetadata = () => { find(".unplayable").hidden = true; find(".add").hidden = false; };
-  // 75.5 → "1:15.50", as the player's own clock counts.
-  const clock = (seconds) => {
-    const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
-    const rest = (seconds % 60).toFixed(2);
-    if (seconds < 60) return rest + " s";
-    return (hours ? hours + ":" + String(minutes).padStart(2, "0") : minutes) + ":" + rest.padStart(5, "0");
+  // 75.5 → "1:15.50", as smolvlm_core/times.py writes it.
+  const clock = (seconds, decimals = 2) => {
+    const second = 10 ** decimals, units = Math.round(seconds * second), minutes = Math.floor(units / second / 60);
+    return minutes + ":" + (units / second - 60 * minutes).toFixed(decimals).padStart(decimals + 3, "0");
   };
   const at = () => Math.max(0, video.currentTime - data.start);
+  // One frame is the current one: the last that has begun, or the first where none has.
   const update = () => {
     now.textContent = clock(at());
-    let shown = null;
-    for (const item of strip.children) {
-      item.classList.remove("shown");
-      if (Number(item.dataset.time) <= at() + data.nudge) shown = item;
+    const buttons = [...strip.querySelectorAll(".go")];
+    const current = buttons.findLast((go) => Number(go.dataset.time) <= at() + data.nudge) ?? buttons[0];
+    for (const go of buttons) {
+      if (go !== current) go.removeAttribute("aria-current");
+      else if (!go.ariaCurrent) { go.setAttribute("aria-current", "true"); reveal(go.parentElement); }
     }
-    if (shown) shown.classList.add("shown");
   };
-  video.ontimeupdate = video.onseeked = update;
+  // Scrolls the strip only: scrollIntoView would move the page.
+  const reveal = (item) => {
+    const top = item.offsetTop, bottom = top + item.offsetHeight;
+    if (top < strip.scrollTop) strip.scrollTop = top;
+    else if (bottom > strip.scrollTop + strip.clientHeight) strip.scrollTop = bottom - strip.clientHeight;
+  };
+  video.ontimeupdate = video.onseeking = video.onseeked = update;
   find(".add").onclick = () => setTriggerValue("add", at());
-  strip.replaceChildren(...data.frames.map((frame) => {
+  // A run of the page makes the strip anew: the keyboard's focus stays on the same frame.
+  const focused = parentElement.getRootNode().activeElement?.dataset.id;
+  strip.replaceChildren(...data.frames.map((frame, number) => {
     const item = document.createElement("li"), go = document.createElement("button"), out = document.createElement("button");
-    const image = document.createElement("img"), label = document.createElement("span");
-    item.dataset.time = frame.time;
+    const image = document.createElement("img"), label = document.createElement("span"), open = document.createElement("button");
+    go.dataset.time = frame.time;
+    go.dataset.id = `go-${frame.index}`; out.dataset.id = `out-${frame.index}`;
     go.className = "go"; go.type = out.type = "button"; out.className = "out"; out.textContent = "✕";
-    go.title = `Frame ${frame.index} at ${frame.time.toFixed(3)} s, read with ${frame.decoder}. Show it in the player`;
+    go.title = `Frame ${frame.index} at ${clock(frame.time, 3)}, read with ${frame.decoder}. Show it in the player`;
     out.title = out.ariaLabel = `Remove frame ${frame.index}`;
     image.src = frame.picture; image.alt = `Frame ${frame.index}`;
     label.textContent = `${clock(frame.time)} · #${frame.index}`;
     go.append(image, label);
-    go.onclick = () => { video.pause(); video.currentTime = data.start + frame.time + data.nudge; };
+    go.onclick = () => { video.pause(); video.currentTime = data.start + frame.time + data.nudge; update(); };
+    open.className = "open"; open.type = "button"; open.textContent = "⤢"; open.dataset.id = `open-${frame.index}`;
+    open.title = open.ariaLabel = `Open frame ${frame.index}`;
+    open.onclick = async () => {
+      video.pause();
+      strip.viewer ??= import(new URL(data.viewer, document.baseURI).href);
+      (await strip.viewer).openPictures(data.frames.map((each) => each.whole), number, { font: getComputedStyle(strip).fontFamily });
+    };
     out.onclick = () => setTriggerValue("remove", frame.index);
-    item.append(go);
+    item.append(go, open);
     if (data.frames.length > 1) item.append(out);
     return item;
   }));
+  if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   update();
+  return () => strip.viewer?.then((module) => module.closePictures());
 }

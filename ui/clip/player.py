@@ -13,6 +13,8 @@ import streamlit as st
 from smolvlm_core import media
 from smolvlm_core.video import ClipFacts, Frame
 from ui.clip.route import url_of
+from ui.pictures import script
+from ui.pictures.shown import Shown
 
 THUMBNAIL_EDGE = 192  # px: nearly twice the width on the page, for sharp screens
 _FOLDER = Path(__file__).parent
@@ -23,12 +25,12 @@ _component = st.components.v2.component("clip_player", html=_html, css=_css, js=
 def draw(
     sha256: str,
     facts: ClipFacts,
-    frames: Sequence[Frame],
+    frames: Sequence[tuple[Frame, Shown]],
     *,
     on_add: Callable[[float], None],
     on_remove: Callable[[int], None],
 ) -> None:
-    """The callbacks get the player's time in seconds, and a frame's index."""
+    """`frames`: each with the picture that the viewer opens. The callbacks get the player's time in seconds, and a frame's index."""
     key = f"player_{sha256}"
 
     def value_of(name: str) -> Any:
@@ -38,6 +40,7 @@ def draw(
         key=key,
         data={
             "url": url_of(sha256),
+            "viewer": script.url(),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
             "frames": [
@@ -46,8 +49,9 @@ def draw(
                     "index": frame.frame_index,
                     "decoder": frame.decoder,
                     "picture": _data_url(frame),
+                    "whole": picture.data(),
                 }
-                for frame in frames
+                for frame, picture in frames
             ],
         },
         on_add_change=lambda: on_add(value_of("add")),

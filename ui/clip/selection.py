@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import BinaryIO
 
 import streamlit as st
@@ -12,49 +11,33 @@ from smolvlm_core.conversations.clip_frames import (
     SampledFrames,
     StoredClip,
     last_clip,
+    last_clip_asked_about,
     open_stored_clip,
     sample_frames,
 )
 from smolvlm_core.errors import LensError
-from ui import gallery, state, uploaders
+from ui import state, uploaders
 from ui.clip import controls
 from ui.state import session, workspace
 
 
-def draw_uploader(*, expanded: bool) -> None:
-    with st.expander("Choose a clip", expanded=expanded, icon=":material/video_call:"):
-        uploaders.draw_clip("video", _use)
-        for path in gallery.clips():
-            st.button(
-                f"Use the sample: {path.stem.replace('-', ' ')}",
-                key=f"sample_{path.stem}",
-                icon=":material/movie:",
-                on_click=_use_sample,
-                args=(path,),
-            )
-
-
-def _use_sample(path: Path) -> None:
-    with path.open("rb") as file:
-        _use(file, path.name)
-
-
-def _use(file: BinaryIO, name: str) -> None:
+def use(file: BinaryIO, name: str) -> None:
+    """Open a clip for a new conversation. Raises LensError where it cannot be used or stored."""
     state.open_conversation("video", None)
     store, sha256 = workspace().store, ""
     try:
         workspace().refuse_if_full(uploaders.size_bytes(file))
         sha256 = store.media.add_file(file, name, "video/mp4")
         session().clip = open_stored_clip(store, sha256, name)
-    except LensError as error:
+    except LensError:
         if sha256:
             store.discard({sha256})
-        state.notify(error)
+        raise
 
 
 def current(conversation: str | None) -> StoredClip | None:
     """The clip of the page; for a conversation that was opened again, the one it last asked about."""
-    if conversation and session().clip is None:
+    if conversation and session().clip is None and not is_missing(conversation):
         try:
             found = last_clip(workspace().store, conversation)
         except LensError as error:
@@ -65,6 +48,23 @@ def current(conversation: str | None) -> StoredClip | None:
             if choice is not None:
                 controls.restore(found[0], choice)
     return session().clip
+
+
+def is_missing(conversation: str | None) -> bool:
+    """Whether the clip of a conversation is not in the data folder: it was imported. Its frames are there."""
+    clip = last_clip_asked_about(workspace().store, conversation) if conversation else None
+    try:
+        return clip is not None and not workspace().store.media.path(clip.sha256).is_file()
+    except LensError:  # a damaged database
+        return False
+
+
+def draw_missing() -> None:
+    st.info(
+        "This conversation was imported. Its frames are here, the clip is not: exports do not contain clips. You can ask about "
+        "these frames. For others, add the clip again: it begins a new conversation.",
+        icon=":material/movie_off:",
+    )
 
 
 def frames_on_page(clip: StoredClip) -> SampledFrames | None:

@@ -18,7 +18,7 @@ from smolvlm_core.text import escape_markdown
 from ui import forms
 from ui.backends import badges
 from ui.compare import summary
-from ui.frames import draw_frames
+from ui.pictures import shown, strip
 from ui.state import workspace
 from ui.text import escape, message, show_error
 
@@ -49,7 +49,8 @@ def draw(comparison: Comparison) -> None:
 def draw_pictures(comparison: Comparison) -> None:
     """Where other pictures have been chosen since."""
     st.caption("The answers below are about:")
-    draw_frames([(slot.label, slot.open()) for slot in comparison.prompts[0].slots])
+    slots = comparison.prompts[0].slots
+    strip.draw("compared", [shown.unsaved(slot.open(), slot.label, slot.sha256) for slot in slots])
 
 
 def _draw_answer(comparison: Comparison, column: Column, n: int, letter: str) -> None:

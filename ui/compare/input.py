@@ -12,9 +12,11 @@ from smolvlm_core.conversations.attachments import describe_clip, image_attachme
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.messages import Message
+from smolvlm_core.times import time_text
 from smolvlm_core.video import sample_clip
 from ui import forms, gallery, uploaders
-from ui.frames import draw_frames
+from ui.pictures import shown as pictures
+from ui.pictures import strip
 from ui.state import session, workspace
 from ui.text import escape
 
@@ -52,11 +54,10 @@ def draw() -> None:
 
 def _draw_shown() -> None:
     shown = session().compare
+    marks = [(time_text(f.timestamp_seconds, 2), f.sha256) for a in shown.attachments for f in a.frames]
+    marks += [(a.name, a.sha256) for a in shown.attachments if a.kind == "image"]
+    strip.draw("compare", [pictures.unsaved(shown.pictures[sha256], label, sha256) for label, sha256 in marks])
     for attachment in shown.attachments:
-        if attachment.kind == "video":
-            draw_frames([(f.timestamp_seconds, shown.pictures[f.sha256]) for f in attachment.frames])
-        else:
-            draw_frames([(attachment.name, shown.pictures[attachment.sha256])])
         for note in attachment.notes:
             st.caption(escape(note))
 

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from smolvlm_core.times import length_text
 from smolvlm_core.video.clip import ClipFacts, Frame, LostFrame, PacketFacts
 from smolvlm_core.video.decoders import hdr
 from smolvlm_core.video.decoders.base import (
@@ -63,7 +64,7 @@ class PyAvClip:
         lost = (first.pts - (first.pts if file.first_packet_pts is None else file.first_packet_pts)) * file.tick
         if lost > LONGEST_REORDER_SECONDS:
             file.notes += (
-                f"the first {lost:.1f} s are too damaged to decode; times count from the first frame that can be read",
+                f"the first {length_text(lost)} are too damaged to decode; times count from the first frame that can be read",
             )
         last_pts, last_ticks = file.find_end()
         file.fps = file.fps or (1 / (last_ticks * file.tick) if last_ticks > 0 else 25.0)

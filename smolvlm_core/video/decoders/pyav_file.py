@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from smolvlm_core.errors import MediaError
+from smolvlm_core.times import length_text
 from smolvlm_core.video.clip import PacketFacts
 from smolvlm_core.video.decoders.base import DecoderError, Source, check_cancelled, name_of, opened, size_of
 
@@ -195,7 +196,7 @@ class ClipFile:
         said, real = claimed * self.tick, self.seconds(sum(found))
         before = max(0.0, self.first_pts * self.tick)  # some containers include it, some do not
         if said - real - before > max(0.5, said / 50):
-            self.notes += (f"the file says {said:.1f} s, but only the first {real:.1f} s can be read",)
+            self.notes += (f"the file says {length_text(said)}, but only the first {length_text(real)} can be read",)
         return found
 
     def _last_frame(self, near: int | None) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""Looking at pictures: strips of thumbnails, and the viewer that opens one whole."""
