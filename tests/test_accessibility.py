@@ -99,7 +99,7 @@ def test_video_chat(page: playwright.Page, address: str, faults: Faults, tmp_pat
     page.get_by_role("textbox", name="Start").fill("soon")
     page.keyboard.press("Enter")
     page.get_by_text("is not a time").wait_for()
-    page.get_by_role("button", name="Details").click()
+    page.get_by_role("button", name="About this clip").click()
     page.get_by_text("40 frames", exact=True).wait_for()
     faults.scan("range that cannot be read")
     page.keyboard.press("Escape")

@@ -149,7 +149,7 @@ def test_facts_are_one_line_and_faults_say_what_to_do(page: playwright.Page, tmp
     path = hour(tmp_path)
     open_clip(page, path)
     page.get_by_text(re.compile(rf"H\.264 · {path.stat().st_size / 1000:.0f} KB · 60:00 · 160 × 96 px")).wait_for()
-    page.get_by_role("button", name="Details").click()
+    page.get_by_role("button", name="About this clip").click()
     page.get_by_text("361 frames").wait_for()
     page.keyboard.press("Escape")
 

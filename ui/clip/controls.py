@@ -50,7 +50,7 @@ def draw_facts(clip: StoredClip, shown: SampledFrames | None) -> None:
     """One quiet line, and the rest on request. `shown`: the frames on the page, whose notes on the file are among it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(f"**{escape(clip.name)}**  \n{escape(clip.facts.describe())}", width="content")
-        with st.popover("Details", type="tertiary"):
+        with st.popover("About this clip", type="tertiary"):
             notes = shown.sampled.file_notes if shown is not None else ()
             facts = (*clip.facts.details(), *notes)
             st.markdown("\n".join(f"- {escape(fact[:1].upper() + fact[1:])}" for fact in facts))
