@@ -141,7 +141,7 @@ def test_a_chat_with_a_hostile_server_fetches_nothing(
     page.get_by_role("button", name="Answer with these").click()
     page.get_by_text("The server refused").wait_for()
     ask(page, f"<image> {hostile(canary.url)}")  # refused, then repeated in a notice
-    page.get_by_text("Your question:").wait_for()
+    page.get_by_text("Your question was not sent.").wait_for()
     assert page.locator(f"img[src*='{canary.http.server_port}']").count() == 0
     page.locator("[class*=st-key-menu_] button").first.click()
     with page.expect_download() as download:

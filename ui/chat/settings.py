@@ -23,9 +23,11 @@ MAX_SEED = 2**31
 def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
     """Settings, and the precision of the weights. `precisions`: what the backend offers, empty for none."""
     with st.expander("Settings", icon=":material/tune:"):
-        presets.draw()
+        above = st.container()
         session().settings = _draw_controls(session().settings)
         session().precision = _precision(precisions, session().precision)
+        with above:
+            presets.draw()  # after the controls: which preset they are
         if state.is_admin():
             _draw_folder()
             _draw_features()
