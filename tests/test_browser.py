@@ -372,7 +372,7 @@ def test_a_batch_of_the_samples_is_asked_edited_and_exported(page: playwright.Pa
     click_row(page, 1, "1-red-circle.png")
     answer = page.get_by_role("textbox", name="Answer")
     playwright.expect(answer).to_have_value("A large red circle in the center.")
-    playwright.expect(page.get_by_test_id("stImage")).to_have_count(1)
+    playwright.expect(page.locator(".strip li")).to_have_count(1)
     answer.fill("A red disc.")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("The model's own answer").wait_for()

@@ -194,7 +194,7 @@ def test_a_comparison_with_a_hostile_server_fetches_nothing(
 
 
 def test_no_page_breaks_the_content_security_policy(page: playwright.Page, address: str) -> None:
-    """Except for the pages' icons, which Streamlit asks another host for: they are refused, and the tab has our own."""
+    """Nor asks another host for an icon: the tab has our own."""
     refused: list[str] = []
     page.on("console", lambda said: refused.append(said.text) if "Content Security Policy" in said.text else None)
     page.on("pageerror", lambda error: refused.append(str(error)))
