@@ -129,11 +129,9 @@ def test_an_imported_clip_has_its_frames_and_says_that_the_clip_is_not_there(
     page: playwright.Page, address: str, tmp_path: Path
 ) -> None:
     page.get_by_role("link", name="Video chat").click()
-    page.get_by_role("button", name="Use the sample: circle moves right").click()
-    page.get_by_text("(288 image,").wait_for()
-    ask(page, "In which direction does the circle move?")
+    page.get_by_test_id("stMain").get_by_role("button", name="Which way does the circle move?").click()
     finished(page)
-    open_menu(page, "In which direction")
+    open_menu(page, "Which way does the circle move?")
     path = exported(page, "JSON")
     elsewhere = path.with_name("elsewhere.json")
     sha256 = json.loads(path.read_text("utf-8"))["messages"][0]["attachments"][0]["sha256"]
@@ -158,7 +156,7 @@ def test_the_gauge_lists_what_takes_room_and_drops_it(page: playwright.Page) -> 
     page.get_by_text("The context is nearly full").wait_for()
     ask(page, "What color is the circle?")
     finished(page)
-    gauge = page.get_by_text("Context: about")
+    gauge = page.get_by_text("This question: about")
     before = gauge.inner_text()
     page.get_by_role("button", name="Details", exact=True).click()
     body = page.get_by_test_id("stPopoverBody")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -153,6 +154,7 @@ def test_a_refused_question_comes_back_into_the_box_with_the_reason_above(page: 
 def test_a_fault_is_told_in_words_and_never_as_a_traceback(page: playwright.Page, tmp_path: Path) -> None:
     """On a page and in a callback, with the handler that app.py gives to Streamlit."""
     assert "on_script_error=problems.show_fault" in (ROOT / "app.py").read_text("utf-8")
+    shutil.copytree(ROOT / ".streamlit", tmp_path / ".streamlit")
     (tmp_path / "faulty.py").write_text(
         "import streamlit as st\nst.button('Callback', on_click=lambda: 1 / 0)\n"
         "if st.button('Page'):\n    raise KeyError('clip_inlet_2')\n"
@@ -165,7 +167,7 @@ def test_a_fault_is_told_in_words_and_never_as_a_traceback(page: playwright.Page
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SMOLVLM_LENS_DATA": str(tmp_path / "data")}
-    options = ["--server.port", str(port), "--server.address", "localhost", "--server.headless", "true"]
+    options = ["--server.port", str(port), "--server.headless", "true"]
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "faulty_app.py", *options],
         cwd=tmp_path,
