@@ -119,6 +119,8 @@ def test_frames_are_hidden_by_later_ones_of_the_same_branch_only(store: Store) -
     assert context.of_next_question(store, catalog.bundled(), conversation, (), "").image_tokens == before
     store.set_shown(edited, "a" * 64, False)
     assert visible(edited) == [[False]] and visible(b) == [[False], [True]]
+    store.set_shown(b, "b" * 64, False)
+    assert visible(b) == [[False], [False]], "hiding the last clip does not bring back an earlier one"
 
 
 def test_a_store_of_version_2_gets_its_branches(tmp_path: Path) -> None:
