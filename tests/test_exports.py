@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image, PngImagePlugin
 
 from smolvlm_core.conversations import export, export_html, importing
 from smolvlm_core.conversations.attachments import attach_image, describe_clip, store_frames
@@ -219,6 +222,19 @@ def test_the_web_page_has_pictures_that_any_viewer_shows_and_no_markup_of_others
     assert "Not shown here: 2 questions and 3 answers in other versions" in page
     markdown = export.to_markdown(store, info)
     assert "image/webp" not in markdown and markdown.count("data:image/jpeg;base64,") == 1
+
+
+def test_shared_pictures_do_not_tell_where_they_were_taken(store: Store) -> None:
+    picture, data = drawn(), io.BytesIO()
+    exif = picture.getexif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Comment", "at home")
+    picture.save(data, "PNG", exif=exif, pnginfo=texts)
+    for original in (data.getvalue(), encoded(drawn())):
+        uri = export.picture_uri(store, attach_image(store, original, "a.png").sha256, "image/png")
+        shared = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+        assert not shared.getexif() and shared.info == {} and shared.tobytes() == picture.tobytes()
 
 
 @pytest.mark.parametrize(
