@@ -51,9 +51,7 @@ class Preferences:
 
     def presets(self) -> dict[str, Preference]:
         """By name, in alphabetical order. Those that cannot be read are left out, and `problem` says so."""
-        rows = self._rows.get(_PRESETS)
-        rows = rows if isinstance(rows, Mapping) else {}
-        found = {valid_text(str(name)): self._read(str(name), row) for name, row in rows.items()}
+        found = {valid_text(name): self._read(name, row) for name, row in self._stored().items()}
         return {name: found[name] for name in sorted(found, key=str.casefold) if found[name] is not None}  # type: ignore[misc]
 
     def save_preset(self, name: str, preference: Preference) -> str:
@@ -73,16 +71,19 @@ class Preferences:
             presets = self.presets()
             if name not in presets and len(presets) >= MAX_PRESETS:
                 raise LensError(f"There are {MAX_PRESETS} presets, which is the most.", "Delete one first.")
-            self._store_presets({**presets, name: preference})
+            self._rows.store(_PRESETS, {**self._stored(), name: asdict(preference)})
         return name
 
     def delete_preset(self, name: str) -> None:
         """Raises StoreError where the file cannot be written."""
         with self._changing_presets:
-            self._store_presets({other: preset for other, preset in self.presets().items() if other != name})
+            kept = {other: row for other, row in self._stored().items() if valid_text(other) != name}
+            self._rows.store(_PRESETS, kept)
 
-    def _store_presets(self, presets: Mapping[str, Preference]) -> None:
-        self._rows.store(_PRESETS, {name: asdict(preset) for name, preset in presets.items()})
+    def _stored(self) -> Mapping[str, Any]:
+        """As they are in the file: those that cannot be read stay in it."""
+        rows = self._rows.get(_PRESETS)
+        return rows if isinstance(rows, Mapping) else {}
 
     def _read(self, name: str, row: Any) -> Preference | None:
         if row is None:

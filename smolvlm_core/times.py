@@ -43,7 +43,7 @@ def time_text(seconds: float, decimals: int | None = None) -> str:
 
 def length_text(seconds: float) -> str:
     """How long something lasts: "3.5 s", and "12:30" from a minute on."""
-    return f"{seconds:.1f} s" if seconds < 60 else time_text(seconds, 0)
+    return f"{seconds:.1f} s" if round(seconds, 1) < 60 else time_text(seconds, 0)
 
 
 def parse_time(text: str) -> float:

@@ -119,10 +119,12 @@ def test_frames_are_hidden_by_later_ones_of_the_same_branch_only(store: Store) -
     assert context.of_next_question(store, catalog.bundled(), conversation, (), "").image_tokens == before
     store.set_shown(edited, "a" * 64, False)
     assert visible(edited) == [[False]] and visible(b) == [[False], [True]]
+    store.set_shown(b, "b" * 64, False)
+    assert visible(b) == [[False], [False]], "hiding the last clip does not bring back an earlier one"
 
 
 def test_a_store_of_version_2_gets_its_branches(tmp_path: Path) -> None:
-    """What was replaced becomes a version of what replaced it."""
+    """What was replaced becomes a version of what replaced it. In another tab, D was answered again after E was asked."""
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db:
         db.executescript((Path(__file__).parent / "stores" / "version-2.sql").read_text("utf-8"))
         db.executescript("""
@@ -132,11 +134,12 @@ def test_a_store_of_version_2_gets_its_branches(tmp_path: Path) -> None:
                 (1, 'user', 'A', '[]', NULL, 0), (2, 'assistant', 'A1', '[]', 1, 0), (3, 'assistant', 'A2', '[]', 1, 0),
                 (4, 'user', 'B', '[]', NULL, 1), (5, 'assistant', 'B1', '[]', 4, 0), (6, 'assistant', 'B2', '[]', 4, 1),
                 (7, 'user', 'C', '[{"kind": "video", "shown": false}]', NULL, 0), (8, 'assistant', 'C1', '[]', 7, 0),
-                (9, 'user', 'D', '[]', NULL, 1), (10, 'user', 'E', '[]', NULL, 1));
+                (9, 'user', 'D', '[]', NULL, 1), (10, 'assistant', 'D1', '[]', 9, 0), (11, 'user', 'E', '[]', NULL, 1),
+                (12, 'assistant', 'D2', '[]', 9, 1));
         """)
     store = Store(tmp_path)
     (info,) = store.conversations()
-    assert shown(store, info.id) == ["B", "B2", "D", "E"]
+    assert shown(store, info.id) == ["B", "B2", "D", "D2", "E"]
     messages = {m.text: m for m in store.messages(info.id)}
     assert {text: m.parent for text, m in messages.items() if m.role == "user"} == dict(A=None, B=None, C=6, D=6, E=9)
     store.choose(info.id, messages["A"].id)

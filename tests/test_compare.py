@@ -365,10 +365,38 @@ def test_a_comparison_shows_cold_and_warm_side_by_side(
     assert known.can_be_cold and not unknown.can_be_cold
     first, again = known.answers[0].stats, known.answers[0].again
     assert first is not None and not was_encoded(first) and again is not None and was_encoded(again)
+    assert known.revision and known.revision == warm.columns[0].revision
     told = json.loads(to_json(both, workspace.verdicts.last))
     assert [row["can_be_cold"] for row in told["summary"]] == [True, False]
     assert re.search(r"\d s cold, \d\.\d\d s warm", to_html(both, workspace.verdicts.last))
     assert re.search(r"\d s first, \d\.\d\d s again", to_markdown(both, workspace.verdicts.last))
+
+
+def test_a_cold_comparison_is_cold_without_pictures_too(compare: Callable[..., Comparison]) -> None:
+    asked: list[tuple[bool, bool]] = []  # with pictures, cold
+
+    class Noting(TransformersBackend):
+        def generate(self, prompt: Prompt, *rest: Any) -> Iterator[Event]:
+            asked.append((bool(prompt.slots), self._cold))
+            return super().generate(prompt, *rest)
+
+    backends = [("noting", Noting(catalog.bundled(), pool=POOL)), ("fp32", FP32)]
+    for caching in ("warm", "cold", "both"):
+        found = compare(backends, [COLOR, SHAPE], GenerationSettings(max_new_tokens=2), caching=caching)
+        found.wait(60)
+        assert found.columns[0].revision == found.columns[1].revision != ""
+    warm, cold, both = asked[:3], asked[3:6], asked[6:]
+    assert warm == [(False, False), (True, False), (True, False)]
+    assert cold == [(False, True), (True, True), (True, True)]
+    assert both == [(False, True), (True, True), (True, False), (True, True), (True, False)]
+
+
+def test_two_ties_are_ties(compare: Callable[..., Comparison], workspace: Workspace) -> None:
+    found = compare([("bf16", BF16), ("fp32", FP32)], [COLOR, SHAPE], GenerationSettings(max_new_tokens=2))
+    found.wait(60)
+    for question in range(2):
+        found.vote(question, Ballot(outcome="tie"))
+        assert [row.cells()[5] for row in rows(found, workspace.verdicts.last)] == [("1 tie", "2 ties")[question]] * 2
 
 
 def test_every_report_says_which_machine_and_names_nobody(

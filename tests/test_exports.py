@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image, PngImagePlugin
 
 from smolvlm_core.conversations import export, export_html, importing
 from smolvlm_core.conversations.attachments import attach_image, describe_clip, store_frames
@@ -99,6 +102,10 @@ def swap_a_picture(value: dict[str, Any]) -> None:
     value["media"][first] = value["media"][second]
 
 
+def many_of_one_picture(value: dict[str, Any]) -> None:
+    value["messages"][0]["attachments"] *= 20_000
+
+
 HOSTILE: dict[str, Callable[[dict[str, Any]], None]] = {
     "something else": change("format", "a comparison"),
     "newer version": change("version", 99),
@@ -109,6 +116,11 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], None]] = {
     "role": change("messages/0/role", "system"),
     "SHA-256": change("messages/0/attachments/0/sha256", "../../verdicts.json"),
     "no size": change("messages/0/attachments/0/width", 0),
+    "px is no size": change("messages/0/attachments/0/width", 2_000_000),
+    "no range": change("messages/0/attachments/0/range_seconds", [5, -3]),
+    "no frames": change("messages/0/attachments/0/kind", "video"),
+    "choose frames": change("messages/0/attachments/0/strategy", "all"),
+    "20,000 are allowed": many_of_one_picture,
     "have the id": change("messages/2/id", 1),
     "is not in the file": change("messages/1/reply_to", 77),
     "follows a message": change("messages/2/parent", 6),
@@ -132,6 +144,11 @@ def test_a_hostile_file_is_refused_in_words_and_nothing_is_stored(store: Store, 
 def test_what_is_no_export_is_refused(store: Store, data: bytes) -> None:
     with pytest.raises(LensError, match="Choose a file"):
         importing.import_json(store, data)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_is_read(store: Store) -> None:
+    with pytest.raises(LensError, match="more than 2,000,000 values"):
+        importing.import_json(store, b"[%s{}]" % (b"{}," * 1_000_000))
 
 
 def test_a_picture_that_is_no_picture_is_refused(store: Store) -> None:
@@ -205,6 +222,19 @@ def test_the_web_page_has_pictures_that_any_viewer_shows_and_no_markup_of_others
     assert "Not shown here: 2 questions and 3 answers in other versions" in page
     markdown = export.to_markdown(store, info)
     assert "image/webp" not in markdown and markdown.count("data:image/jpeg;base64,") == 1
+
+
+def test_shared_pictures_do_not_tell_where_they_were_taken(store: Store) -> None:
+    picture, data = drawn(), io.BytesIO()
+    exif = picture.getexif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Comment", "at home")
+    picture.save(data, "PNG", exif=exif, pnginfo=texts)
+    for original in (data.getvalue(), encoded(drawn())):
+        uri = export.picture_uri(store, attach_image(store, original, "a.png").sha256, "image/png")
+        shared = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+        assert not shared.getexif() and shared.info == {} and shared.tobytes() == picture.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -26,7 +27,9 @@ from smolvlm_core.backends.registry import companions_of
 from smolvlm_core.backends.transformers import CheckpointEntry, TransformersBackend
 from smolvlm_core.errors import BackendError, ContextTooSmall, OutOfMemoryError
 from smolvlm_core.llamacpp.text import client
+from smolvlm_core.llamacpp.text.messages import Open, Opened, Waiting
 from smolvlm_core.llamacpp.text.sampling import Sampler
+from smolvlm_core.llamacpp.text.scheduler import Scheduler
 from smolvlm_core.models import catalog
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
@@ -226,6 +229,18 @@ def test_a_kept_conversation_comes_back_while_others_fill_the_cache(small: Hybri
         thread.join(120)
     assert len(answers) == 2 * len(turns)
     assert [got for got, _ in answers] == [right for _, right in answers]
+
+
+def test_a_cold_question_waits_for_room_of_its_own() -> None:
+    """It copies nothing of a conversation that begins the same, so what they share is no room that it saves."""
+    told: list[object] = []
+    options: Any = SimpleNamespace(cells=512, parallel=2, kept_bytes=0)
+    scheduler = Scheduler(None, options, told.append)  # type: ignore[arg-type]
+    ids = list(range(300))
+    scheduler.open(Open(request=1, ids=ids, identity=ids, max_new_tokens=8))
+    scheduler._running[1].conversation.identity = ids  # it was read
+    scheduler.open(Open(request=2, ids=ids, identity=ids, max_new_tokens=8, fresh=True))
+    assert told == [Opened(request=1, reused=0), Waiting(request=2, ahead=1)]
 
 
 # Sampling

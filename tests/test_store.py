@@ -13,7 +13,7 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.byte_cache import ByteCache
-from smolvlm_core.conversations import export, schema
+from smolvlm_core.conversations import export, rows, schema
 from smolvlm_core.conversations.attachments import attach_image, describe_clip, store_frames
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import MediaError, StoreError
@@ -71,6 +71,17 @@ def test_a_crash_during_an_answer_does_not_lose_its_text(tmp_path: Path) -> None
     store = Store(tmp_path)
     ((_, answer),) = active_turns(store.messages(store.conversations()[0].id))
     assert answer is not None and (answer.text, answer.status) == ("A large red", "interrupted")
+
+
+def test_the_parts_of_a_growing_answer_are_not_kept_in_memory(store: Store) -> None:
+    conversation = store.create("image")
+    growing = store.begin_answer(store.add_question(conversation, "A"), "model", GenerationSettings())
+    store.messages(conversation)
+    before = rows._whole.cache_info().currsize
+    for length in range(5):
+        store.save_answer(growing, "x" * length, "running")
+        assert store.messages(conversation)[1].text == "x" * length
+    assert rows._whole.cache_info().currsize == before
 
 
 def test_two_tabs_do_not_overwrite_each_other(store: Store) -> None:

@@ -55,7 +55,7 @@ def test_what_is_shown_can_be_typed(hundredths: int) -> None:
 def test_times_are_shown_in_minutes() -> None:
     assert [time_text(t) for t in (0, 3.3333, 59.999, 750, 3600.1)] == ["0:00", "0:03.33", "1:00", "12:30", "60:00.1"]
     assert [time_text(t, 2) for t in (0, 59.999)] == ["0:00.00", "1:00.00"]
-    assert [length_text(t) for t in (3.5, 30, 90)] == ["3.5 s", "30.0 s", "1:30"]
+    assert [length_text(t) for t in (3.5, 30, 59.97, 90)] == ["3.5 s", "30.0 s", "1:00", "1:30"]
     assert parse_range("12:30 – 13:00") == (750, 780)
 
 

@@ -28,7 +28,7 @@ def chance(probability: float) -> str:
 
 
 def effort(verdict: Verdict) -> str:
-    """ "100.0% confident after 52 questions in 2.8 s"."""
+    """ "over 99.9% confident after 52 questions in 2.8 s"."""
     questions = f"{len(verdict.asked):,} question{'' if len(verdict.asked) == 1 else 's'}"
     return f"{_percent(verdict.confidence)} confident after {questions} in {verdict.seconds:,.1f} s"
 

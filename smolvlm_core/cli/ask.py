@@ -97,7 +97,8 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
             print(f"{attachment.name}: {note}", file=sys.stderr)
     prompt = build_prompt([Message("user", args.question, tuple(attachments))], given.open)
 
-    reply = _print_answer(backend.generate(prompt, settings, threading.Event()), quiet=args.json)
+    events = backend.generate(prompt, settings, threading.Event())
+    reply = _print_answer(events, quiet=args.json, can_be_cold=backend.cold() is not None)
     if args.json:
         frames = [
             {"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index}
@@ -132,15 +133,16 @@ def _cold(backend: Backend) -> Backend:
     return cold
 
 
-def _print_answer(events: Iterable[Event], quiet: bool) -> Reply:
-    """Print the answer as it arrives, unless `quiet`."""
+def _print_answer(events: Iterable[Event], *, quiet: bool, can_be_cold: bool) -> Reply:
+    """Print the answer as it arrives, unless `quiet`. `can_be_cold`: whether --cold would work."""
     reply = collect(_printed(events, quiet), lambda progress: status(progress.text))
     clear_line()
     if not quiet:
         print()
         print(reply.stats.summary(), file=sys.stderr)
         if reply.stats.known_tiles or reply.stats.reused_tokens:
-            print(f"from cache: {from_cache(reply.stats, True)} (--cold computes them again)", file=sys.stderr)
+            advice = " (--cold computes them again)" if can_be_cold else ""
+            print(f"from cache: {from_cache(reply.stats, True)}{advice}", file=sys.stderr)
         if reply.stats.stop_reason in ("length", "context"):
             reason = "--max-new-tokens was reached" if reply.stats.stop_reason == "length" else "the context is full"
             print(f"the answer was cut off: {reason}", file=sys.stderr)

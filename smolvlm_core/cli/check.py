@@ -89,11 +89,11 @@ def print_verdict(name: str, verdict: Verdict, to: Any = None) -> None:
     print(f"{name}: {verdict.verdict.upper()}", file=out)
     from smolvlm_core.check import words
 
-    for subject, name in words.SUBJECTS.items():
+    for subject, title in words.SUBJECTS.items():
         if correct := words.correct(verdict, subject):
             result = verdict.subjects.get(subject)
             chance = f"; {words.chance(result.chance)}" if result else ""
-            print(f"  {name}: {result.standing if result else 'undecided'}. {correct}{chance}", file=out)
+            print(f"  {title}: {result.standing if result else 'undecided'}. {correct}{chance}", file=out)
     if verdict.subjects:
         print(f"  {words.effort(verdict)}", file=out)
     if verdict.metadata:

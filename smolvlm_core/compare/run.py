@@ -149,14 +149,15 @@ class Comparison:
     def _answer_all(self, column: Column) -> None:
         column.state = "loading"
         self._load(column)
-        column.text_seconds = self._text_only(column)
+        backend = self._asked(column)
+        column.text_seconds = self._text_only(column, backend)
         for n, (answer, prompt) in enumerate(zip(column.answers, self.prompts)):
             if column.cancel.is_set():
                 break
             column.state, column.asking = "answering", n
-            self._answer(column, answer, prompt)
+            self._answer(column, backend, answer, prompt)
         column.progress = "Hashing files"
-        column.revision, column.files = column.backend.revision, file_hashes(column.backend)
+        column.revision, column.files = backend.revision, file_hashes(backend)
         column.progress = ""
         if column.cancel.is_set():
             column.state = "stopped"
@@ -169,17 +170,20 @@ class Comparison:
         collect(column.backend.prepare(longest, self.settings, column.cancel), partial(_report, column))
         column.load_seconds = column.backend.load_seconds
 
-    def _text_only(self, column: Column) -> float | None:
+    def _asked(self, column: Column) -> Backend:
+        """The backend as it is asked: without caches, where that is wanted and possible."""
+        cold = column.backend.cold()
+        column.can_be_cold = cold is not None
+        return cold if cold is not None and self.caching != "warm" else column.backend
+
+    def _text_only(self, column: Column, backend: Backend) -> float | None:
         """Seconds to the first token of a question without pictures."""
         hello = build_prompt([Message("user", "Hello")], lambda key: (_ for _ in ()).throw(KeyError(key)))
         settings = GenerationSettings(max_new_tokens=1)
-        reply = collect(column.backend.generate(hello, settings, column.cancel), partial(_report, column))
+        reply = collect(backend.generate(hello, settings, column.cancel), partial(_report, column))
         return reply.stats.time_to_first_token_seconds
 
-    def _answer(self, column: Column, answer: ColumnAnswer, prompt: Prompt) -> None:
-        cold = column.backend.cold()
-        column.can_be_cold = cold is not None
-        backend = cold if cold is not None and self.caching != "warm" else column.backend
+    def _answer(self, column: Column, backend: Backend, answer: ColumnAnswer, prompt: Prompt) -> None:
         try:
             for event in backend.generate(prompt, self.settings, column.cancel):
                 if isinstance(event, Progress):

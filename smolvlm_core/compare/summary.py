@@ -10,7 +10,6 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.check.verdicts import StoredVerdict
 from smolvlm_core.compare.columns import Column
 from smolvlm_core.compare.run import Comparison
-from smolvlm_core.compare.votes import bad_words
 from smolvlm_core.errors import LensError
 from smolvlm_core.llamacpp import programs
 from smolvlm_core.models.machine import hardware, versions
@@ -58,7 +57,7 @@ class Row:
         )
 
     def _votes(self) -> str:
-        counts = ((self.preferred, "preferred"), (self.ties, "tie"), (self.bad, bad_words(0).split()[-1]))
+        counts = ((self.preferred, "preferred"), (self.ties, "tie" if self.ties == 1 else "ties"), (self.bad, "bad"))
         return ", ".join(f"{count} {word}" for count, word in counts if count) or UNKNOWN
 
 

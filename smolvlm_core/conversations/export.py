@@ -23,6 +23,7 @@ from smolvlm_core.times import length_text
 
 FORMAT, VERSION = "smolvlm-lens conversation", 3
 NAME_CHARACTERS = 60
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of texts and Exif data (W3C, PNG, 11.3)
 # What Windows does not allow in a name (Microsoft, "Naming Files, Paths, and Namespaces").
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\u2028-\u202e\u2066-\u2069]+')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)
@@ -54,13 +55,15 @@ def figures_of(answer: Message) -> str:
 
 
 def picture_uri(store: Store, sha256: str, mime: str) -> str:
-    """A stored picture as a data URI that every viewer shows: PNG as it is, others as JPEG. Empty where it cannot be read.
+    """A stored picture as a data URI that every viewer shows: PNG as PNG, others as JPEG. Empty where it cannot be read.
 
-    A JPEG is encoded again: the file may tell where it was taken.
+    It is encoded again where the file may tell more than the picture, such as where it was taken.
     """
     try:
         if mime == "image/png":
-            return media.data_uri(store.media.bytes(sha256))
+            data = store.media.bytes(sha256)
+            tells_more = any(chunk in data for chunk in _PNG_TEXTS)
+            return media.data_uri(media.png_bytes(store.media.picture(sha256)) if tells_more else data)
         return media.data_uri(media.jpeg_bytes(store.media.picture(sha256)), "image/jpeg")
     except LensError:
         return ""  # a missing file must not block the export of the rest

@@ -13,20 +13,23 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from smolvlm_core import media
 from smolvlm_core.conversations import schema
 from smolvlm_core.conversations.export import FORMAT, VERSION
-from smolvlm_core.conversations.rows import attachments_json
+from smolvlm_core.conversations.rows import MAX_SIDE_PX, attachments_json
 from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.errors import ConversationFileError, LensError
 from smolvlm_core.fields import UNKNOWN, FieldError, read_object, seconds_of
 from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.video import Strategy
 
 MAX_BYTES = 256 * 2**20
 MAX_MESSAGES = 5_000
 MAX_PICTURES = 5_000
+MAX_SHOWN = 20_000  # pictures and frames of all messages: one can be in several
+MAX_VALUES = 2_000_000  # in the file, without texts: each takes up to 100 bytes of memory
 MAX_PIXELS = 2_000_000_000  # of all pictures together: some seconds of decoding
 TITLE_CHARACTERS = 200
 HINT = "Choose a file that this app exported as JSON."
@@ -78,6 +81,8 @@ def _parsed(data: bytes) -> Mapping[str, Any]:
         raise ConversationFileError(
             f"The file has {len(data) / 2**20:.0f} MB. The limit is {MAX_BYTES // 2**20} MB.", HINT
         )
+    if sum(map(data.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise ConversationFileError(f"The file has more than {MAX_VALUES:,} values.", HINT)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -146,8 +151,15 @@ def _refuse_damaged(attachment: Attachment) -> None:
         raise FieldError(f"a picture of {attachment.name!r:.80} is not named by a SHA-256")
     if min([attachment.duration_seconds, *(frame.timestamp_seconds for frame in attachment.frames)]) < 0:
         raise FieldError(f"a time of {attachment.name!r:.80} is negative")
-    if not (0 < attachment.width <= media.MAX_IMAGE_PIXELS and 0 < attachment.height <= media.MAX_IMAGE_PIXELS):
+    if not (0 < attachment.width <= MAX_SIDE_PX and 0 < attachment.height <= MAX_SIDE_PX):
         raise FieldError(f"{attachment.width} × {attachment.height} px is no size")
+    start, end = attachment.range_seconds or (0.0, 0.0)
+    if not 0 <= start <= end:
+        raise FieldError(f"{start} to {end} seconds is no range")
+    if attachment.kind == "video" and not attachment.frames:
+        raise FieldError(f"the clip {attachment.name!r:.80} has no frames")
+    if attachment.strategy not in ("", "hand", *get_args(Strategy)):
+        raise FieldError(f"{attachment.strategy!r:.80} is no way to choose frames")
 
 
 def _named(messages: list[Message]) -> Iterator[tuple[str, str]]:
@@ -160,7 +172,10 @@ def _named(messages: list[Message]) -> Iterator[tuple[str, str]]:
 
 def _pictures(messages: list[Message], files: Mapping[str, object]) -> tuple[dict[str, _Picture], int]:
     """The pictures that messages name, checked, and how many of them the file does not have."""
-    named = dict(_named(messages))
+    shown = list(_named(messages))
+    named = dict(shown)
+    if len(shown) > MAX_SHOWN:
+        raise ConversationFileError(f"The messages show {len(shown):,} pictures; {MAX_SHOWN:,} are allowed.", HINT)
     if len(named) > MAX_PICTURES:
         raise ConversationFileError(f"The file has {len(named):,} pictures; {MAX_PICTURES:,} are allowed.", HINT)
     pictures: dict[str, _Picture] = {}

@@ -53,7 +53,7 @@ def message_of(row: Mapping[str, Any] | sqlite3.Row, tell: Tell = ignore) -> Mes
 def messages_of(rows: Sequence[sqlite3.Row], tell: Tell = ignore) -> list[Message]:
     """Those of a conversation in the order of their ids. One that cannot be read hides no other: what follows it follows the
     message before it."""
-    read = [(row, _whole(tuple(row.keys()), tuple(row)) or message_of(row, tell)) for row in rows]
+    read = [(row, _remembered(row) or message_of(row, tell)) for row in rows]
     questions = {message.id for _, message in read if message is not None and message.role == "user"}
     shown = {m.id for _, m in read if m is not None and (m.role == "user" or m.reply_to in questions)}
     before = {row["id"]: _before(row) for row, _ in read}
@@ -68,6 +68,11 @@ def messages_of(rows: Sequence[sqlite3.Row], tell: Tell = ignore) -> list[Messag
             last = message.id
         messages.append(message)
     return messages
+
+
+def _remembered(row: sqlite3.Row) -> Message | None:
+    """A message without damage, read once. An answer that grows is another row each time, and is not kept."""
+    return _whole(tuple(row.keys()), tuple(row)) if row["status"] != "running" else None
 
 
 @lru_cache(maxsize=4096)

@@ -17,8 +17,8 @@ BRANCHES = (
     """UPDATE messages SET active = 1 WHERE role = 'assistant' AND (:conversation IS NULL OR conversation_id = :conversation)
         AND id IN (SELECT MAX(id) FROM messages WHERE role = 'assistant' GROUP BY reply_to HAVING MAX(active) = 0)""",
     """UPDATE messages SET parent = (
-            SELECT COALESCE((SELECT MAX(a.id) FROM messages a WHERE a.reply_to = q.id AND a.role = 'assistant' AND a.active), q.id)
-            FROM messages q WHERE q.conversation_id = messages.conversation_id
+            SELECT COALESCE((SELECT MAX(a.id) FROM messages a WHERE a.reply_to = q.id AND a.role = 'assistant' AND a.active
+            AND a.id < messages.id), q.id) FROM messages q WHERE q.conversation_id = messages.conversation_id
             AND q.role = 'user' AND q.active AND q.id < messages.id ORDER BY q.id DESC LIMIT 1
         ) WHERE role = 'user' AND (:conversation IS NULL OR conversation_id = :conversation)""",
     """UPDATE messages SET attachments = REPLACE(attachments, '"shown": false', '"shown": true')

@@ -32,7 +32,7 @@ def find(database: Database, kind: str | None, search: str) -> list[sqlite3.Row]
 
 
 def matching_text(database: Database, conversation_id: str, search: str) -> str:
-    """The first message in use that matches; "" where only the title does. Raises StoreError."""
+    """The first message that matches, if possible one that is not replaced; "" where only the title does. Raises StoreError."""
     row = database.row(
         "SELECT text FROM messages WHERE conversation_id = ? AND text LIKE ? ESCAPE '\\' ORDER BY active DESC, id LIMIT 1",
         (conversation_id, _like(search)),

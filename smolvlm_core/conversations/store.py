@@ -94,7 +94,7 @@ class Store:
         return [self._info(row) for row in rows if row["kind"] in get_args(ConversationKind)]
 
     def matching_text(self, conversation_id: str, search: str) -> str:
-        """The first message in use that matches, "" where only the title does."""
+        """The first message that matches, if possible one that is not replaced; "" where only the title does."""
         return matching_text(self._database, conversation_id, search)
 
     def info(self, conversation_id: str) -> ConversationInfo | None:

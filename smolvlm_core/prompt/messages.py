@@ -103,15 +103,16 @@ def history_before(messages: list[Message] | Branches[Message], question_id: int
 
 
 def _with_one_clip(turns: Turns) -> Turns:
-    """The model sees one set of frames at a time: those of earlier turns are hidden. Which are earlier depends on the branch."""
+    """The model sees one set of frames at a time: those before the last clip are hidden, even where that clip is hidden too.
+    Which are earlier depends on the branch."""
     found: Turns = []
     has_clip = False
     for question, answer in reversed(turns):
-        clips = [a for a in question.attachments if a.kind == "video" and a.shown]
-        if has_clip and clips:
+        has_clips = any(a.kind == "video" for a in question.attachments)
+        if has_clip and has_clips:
             hidden = tuple(replace(a, shown=a.shown and a.kind == "image") for a in question.attachments)
             question = replace(question, attachments=hidden)
-        has_clip = has_clip or bool(clips)
+        has_clip = has_clip or has_clips
         found.append((question, answer))
     return found[::-1]
 

@@ -87,6 +87,7 @@ class Scheduler:
         }
         used = sum(conversation.cells for conversation in held) + sum(r.reserved for r in running)
         shared = max((common_prefix(r.conversation.identity, request.identity) for r in running), default=0)
+        shared = 0 if request.fresh else shared
         return not running or used + len(request.ids) - shared + request.max_new_tokens <= self._options.cells
 
     def _seat(self) -> None:
