@@ -72,7 +72,7 @@ def _list(kind: ConversationKind, parts: list[Part]) -> None:
         label = part.label if len(part.label) <= LABEL_CHARACTERS else part.label[: LABEL_CHARACTERS - 1] + "…"
         name.markdown(escape(label))
         tokens.markdown(f"{part.tokens:,}")
-        if part.message_id is not None:
+        if part.message_id is not None and kind == "image":  # the clip on the page goes with each question
             drop.button(
                 "Hide",
                 icon=":material/visibility_off:",
@@ -82,6 +82,8 @@ def _list(kind: ConversationKind, parts: list[Part]) -> None:
                 on_click=_hide,
                 args=(part.message_id, part.sha256),
             )
+    if kind == "video":
+        st.caption("Choose fewer frames to make room.")
     if len(parts) > SHOWN:
         st.caption(f"{len(parts) - SHOWN} earlier ones are not listed.")
     st.button(
