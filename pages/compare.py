@@ -50,6 +50,8 @@ def shown_comparison() -> Comparison | None:
 comparison = shown_comparison()
 sidebar.draw()
 chat_sidebar.draw_other(with_model=False)
+if comparison is not None:
+    st.markdown(f":material/arrow_downward: [Go to the answers](#{compare_columns.ANCHOR})")
 default = list(known)[:2] if page.chosen is None else [name for name in page.chosen if name in known]
 page.chosen = st.multiselect(
     "Backends", list(known), default, max_selections=MOST_COLUMNS, key="compare_backends", format_func=with_verdict

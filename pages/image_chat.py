@@ -26,9 +26,7 @@ def send(text: str, choice: Choice) -> None:
     """Store the question and start its answer, or say why not. Nothing typed or added is lost."""
     spent = cost(choice)
     if not spent.fits:
-        box.give_back(
-            "image", text, f"This does not fit: {spent.describe()}. Remove some pictures, or start a new conversation."
-        )
+        box.give_back("image", text, "It does not fit: remove some pictures, or start a new conversation.")
     elif transcript.ask("image", choice, text, session().pending):
         session().pending, session().media_notes = (), ()
         if conversation is None:

@@ -46,6 +46,7 @@ def draw_advice() -> None:
         return
     attachment, by_hand = frames.attachment, frames.attachment.strategy == "hand"
     most = context.most_frames(store, spec, conversation, attachment, system_prompt, controls.max_frames(clip))
+    most = min(most, max(1, clip.facts.frame_count))
     if not spent.fits:
         label = f"Use {most} frames{', evenly spaced' if by_hand else ''}"
         st.button(label, type="primary", on_click=controls.set_count, args=(clip, most))

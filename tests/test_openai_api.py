@@ -280,7 +280,7 @@ def test_addresses_are_normalized(typed: str, url: str) -> None:
     "typed", ["", "ftp://h", "file:///etc/passwd", "http://", "http://[::1", "http://127.0.0.1:x/v1"]
 )
 def test_invalid_addresses(typed: str) -> None:
-    with pytest.raises(BackendError, match="not the address"):
+    with pytest.raises(BackendError, match="address of a server"):
         normal_url(typed)
 
 

@@ -345,7 +345,7 @@ def test_the_backends_page_shows_the_questions_and_answers_of_a_check() -> None:
     app.run()
     wait_for_checks(app)
     app.toggle[0].set_value(True).run()
-    table = app.get("html")[-1].proto.body
+    table = next(html.proto.body for html in app.get("html") if "Expected: " in html.proto.body)
     assert "data:image/png" in table and "With a wrong picture" in table and "Answer with one word" in table
     asked = {id(a.canary) for job in jobs().with_prefix("check ") for a in job.result.asked}
     assert table.count("Expected: ") == len(asked), "one row per question, with all its answers"

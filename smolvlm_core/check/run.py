@@ -177,8 +177,8 @@ class _Check:
         if self.cancel.is_set():
             return False
         right, asked = self.found.accuracy("its picture")
-        so_far = f" ({right} of {asked} correct with the picture so far)" if asked else ""
-        self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}{so_far}: {canary.question}")
+        so_far = f", {right} of {asked} correct with the picture so far" if asked else ""
+        self.report(len(self.found.asked), f"Question {len(self.found.asked) + 1}{so_far}.")
         shown = {hashlib.sha256(p.tobytes()).hexdigest(): p for p in pictures}
         attachments = _attached(canary, pictures) if pictures else ()
         prompt = build_prompt([Message("user", canary.question, attachments)], shown.__getitem__)

@@ -26,6 +26,6 @@ def _follow(backend: Backend, job: Job) -> None:
     if job.done:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f":material/visibility: Checking whether it sees. {message(job.text)}")
+        st.caption(f":material/visibility: Checking whether the model sees. {message(job.text)}")
         stop = workspace().checks.stop
         st.button("Skip", key="skip_check", type="tertiary", on_click=stop, args=(backend,))

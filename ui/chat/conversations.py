@@ -84,24 +84,27 @@ def _row(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
 
 
 def _menu(info: ConversationInfo, kind: ConversationKind, is_open: bool) -> None:
-    st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
-    for label, suffix, to_text in (
-        ("Web page", "html", export_html.to_html),
-        ("Markdown", "md", export.to_markdown),
-        ("JSON", "json", export.to_json),
-    ):
-        st.download_button(
-            label,
-            partial(_encode, to_text, info),
-            export.file_name(info.title, suffix),
-            key=f"{suffix}_{info.id}",
-            icon=":material/download:",
-        )
     if session().deleting == info.id:
         st.warning("This deletes the conversation and its pictures for good.")
-        st.button("Delete it", key=f"sure_{info.id}", type="primary", on_click=_delete, args=(info, kind, is_open))
-    else:
-        st.button("Delete…", key=f"delete_{info.id}", icon=":material/delete:", on_click=_confirm, args=(info.id,))
+        with st.container(horizontal=True, gap="xsmall"):
+            st.button("Delete it", key=f"sure_{info.id}", type="primary", on_click=_delete, args=(info, kind, is_open))
+            st.button("Keep it", key=f"keep_{info.id}", on_click=_confirm, args=(None,))
+        return
+    st.text_input("Name", info.title, key=f"title_{info.id}", on_change=_rename, args=(info.id,))
+    with st.container(horizontal=True, gap="xsmall"):  # in one row, so that the menu fits a small screen whole
+        for label, suffix, to_text in (
+            ("Web page", "html", export_html.to_html),
+            ("Markdown", "md", export.to_markdown),
+            ("JSON", "json", export.to_json),
+        ):
+            st.download_button(
+                label,
+                partial(_encode, to_text, info),
+                export.file_name(info.title, suffix),
+                key=f"{suffix}_{info.id}",
+                icon=":material/download:",
+            )
+    st.button("Delete…", key=f"delete_{info.id}", icon=":material/delete:", on_click=_confirm, args=(info.id,))
 
 
 def _encode(to_text: Callable[[Store, ConversationInfo], str], info: ConversationInfo) -> bytes:
@@ -115,7 +118,7 @@ def _rename(identity: str) -> None:
         state.notify(error)
 
 
-def _confirm(identity: str) -> None:
+def _confirm(identity: str | None) -> None:
     session().deleting = identity
 
 

@@ -46,7 +46,7 @@ def draw(
         if cost.fits:
             draw_advice()
     if not cost.fits:
-        show_error(f"This does not fit: {cost.describe()}. {FEWER[kind]}")
+        show_error(f"This does not fit. {FEWER[kind]}")
         draw_advice()
     elif cost.is_nearly_full:
         _warn(cost)

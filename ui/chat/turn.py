@@ -122,10 +122,12 @@ def _given(question: Message, answer: Message, branches: Branches[Message]) -> N
 
 def _details(answer: Message, prompt: Prompt) -> list[str]:
     settings = asdict(answer.settings) if answer.settings else {}
-    values = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "system_prompt")
+    values = ", ".join(
+        f"{name} {value}" for name, value in settings.items() if name != "system_prompt" and value not in (None, "")
+    )
     stats = answer.stats
     reused, known = (stats.reused_tokens, stats.known_tiles) if stats else (0, 0)
-    memory = f"Peak of {stats.memory_of or 'memory'} {stats.peak_memory_bytes / 2**20:,.0f} MiB. " if stats else ""
+    memory = f"Peak of {stats.memory_of or 'memory'}: {stats.peak_memory_bytes / 2**20:,.0f} MiB. " if stats else ""
     count = len(prompt.slots)
     pictures = f"{count} picture{'s' if count > 1 else ''}, each in place of one `<image>`, in order. " if count else ""
     return [

@@ -23,13 +23,15 @@ from ui.state import workspace
 from ui.text import escape, message, show_error
 
 _STATES = {"done": "check_circle", "failed": "error", "stopped": "stop_circle", "waiting": "hourglass_empty"}
+ANCHOR = "answers"
 
 
 def draw(comparison: Comparison) -> None:
+    st.subheader("Answers", anchor=ANCHOR)
     for n, question in enumerate(comparison.questions):
         st.markdown(f"**{escape(question)}**")
         fingerprint = comparison.prompts[n].fingerprint
-        with st.expander(f"What each model was given: {fingerprint[:16]}", icon=":material/frame_inspect:"):
+        with st.expander("What each model was given", icon=":material/frame_inspect:"):
             st.code(comparison.prompts[n].text, language=None, wrap_lines=True)
             st.caption(f"Each `<image>` stands for a picture, in order. Prompt and pictures: {fingerprint}")
         for letter, column, cell in zip("ABCD", comparison.shown(n), st.columns(len(comparison.columns))):

@@ -30,8 +30,10 @@ def normal_url(url: str) -> str:
     """An address with a scheme, without a slash or an endpoint at the end. /v1 is added to a bare address.
 
     Raises:
-        BackendError: not an http address.
+        BackendError: nothing, or not an http address.
     """
+    if not url.strip():
+        raise BackendError("There is no address of a server.", "Enter one like http://127.0.0.1:8080/v1.")
     whole = url.strip() if "://" in url else f"http://{url.strip()}"
     whole = whole.rstrip("/").removesuffix("/chat/completions").removesuffix("/models")
     try:
