@@ -119,7 +119,7 @@ def browse(client: StreamlitClient, ledger: Ledger, pages: tuple[str, ...], rest
 
 def ask(client: StreamlitClient, ledger: Ledger, color: str, turn: int) -> None:
     if turn % QUESTIONS_PER_CONVERSATION == 0:
-        client.rerun(**{"New conversation": ("trigger_value", True)})
+        client.rerun(**{"new_conversation_image": ("trigger_value", True)})
         client.upload(r"image_media_\d+", f"{color}.png", picture(color), "image/png")
     with ledger.lock:
         ledger.answering += 1

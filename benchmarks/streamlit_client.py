@@ -56,6 +56,7 @@ class StreamlitClient:
         )
         self.session = ""
         self.page_hash, self.pages = "", dict[str, str]()
+        self.query = ""  # of the page's address
         self.widgets: dict[str, str] = {}  # id by user key, or by label where there is no key
         self.fragments: dict[str, tuple[float, float]] = {}  # id: (interval, when next) in seconds
         self._in_fragment = False
@@ -80,8 +81,11 @@ class StreamlitClient:
             if not self.pages:
                 state.page_name = page
             self.fragments.clear()
+            if state.page_script_hash != self.page_hash:
+                self.query = ""  # links of the app name what is open on the other page; it is found without, too
+            state.query_string = self.query
         else:
-            state.page_script_hash = self.page_hash
+            state.page_script_hash, state.query_string = self.page_hash, self.query
         for key, (name, value) in widgets.items():
             self._set(state.widget_states.widgets.add(), key, name, value)
         return self._run(message)
@@ -99,7 +103,7 @@ class StreamlitClient:
                 continue
             self.fragments[due[0]] = (due[1][0], time.monotonic() + due[1][0])
             message = BackMsg()
-            message.rerun_script.page_script_hash = self.page_hash
+            message.rerun_script.page_script_hash, message.rerun_script.query_string = self.page_hash, self.query
             message.rerun_script.fragment_id = due[0]
             message.rerun_script.is_auto_rerun = True
             runs.append(self._run(message))
@@ -193,6 +197,8 @@ class StreamlitClient:
             if not self._in_fragment:
                 self.fragments.clear()
             self._in_fragment = False  # a fragment that calls st.rerun() is followed by a run of the whole page
+        elif kind == "page_info_changed":
+            self.query = message.page_info_changed.query_string
         elif kind == "navigation":
             self.page_hash = message.navigation.page_script_hash or self.page_hash
             self.pages = {

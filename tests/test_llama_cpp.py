@@ -135,8 +135,8 @@ def slot_idle(llama: LlamaCppBackend) -> object:
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """LONG answers go on to their limit, about a second: whatever the checkpoint, there is time to end them."""
 
-    def request(prompt: Prompt, settings: GenerationSettings, *more: Any) -> dict[str, Any]:
-        return completion_request(prompt, settings, *more) | {"ignore_eos": settings == LONG}
+    def request(prompt: Prompt, settings: GenerationSettings, *more: Any, **named: Any) -> dict[str, Any]:
+        return completion_request(prompt, settings, *more, **named) | {"ignore_eos": settings == LONG}
 
     monkeypatch.setattr("smolvlm_core.backends.remote.llama_completion.completion_request", request)
 

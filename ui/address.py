@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 APP = "SmolVLM Lens"
 CONVERSATION, COMPARISON, BATCH = "c", "comparison", "batch"  # parameters
@@ -16,6 +17,9 @@ class _Seen:
 
     page: str | None = None
     values: dict[str, str | None] = field(default_factory=dict)
+    replaced: dict[str, tuple[str | None, float]] = field(
+        default_factory=dict
+    )  # the value before, and when it was replaced
 
 
 def arrive(page: str) -> bool:
@@ -30,10 +34,14 @@ def arrive(page: str) -> bool:
 
 
 def follow(parameter: str, shown: str | None) -> str | None:
-    """What the page has to show: what the address names where the browser changed it; else `shown`, which the address takes over."""
+    """What the page has to show: what the address names where the page was just opened, or the browser went back or forward; else
+    `shown`, which the address takes over.
+
+    Any other run can have been asked for before the browser knew the address that the run before it set: it says nothing.
+    """
     named, seen = st.query_params.get(parameter) or None, _seen().values
-    changed = named is not None if parameter not in seen else named != seen[parameter]
-    if changed:
+    was_just_opened = parameter not in seen
+    if (was_just_opened and named is not None) or (not was_just_opened and _went_back_or_forward()):
         shown = seen[parameter] = named
     else:
         show(parameter, shown)
@@ -52,6 +60,11 @@ def show(parameter: str, value: str | None) -> None:
 def set_title(name: str) -> None:
     """The title of the browser's tab."""
     st.set_page_config(page_title=f"{name} · {APP}")
+
+
+def _went_back_or_forward() -> bool:
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def _seen() -> _Seen:
