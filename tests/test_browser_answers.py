@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from tests.conftest import drawn, encoded
-from tests.test_browser import address, answers, ask, finished, page, playwright, pytestmark  # noqa: F401
+from tests.test_browser import address, answers, ask, downloaded, finished, page, playwright, pytestmark  # noqa: F401
 
 
 def with_a_circle(page: playwright.Page, folder: Path, *questions: str) -> None:
@@ -67,10 +67,9 @@ def open_menu(page: playwright.Page, title: str) -> None:
 
 
 def exported(page: playwright.Page, label: str) -> Path:
-    with page.expect_download() as download:
-        page.get_by_role("button", name=label, exact=True).click()
-    target = Path(str(download.value.path())).with_name(download.value.suggested_filename)
-    download.value.save_as(target)
+    download = downloaded(page, label)
+    target = Path(str(download.path())).with_name(download.suggested_filename)
+    download.save_as(target)
     return target
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_browser import CHROMIUM, FLAGS, ROOT, address, page, playwright, pytestmark, samples
+from tests.test_browser import CHROMIUM, FLAGS, ROOT, address, downloaded, page, playwright, pytestmark, samples
 
 __all__ = ["address", "page", "pytestmark"]
 expect = playwright.expect
@@ -37,9 +37,7 @@ def begin(page: playwright.Page, address: str, *options: str) -> None:
 
 
 def report(page: playwright.Page, label: str) -> str:
-    with page.expect_download() as download:
-        page.get_by_role("button", name=label).click()
-    return download.value.path().read_text()
+    return downloaded(page, label).path().read_text()
 
 
 def test_a_blind_vote_ends_in_a_tie_or_finds_both_bad(page: playwright.Page, address: str) -> None:

@@ -19,6 +19,7 @@ from tests.test_browser import (  # noqa: F401
     address,
     answers,
     ask,
+    downloaded,
     finished,
     page,
     playwright,
@@ -144,9 +145,8 @@ def test_a_chat_with_a_hostile_server_fetches_nothing(
     page.get_by_text("Your question was not sent.").wait_for()
     assert page.locator(f"img[src*='{canary.http.server_port}']").count() == 0
     page.locator("[class*=st-key-menu_] button").first.click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Markdown").click()
-    page.set_content(MarkdownIt("js-default", {"html": True}).render(download.value.path().read_text()))
+    download = downloaded(page, "Markdown")
+    page.set_content(MarkdownIt("js-default", {"html": True}).render(download.path().read_text()))
     assert page.locator("img").count() == 1, "the picture of the question"
     fetches_only_on_purpose(page, canary)
 
@@ -175,9 +175,7 @@ def test_a_comparison_with_a_hostile_server_fetches_nothing(
     page.get_by_text("The server refused").wait_for()
     page.get_by_role("button", name="HTML report").wait_for()
     for label in ("HTML report", "Markdown"):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=label).click()
-        text = download.value.path().read_text()
+        text = downloaded(page, label).path().read_text()
         if label == "HTML report":
             assert "default-src 'none'" in text
             text = re.sub("<meta http-equiv.*", "", text)
