@@ -23,14 +23,14 @@ def ask(page: Page, question: str, count: int) -> None:
 
 
 def image_page(page: Page, out: Path, name: str) -> None:
-    page.get_by_role("button", name="Describe this image.").click()
+    page.get_by_test_id("stMain").get_by_role("button", name="Describe this image.").click()
     expect(page.get_by_text("What the model was given")).to_have_count(1, timeout=120_000)
     ask(page, "Where is the purple ring?", 2)
     page.screenshot(path=out / name)
 
 
 def video_page(page: Page, out: Path, name: str) -> None:
-    page.get_by_role("button", name="What happens in the video?").click()
+    page.get_by_test_id("stMain").get_by_role("button", name="What happens in the video?").click()
     expect(page.get_by_text("What the model was given")).to_have_count(1, timeout=120_000)
     page.wait_for_timeout(1500)
     page.screenshot(path=out / name)
