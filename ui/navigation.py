@@ -10,7 +10,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from smolvlm_core.conversations.store import ConversationKind
 from ui import address, state
-from ui.state import open_conversation, session, workspace
+from ui.state import session, workspace
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 CHATS: dict[ConversationKind, Path] = {"image": PAGES / "image_chat.py", "video": PAGES / "video_chat.py"}
@@ -46,23 +46,26 @@ def _named(title: str) -> dict[str, str]:
     return {parameter: value} if value else {}
 
 
-def set_title(page: StreamlitPage) -> None:
-    """The title of the browser's tab: the page's, or that of its open conversation. Pages with other names set them themselves."""
+def open_named(page: StreamlitPage) -> None:
+    """Open the conversation that the address names, on the page it belongs to, and name it in the browser's tab.
+
+    Pages that have something else open name it themselves.
+    """
     kind = next((kind for kind, title in CHAT_TITLES.items() if title == page.title), None)
     if kind is None:
         address.set_title(page.title)
         return
-    named = st.query_params.get(address.CONVERSATION)
-    info = workspace().store.info(named) if named else None
+    store, named = workspace().store, st.query_params.get(address.CONVERSATION)
+    info = store.info(named) if named else None
     if info is not None and info.kind != kind:
-        go_to_chat(info.kind, info.id)
+        state.open_conversation(info.kind, info.id)
+        open_chat(info.kind)
     shown = state.conversation(kind)
-    info = workspace().store.info(shown) if shown is not None else None
+    info = store.info(shown) if shown is not None else None
     address.set_title(info.title if info is not None else page.title)
 
 
-def go_to_chat(kind: ConversationKind, conversation: str | None) -> None:
-    """Open a chat page, with a conversation or a new one. Ends the run of this page."""
-    open_conversation(kind, conversation)
-    query = {address.CONVERSATION: conversation} if conversation else None
-    st.switch_page(CHATS[kind], query_params=query)
+def open_chat(kind: ConversationKind) -> None:
+    """Open a chat page with what is open on it. Ends the run of this page."""
+    identity = session().open_conversations[kind]
+    st.switch_page(CHATS[kind], query_params={address.CONVERSATION: identity} if identity else None)

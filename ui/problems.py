@@ -21,7 +21,7 @@ def run(page: StreamlitPage) -> None:
     """Run a page. Where the store cannot be opened, say why; the page opens once the cause is gone."""
     try:
         draw()
-        navigation.set_title(page)
+        navigation.open_named(page)
         page.run()
     except LensError as error:
         show_error(error)

@@ -23,6 +23,7 @@ from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.conversations.unsent import UnsentQuestion
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import data_folder
+from smolvlm_core.preferences import Preference
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
 from smolvlm_core.work.job import Job
@@ -125,7 +126,8 @@ class Session:
         preloaded: names of the backends that this session has started to load.
         painted: whether a page was drawn before. `status_in_page`: the status is being drawn with its page, not on its own.
         notices: messages at the top of the page. `told`: problems of the data folder that were dismissed.
-        settings_round: raised to fill the controls of the settings. preset_problem: why a preset was not saved, to show once.
+        settings_round: raised to fill the controls of the settings. `kept`: what was stored of these for the next start.
+        imports: raised to close the form for imports.
         refused: the question that was refused last, by page.
         unsent: questions that could not be stored, to offer again.
     """
@@ -155,7 +157,8 @@ class Session:
     notices: tuple[str, ...] = ()
     told: frozenset[str] = frozenset()
     settings_round: int = 0
-    preset_problem: str = ""
+    kept: Preference | None = None
+    imports: int = 0
     refused: dict[ConversationKind, Refused] = field(default_factory=dict)
     unsent: tuple[UnsentQuestion, ...] = ()
     ollama_models: tuple[str, ...] = ()
@@ -228,6 +231,7 @@ def _new_session() -> Session:
         model_is_chosen=bool(last.model),
         precision=last.precision,
         settings=last.settings,
+        kept=last,
     )
 
 

@@ -14,13 +14,12 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.models.machine import describe_bytes
 from smolvlm_core.prompt.branches import Branches
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.geometry import estimate_tokens
+from smolvlm_core.prompt.geometry import CHARACTERS_PER_TOKEN, estimate_tokens
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns, history_before
 from smolvlm_core.video import count_that_fits
 
 TYPICAL_QUESTION = "What do you see in this picture?"
 NEARLY_FULL = 0.8
-CHARACTERS_PER_TOKEN = 3.5  # as `geometry.estimate_tokens` counts
 ANSWER_RESERVE = 64  # tokens that must stay free for the answer
 
 

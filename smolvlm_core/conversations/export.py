@@ -17,9 +17,8 @@ from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.errors import LensError, StoreError
 from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
-from smolvlm_core.prompt.template import clock
 from smolvlm_core.text import escape_markdown
-from smolvlm_core.times import length_text
+from smolvlm_core.times import length_text, time_text
 
 FORMAT, VERSION = "smolvlm-lens conversation", 3
 NAME_CHARACTERS = 60
@@ -126,7 +125,8 @@ def _attachment_lines(store: Store, attachment: Attachment) -> list[str]:
         "",
     ]
     return lines + [
-        f"{clock(f.timestamp_seconds)} ![frame]({picture_uri(store, f.sha256, 'image/png')})" for f in attachment.frames
+        f"{time_text(f.timestamp_seconds, 2)} ![frame]({picture_uri(store, f.sha256, 'image/png')})"
+        for f in attachment.frames
     ]
 
 

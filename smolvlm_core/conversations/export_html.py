@@ -11,8 +11,8 @@ from smolvlm_core.conversations import export
 from smolvlm_core.conversations.store import ConversationInfo, Store
 from smolvlm_core.markdown import to_html as markdown_to_html
 from smolvlm_core.prompt.messages import Attachment, Message, active_turns
-from smolvlm_core.prompt.template import clock
 from smolvlm_core.text import in_reading_order
+from smolvlm_core.times import length_text, time_text
 
 TEMPLATE = Path(__file__).with_name("export.html.j2")
 
@@ -59,13 +59,13 @@ def _attachment(store: Store, attachment: Attachment) -> dict[str, Any]:
         pictures = [(export.picture_uri(store, attachment.sha256, attachment.mime), attachment.name, "")]
     else:
         count = len(attachment.frames)
-        about = f"{attachment.name}: {count} frame{'s' if count > 1 else ''} of a clip of {clock(attachment.duration_seconds)}"
+        about = f"{attachment.name}: {count} frame{'s' if count > 1 else ''} of a clip of {length_text(attachment.duration_seconds)}"
         about += f", read with {attachment.decoder}" if attachment.decoder else ""
         pictures = [
             (
                 export.picture_uri(store, frame.sha256, "image/png"),
-                f"Frame at {frame.timestamp_seconds:.2f} s",
-                _mark(frame.timestamp_seconds),
+                f"Frame at {time_text(frame.timestamp_seconds, 2)}",
+                time_text(frame.timestamp_seconds, 2),
             )
             for frame in attachment.frames
         ]
@@ -76,7 +76,3 @@ def _attachment(store: Store, attachment: Attachment) -> dict[str, Any]:
         "pictures": pictures,
         "is_clip": attachment.kind == "video",
     }
-
-
-def _mark(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 60 else clock(seconds)

@@ -14,13 +14,8 @@ from smolvlm_core.errors import MediaError
 SMALL_EDGE = 320  # px: twice the width on a page, for sharp screens
 # Browsers show these as Pillow decodes them, where the other conditions of `_is_shown_alike` hold.
 SHOWN_BY_BROWSERS = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-LOSSY = (
-    "image/jpeg",
-    "image/heif",
-    "image/heic",
-    "image/avif",
-    "image/webp",
-)  # PNG would make them several times larger
+# PNG would make these several times larger.
+LOSSY = ("image/jpeg", "image/heif", "image/heic", "image/avif", "image/webp")
 SMALLEST_PART = 16  # px: one patch of the vision encoder
 _CROP = re.compile(r" \(crop \d+×\d+\)$")
 

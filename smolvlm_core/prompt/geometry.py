@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from smolvlm_core.prompt.build import Prompt, Slot
 from smolvlm_core.prompt.template import IMAGE as IMAGE_SLOT
 
+CHARACTERS_PER_TOKEN = 3.5  # an estimate
+
 
 @dataclass(frozen=True)
 class VisionGeometry:
@@ -67,4 +69,4 @@ def estimate_tokens(prompt: Prompt, geometry: VisionGeometry) -> tuple[int, int]
     images = geometry.image_tokens(prompt.slots)
     tiles = images // geometry.tokens_per_tile
     marks = tiles * 2 + len(prompt.slots) * 3
-    return images, marks + math.ceil(len(prompt.text.replace(IMAGE_SLOT, "")) / 3.5)
+    return images, marks + math.ceil(len(prompt.text.replace(IMAGE_SLOT, "")) / CHARACTERS_PER_TOKEN)

@@ -75,9 +75,9 @@ class Message:
 Turns = list[tuple[Message, Message | None]]
 
 
-def active_turns(messages: list[Message]) -> Turns:
+def active_turns(messages: list[Message] | Branches[Message]) -> Turns:
     """The chosen branch: questions in order, each with its chosen answer or None. Only its last clip is shown to the model."""
-    return _with_one_clip(Branches(messages).turns())
+    return _with_one_clip(_branches(messages).turns())
 
 
 def history_before(messages: list[Message] | Branches[Message], question_id: int) -> list[Message]:
@@ -88,9 +88,7 @@ def history_before(messages: list[Message] | Branches[Message], question_id: int
     """
     history: list[Message] = []
     carried: tuple[Attachment, ...] = ()
-    branches = messages if isinstance(messages, Branches) else Branches(messages)
-    turns = branches.turns_to(question_id)
-    for question, answer in _with_one_clip(turns):
+    for question, answer in _with_one_clip(_branches(messages).turns_to(question_id)):
         if question.id == question_id:
             history.append(_with_attachments(question, carried + question.attachments))
             break
@@ -100,6 +98,10 @@ def history_before(messages: list[Message] | Branches[Message], question_id: int
         history += [_with_attachments(question, carried + question.attachments), answer]
         carried = ()
     return history
+
+
+def _branches(messages: list[Message] | Branches[Message]) -> Branches[Message]:
+    return messages if isinstance(messages, Branches) else Branches(messages)
 
 
 def _with_one_clip(turns: Turns) -> Turns:

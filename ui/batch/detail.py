@@ -22,11 +22,8 @@ from ui.state import session, workspace
 from ui.text import escape, message, show_error
 
 EDGE = 450  # px: the longer side of a picture
-FRAME_EDGE, SMALL_EDGE, MANY_FRAMES = (
-    768,
-    320,
-    64,
-)  # px: frames are in memory while they are shown; many of them are smaller
+FRAME_EDGE = 768  # px: frames are in memory while they are shown
+MANY_FRAMES, SMALL_EDGE = 64, 320  # more frames than this are smaller
 CUT = {
     "length": "This answer was cut at the longest answer allowed (see Settings).",
     "context": "This answer was cut: the model's context is full.",

@@ -48,7 +48,7 @@ def draw(kind: ConversationKind) -> None:
             if search and (text := workspace().store.matching_text(info.id, search)):
                 st.caption(_marked(text, search))
     if len(found) > SHOWN:
-        st.caption(f"{len(found) - SHOWN} more. Search to find them.")
+        st.caption(f"{len(found) - SHOWN:,} more. Search to find them.")
 
 
 def _marked(text: str, search: str) -> str:

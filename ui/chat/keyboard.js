@@ -27,7 +27,7 @@ const ACTIONS = [
   { name: "New conversation", plain: "n", chord: (e) => mod(e) && e.shiftKey && e.code === "KeyO", keys: [["N"], [MOD, SHIFT, "O"]], run: () => press('[class*="st-key-new_conversation"] button') },
   { name: "Search conversations", plain: "/", chord: (e) => mod(e) && !e.shiftKey && e.code === "KeyK", keys: [["/"], [MOD, "K"]], run: search },
   { name: "Write a question", plain: "q", chord: (e) => e.shiftKey && !mod(e) && e.key === "Escape", keys: [["Q"], [SHIFT, "Esc"]], run: box },
-  { name: "Stop the answer", chord: (e) => !e.shiftKey && !mod(e) && e.key === "Escape", keys: [["Esc"]], run: () => press('[data-testid="stChatInputStopButton"], [class*="st-key-stop_"] button') },
+  { name: "Stop the answer", chord: (e) => !e.shiftKey && !mod(e) && e.key === "Escape", keys: [["Esc"]], run: () => press('[class*="st-key-stop_"] button') },
 ];
 const mod = (event) => (MAC ? event.metaKey : event.ctrlKey) && !event.altKey;
 

@@ -16,7 +16,7 @@ from smolvlm_core.conversations.store import ConversationKind
 from smolvlm_core.errors import LensError
 from smolvlm_core.media import IMAGE_EXTENSIONS, MAX_IMAGE_BYTES
 from smolvlm_core.video import VIDEO_EXTENSIONS
-from ui import address, navigation, state
+from ui import navigation, state
 from ui.chat import drop, pictures
 from ui.clip import selection
 from ui.state import session
@@ -75,10 +75,7 @@ def open_their_page(kind: ConversationKind) -> None:
     """Where something was just added that another page is about, open that page."""
     wanted, session().page_of_media = session().page_of_media, None
     if wanted is not None and wanted != kind:
-        identity = session().open_conversations[wanted]
-        st.switch_page(
-            navigation.CHATS[wanted], query_params={address.CONVERSATION: identity} if identity is not None else None
-        )
+        navigation.open_chat(wanted)
 
 
 def draw_notes() -> None:

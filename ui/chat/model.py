@@ -12,9 +12,10 @@ from smolvlm_core.models import catalog
 from smolvlm_core.models.machine import describe_bytes, this_machine
 from ui import state
 from ui.backends import badges
-from ui.backends.badges import draw_problem, status_line, status_text
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
+
+STATES = {"loading": "Loading…", "failed": "Failed to load", "ready": "Ready", "remote": "Remote server"}
 
 
 def choose() -> Entry:
@@ -26,7 +27,7 @@ def choose() -> Entry:
     if default.self_test is not None and (result := default.self_test.result()) is not None:
         why = f"{why} {result.text}."
     known = {entry.key: entry for entry in registry.entries()}
-    draw_problem()
+    badges.draw_problem()
     if current.model is None:
         current.model = default.key
     shown = current.model if current.model in known else default.key
@@ -91,7 +92,7 @@ def _draw_facts(backend: Backend, why: str) -> None:
     st.markdown(f"**{escape(backend.name)}**")
     note = f":orange[:material/info: {escape(backend.note)}]" if backend.note else ""
     st.caption("  \n".join(filter(None, (note, why, backend.describe()))))
-    st.caption(message(status_text(backend)))
+    st.caption(message(badges.status_text(backend)))
     badges.draw_last(backend)
     draw_loaded(besides=session().model)
 
@@ -100,7 +101,7 @@ def draw_loaded(besides: str | None = None) -> None:
     """The models that are loaded or were added, and the memory of the app. `besides`: key of one that is left out."""
     lines = []
     for entry in workspace().registry.entries():
-        line = status_line(entry)
+        line = badges.status_line(entry)
         if entry.key != besides and (entry.added or line.lower().startswith("ready")):
             lines.append(f"**{escape(entry.label)}**  \n{message(line)}")
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
@@ -134,13 +135,10 @@ def _verdict(backend: Backend) -> str:
     return f" · {badges.in_text(stored.verdict)}" if stored is not None else ""
 
 
-_STATES = {"loading": "loading…", "failed": "failed to load", "ready": "Ready", "remote": "remote server"}
-
-
 def draw_chip(backend: Backend) -> None:
     """The model, on the page itself: it is seen where the sidebar is folded."""
     with st.container(key="model_chip"):
-        state_text = _STATES.get(backend.status().state, "not loaded yet")
+        state_text = STATES.get(backend.status().state, "Not loaded yet")
         st.caption(f":material/neurology: {escape(backend.name)} · {state_text}")
 
 

@@ -7,10 +7,11 @@ import streamlit as st
 from smolvlm_core.errors import LensError
 from smolvlm_core.preferences import MAX_NAME_CHARACTERS, Preference
 from smolvlm_core.prompt.generation import GenerationSettings
-from ui import state
+from ui import forms, state
 from ui.state import session, workspace
 from ui.text import escape, show_error
 
+FORM = "preset"
 CUSTOM, DEFAULT = "", "Default"
 
 
@@ -26,27 +27,26 @@ def in_use() -> Preference:
 
 def keep() -> None:
     """Store what is chosen now for the next start, where it has changed."""
-    preferences, now = workspace().preferences, in_use()
-    if now == preferences.last():
+    now = in_use()
+    if now == session().kept:
         return
     try:
-        preferences.save_last(now)
+        workspace().preferences.save_last(now)
+        session().kept = now
     except LensError as error:
         show_error(f"Your settings are used, but not kept for the next start. {error}")
 
 
 def draw() -> None:
     """The list of presets, and a menu to save or delete one."""
-    presets = workspace().preferences.presets()
-    now = in_use()
-    settings = {name: preset.settings for name, preset in presets.items()}
-    exact = (name for name, preset in presets.items() if preset == now)
-    alike = next(exact, DEFAULT if now.settings == GenerationSettings() else CUSTOM)
-    st.session_state["preset"] = alike
+    presets, now = workspace().preferences.presets(), in_use()
+    shown = DEFAULT if now.settings == GenerationSettings() else CUSTOM
+    shown = next((name for name, preset in presets.items() if preset == now), shown)
+    st.session_state["preset"] = shown
     names, menu = st.columns([4, 1], gap="small", vertical_alignment="bottom")
     names.selectbox(
         "Preset",
-        [DEFAULT, *settings, *([CUSTOM] if alike == CUSTOM else [])],
+        [DEFAULT, *presets, *([CUSTOM] if shown == CUSTOM else [])],
         key="preset",
         format_func=lambda name: name or "Custom",
         on_change=_use,
@@ -57,15 +57,13 @@ def draw() -> None:
     )
     if opened.open:
         with opened:
-            _menu(alike if alike in presets else "")
+            _menu(shown if shown in presets else "")
 
 
 def _menu(chosen: str) -> None:
     st.text_input("Name", chosen, key="preset_name", max_chars=MAX_NAME_CHARACTERS, placeholder="Short answers")
     st.button("Save what is set now", key="preset_save", type="primary", on_click=_save)
-    if problem := session().preset_problem:
-        show_error(problem)
-        session().preset_problem = ""
+    forms.draw_problems(FORM)
     if chosen:
         st.button(
             f"Delete {escape(chosen)}", key="preset_delete", icon=":material/delete:", on_click=_delete, args=(chosen,)
@@ -90,14 +88,16 @@ def apply(settings: GenerationSettings) -> None:
 
 
 def _save() -> None:
+    forms.pressed(FORM)
     try:
         workspace().preferences.save_preset(st.session_state["preset_name"], in_use())
     except LensError as error:
-        session().preset_problem = str(error)
+        forms.refuse(FORM, error)
 
 
 def _delete(name: str) -> None:
+    forms.pressed(FORM)
     try:
         workspace().preferences.delete_preset(name)
     except LensError as error:
-        session().preset_problem = str(error)
+        forms.refuse(FORM, error)

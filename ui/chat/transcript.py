@@ -30,9 +30,8 @@ def draw(kind: ConversationKind, choice: Choice) -> None:
     running = workspace().answers.running(
         conversation
     )  # before the messages: an answer that ends in between is then read whole
-    messages = workspace().store.messages(conversation)
-    branches = Branches(messages)
-    for question, answer in active_turns(messages):
+    branches = Branches(workspace().store.messages(conversation))
+    for question, answer in active_turns(branches):
         with st.chat_message("user", avatar=":material/person:"):
             turn.draw_attachments(question)
             _question_text(question, kind, choice, editable=running is None)

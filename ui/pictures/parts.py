@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
@@ -11,14 +10,13 @@ from smolvlm_core.conversations import pictures
 from smolvlm_core.conversations.attachments import attach_image
 from smolvlm_core.conversations.pictures import Region
 from smolvlm_core.errors import LensError
-from ui import state
+from ui import navigation, state
 from ui.pictures import strip
 from ui.pictures.shown import Shown
 from ui.state import session, workspace
 from ui.text import escape
 
 NEW = "new_part"  # in the session's state: the part that its page has to point out
-IMAGE_CHAT = Path(__file__).resolve().parents[2] / "pages" / "image_chat.py"
 
 
 def draw(
@@ -38,7 +36,7 @@ def draw(
         st.toast(f"{escape(shown[only or 0].label)} goes with your next question.", icon=":material/crop:")
     used = strip.draw(key, shown, only=only, edge=edge, scrolls=scrolls, reveal=new, on_part=use, part_label=label)
     if used and leaves and not session().notices:
-        st.switch_page(IMAGE_CHAT)
+        navigation.open_chat("image")
 
 
 def use(picture: Shown, region: Region) -> None:
