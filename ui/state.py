@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -15,8 +14,6 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from smolvlm_core.access.users import LOCAL, User
-from smolvlm_core.batch.request import Request
-from smolvlm_core.batch.sidecars import SidecarOptions
 from smolvlm_core.compare.run import Caching
 from smolvlm_core.conversations.clip_frames import FrameChoice, SampledFrames, StoredClip
 from smolvlm_core.conversations.store import ConversationKind
@@ -26,11 +23,10 @@ from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preference
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment
-from smolvlm_core.work.job import Job
 from smolvlm_core.workspace import Process, Workspace
 from ui import address
 from ui.access import current as access
-from ui.batch.selection import Selection
+from ui.batch.session import BatchSession
 from ui.text import show_error
 
 
@@ -50,44 +46,6 @@ class CompareSession:
     blind: bool = False
     caching: Caching = "warm"
     key: str | None = None
-
-
-@dataclass
-class BatchForm:
-    """What is typed for a new batch. `paths`: one a line. `uploads`: the name of a folder of uploads.
-
-    `round`: raised to fill the fields from here: new keys are new widgets. `pressed`: Start was pressed, so what is missing is an
-    error. `survey`: what is counted, and its job.
-    """
-
-    source: str = "On this machine"
-    paths: str = ""
-    uploads: str = ""
-    prompt: str = ""
-    json_schema: str = ""
-    frame_rule: str = "Model's rule"
-    frames: int = 8
-    fps: float = 1.0
-    scenes: bool = False
-    sidecars: bool = False
-    sidecar_options: SidecarOptions = field(default_factory=SidecarOptions)
-    round: int = 0
-    pressed: bool = False
-    survey: tuple[Request, Job] | None = None
-
-
-@dataclass
-class BatchSession:
-    """The Batch page. `open`: identity of the batch that is shown, "" for the form, None before any choice.
-
-    `selections`: the rows that are selected, by the identity of their batch. `problem`: why the last edit was not saved, to show
-    once.
-    """
-
-    open: str | None = None
-    form: BatchForm = field(default_factory=BatchForm)
-    problem: str = ""
-    selections: dict[str, Selection] = field(default_factory=lambda: defaultdict(Selection))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from smolvlm_core.prompt.build import check_text
 from smolvlm_core.work.job import Job
 from ui import state
 from ui.batch import inputs, options, picker
+from ui.batch.session import BatchForm
 from ui.chat.choice import Choice
-from ui.state import BatchForm, session, workspace
+from ui.state import session, workspace
 from ui.text import message, show_error
 
 SAMPLE_PROMPT = "Describe the image."
