@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from smolvlm_core.conversations.unsaved import ClipSampling, UnsavedMedia
 from smolvlm_core.errors import BackendError
 from smolvlm_core.prompt.build import build_prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings
-from smolvlm_core.prompt.messages import Message
+from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.workspace import Workspace
 
 
@@ -100,27 +100,32 @@ def _ask(args: argparse.Namespace, workspace: Workspace) -> int:
     events = backend.generate(prompt, settings, threading.Event())
     reply = _print_answer(events, quiet=args.json, can_be_cold=backend.cold() is not None)
     if args.json:
-        frames = [
-            {"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index}
-            for a in attachments
-            for f in a.frames
-        ]
-        shown = [
-            {"name": a.name, "sha256": a.sha256, "width": a.width, "height": a.height, "notes": a.notes}
-            for a in attachments
-        ]
         value = {
             "answer": reply.text,
             "model": spec.key,
             "backend": backend.name,
             "revision": backend.revision,
-            "attachments": shown,
-            "frames": frames,
+            **_shown(attachments),
             "settings": asdict(settings),
             "stats": asdict(reply.stats),
         }
         print(json.dumps(value, indent=1, ensure_ascii=False))
     return 0
+
+
+def _shown(attachments: Sequence[Attachment]) -> dict[str, Any]:
+    """For --json: the pictures, and the frames of clips."""
+    return {
+        "attachments": [
+            {"name": a.name, "sha256": a.sha256, "width": a.width, "height": a.height, "notes": a.notes}
+            for a in attachments
+        ],
+        "frames": [
+            {"timestamp_seconds": f.timestamp_seconds, "frame_index": f.frame_index}
+            for a in attachments
+            for f in a.frames
+        ],
+    }
 
 
 def _cold(backend: Backend) -> Backend:
