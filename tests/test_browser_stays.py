@@ -57,9 +57,12 @@ def test_the_address_carries_the_conversation(page: playwright.Page, address: st
     expect(page).to_have_url(link)
     page.get_by_role("link", name="Video chat").click()
     expect(page).to_have_title("Video chat · SmolVLM Lens")
+    expect(page).to_have_url(f"{address}/video_chat")  # the browser gets it some milliseconds after the title
     page.go_back()
+    expect(page).to_have_url(link)
     finished(page)
     page.go_forward()
+    expect(page).to_have_url(f"{address}/video_chat")
     expect(page).to_have_title("Video chat · SmolVLM Lens")
     page.get_by_role("link", name="Image chat").click()
     finished(page)

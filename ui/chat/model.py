@@ -67,10 +67,16 @@ def draw_status(backend: Backend) -> None:
     """Updates itself only while something changes: an idle tab asks the server for nothing."""
     if session().painted:
         _preload_once(backend)
-    polled = not session().painted or backend.status().busy
+    polled = not session().painted or _is_changing(backend)
     session().status_in_page = True
     st.fragment(_status, run_every=1.0 if polled else None)(backend, polled)
     session().painted = True
+
+
+def _is_changing(backend: Backend) -> bool:
+    """Whether its line is about to change: it loads, or is about to. One that is ready and answers stays as it is."""
+    status = backend.status()
+    return status.state == "loading" or (status.busy and status.state != "ready")
 
 
 def _status(backend: Backend, polled: bool) -> None:
@@ -83,7 +89,7 @@ def _status(backend: Backend, polled: bool) -> None:
     if in_page:
         return
     _preload_once(backend)
-    if polled and not backend.status().busy:
+    if polled and not _is_changing(backend):
         st.rerun()  # draws the status once more and ends the polling
 
 

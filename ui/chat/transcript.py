@@ -161,7 +161,6 @@ def _follow(answer: Answer) -> None:
     with st.chat_message("assistant", avatar=":material/visibility:"):
         text, sign = st.empty(), st.empty()
         st.button("Stop", icon=":material/stop_circle:", key=f"stop_{answer.id}", on_click=answer.stop)
-    _watch(answer)
     began = time.monotonic()
     for snapshot in answer.follow():
         _show(snapshot, text, sign, time.monotonic() - began)
@@ -175,10 +174,3 @@ def _show(snapshot: Snapshot, text: Any, sign: Any, seconds: float) -> None:
     if snapshot.progress is not None:
         label = f"{message(snapshot.progress.text)}… {seconds:.0f} s"
         sign.progress(snapshot.progress.fraction or 0.0, text=label)
-
-
-@st.fragment(run_every=0.7)
-def _watch(answer: Answer) -> None:
-    """After Streamlit's own Stop the script is over: this draws the page again once the answer has ended."""
-    if workspace().answers.running(answer.conversation_id) is not answer:
-        st.rerun()
