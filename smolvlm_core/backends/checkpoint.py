@@ -5,15 +5,15 @@ Knows checkpoints and the pool. Does not know what runs the text model.
 
 from __future__ import annotations
 
-import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
+from smolvlm_core.backends.base import Capabilities, Cause, Status
+from smolvlm_core.backends.cold import HasCaches
 from smolvlm_core.backends.queue import Start, follow
 from smolvlm_core.backends.status import status_of
 from smolvlm_core.engine.state import EncoderChoice, describe_encoder
@@ -31,19 +31,13 @@ READS_FROM_PARAMETERS = 100_000_000  # every published SmolVLM2 reads; the bundl
 MOST_CHARACTERS_A_TOKEN = 128  # the longest token of SmolLM2's vocabulary has 81
 
 
-class CheckpointBackend(Backend):
+class CheckpointBackend(HasCaches):
     """`precision`: of the weights that run the text, as `identity` has it. All backends of one key share what is loaded."""
 
     def __init__(self, spec: ModelSpec, precision: str, *, pool: Pool) -> None:
         self.spec, self.note, self._precision, self._pool = spec, spec.note, precision, pool
         self.name = f"{spec.title} · {self.kind} {self._short_precision()}"
         self._revision = ""
-        self._cold = False
-
-    def cold(self) -> Self:
-        other = copy.copy(self)
-        other._cold = True
-        return other
 
     @property
     def _key(self) -> tuple[str, ...]:

@@ -5,16 +5,16 @@ Knows pairs of GGUF files and the pool. The request itself is `remote.llama_comp
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Entry, Status
+from smolvlm_core.backends.base import Capabilities, Cause, Entry, Status
 from smolvlm_core.backends.checkpoint import READS_FROM_PARAMETERS, file_state
+from smolvlm_core.backends.cold import HasCaches
 from smolvlm_core.backends.gguf_causes import causes_in_files, clips_have_overviews
 from smolvlm_core.backends.llama_run import LlamaRun, cut_for
 from smolvlm_core.backends.queue import Start, follow
@@ -35,7 +35,7 @@ MOST_SLOTS = 4
 NO_PROJECTOR = "No projector: this is the text model alone. It sees nothing."
 
 
-class LlamaCppBackend(Backend):
+class LlamaCppBackend(HasCaches):
     """A pair of GGUF files run by llama-server. All backends of one pair share its server."""
 
     kind = "llama.cpp"
@@ -44,7 +44,6 @@ class LlamaCppBackend(Backend):
         self.spec, self.options, self._pool = spec, options, pool
         self.name = f"{spec.title} · llama.cpp{'' if options.projector else ', no projector'}"
         self._revision = options.text.name
-        self._cold = False
         if options.projector is None:
             self.note = NO_PROJECTOR
             self.warning = (
@@ -52,11 +51,6 @@ class LlamaCppBackend(Backend):
                 "saw. The app therefore refuses pictures here. Add it again on the Backends page with its `mmproj` file, or "
                 "convert the checkpoint, which creates both files."
             )
-
-    def cold(self) -> Self:
-        other = copy.copy(self)
-        other._cold = True
-        return other
 
     @property
     def handle(self) -> Handle[LlamaServer]:

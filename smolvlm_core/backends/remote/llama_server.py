@@ -5,12 +5,11 @@ How it cuts pictures and how many tokens they take is its own business: counts a
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Self
 
-from smolvlm_core.backends.base import Backend, Capabilities, Cause, Status
+from smolvlm_core.backends.base import Capabilities, Cause, Status
+from smolvlm_core.backends.cold import HasCaches
 from smolvlm_core.backends.gguf_causes import clips_have_overviews
 from smolvlm_core.backends.remote.chat_api import Tally, stopped
 from smolvlm_core.backends.remote.estimates import ESTIMATES
@@ -25,7 +24,7 @@ from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
 
 
-class LlamaServerBackend(Backend):
+class LlamaServerBackend(HasCaches):
     """A running llama-server."""
 
     kind = "llama-server"
@@ -39,12 +38,6 @@ class LlamaServerBackend(Backend):
         self.spec, self.url, self.api_key = spec, url.rstrip("/").removesuffix("/v1"), api_key
         self.name = name or f"llama-server at {self.url.split('//', 1)[-1]}"
         self._revision = ""
-        self._cold = False
-
-    def cold(self) -> Self:
-        other = copy.copy(self)
-        other._cold = True
-        return other
 
     def identity(self) -> str:
         return f"{self.url}  {self.name}"
