@@ -11,7 +11,7 @@ from ui import address, navigation, problems, state
 from ui.access import account
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.png"
-CONTRAST = Path(__file__).resolve().parent / "contrast.css"
+STYLE = Path(__file__).resolve().parent / "style.css"
 WIDE = ("Batch", "Compare")
 
 # Before the navigation: the browser would fetch the icon of a page that comes first from another host.
@@ -22,7 +22,7 @@ page = st.navigation(pages, position="hidden")
 st.set_page_config(layout="wide" if page.title in WIDE else "centered", initial_sidebar_state="auto")
 if address.arrive(page.url_path):
     state.clear_notices()
-st.html(CONTRAST)
+st.html(STYLE)
 navigation.draw(pages)
 account.draw()
 problems.run(page)

@@ -20,13 +20,14 @@ def draw() -> None:
         return
     with st.sidebar:
         st.caption("Comparisons since the app was started")
+        shown = st.container(key="comparisons", gap="xxsmall")
+    with shown:
         for key, comparison in kept:
             began = datetime.fromtimestamp(comparison.begun)
             st.button(
                 f"{escape(title_of(comparison))} · {began:%H:%M}",
                 key=f"open_comparison_{key}",
                 type="secondary" if key == page.key else "tertiary",
-                disabled=key == page.key,
                 width="stretch",
                 on_click=_open,
                 args=(key,),
