@@ -243,18 +243,29 @@ def test_the_frame_strip_and_the_player_stay_in_sync(page: playwright.Page, tmp_
 
 
 def test_the_stop_button_stops_an_answer(page: playwright.Page, tmp_path: Path) -> None:
-    """The answer takes less than a second, so a script in the page clicks as soon as the first words appear."""
+    """The answer takes less than a second, so a script in the page clicks as soon as the first words appear. On a busy machine it
+    can come to its end before: then it is asked again."""
     names = []
     for i, color in enumerate(("red", "blue", "green")):
         names.append(tmp_path / f"{i}.png")
         drawn(color).save(names[-1])
-    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
-    page.get_by_text("(540 image,").wait_for()
-    page.evaluate("""() => new MutationObserver((_, observer) => {
-        const stop = document.querySelector("[class*=st-key-stop_] button");
-        if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
-    }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
-    ask(page, "Describe each image.")
+
+    def is_stopped() -> bool:
+        page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(names)
+        page.get_by_text("(540 image,").wait_for()
+        page.evaluate("""() => new MutationObserver((_, observer) => {
+            const stop = document.querySelector("[class*=st-key-stop_] button");
+            if (stop && document.body.textContent.includes("▍")) { observer.disconnect(); stop.click(); }
+        }).observe(document.body, {childList: true, subtree: true, characterData: true})""")
+        ask(page, "Describe each image.")
+        finished(page)
+        return page.get_by_text("Stopped.").count() > 0
+
+    for _ in range(5):
+        if is_stopped():
+            break
+        page.get_by_role("button", name="New conversation").click()
+        playwright.expect(page.get_by_test_id("stChatMessage")).to_have_count(0)
     page.get_by_text("Stopped.").wait_for()
     text = answers(page)[0]
     assert "Image 1".startswith(text[:7]) and "Image 3" not in text and "▍" not in text

@@ -29,7 +29,7 @@ GIVE = """([event, on, files]) => {
 
 def give(page: playwright.Page, *files: File, event: str = "drop", on: str = "h1") -> None:
     """Drop files on the page, drag them over it, or paste them."""
-    page.locator(".add").first.wait_for()
+    page.locator(".add[title]").first.wait_for()  # set by its script, which listens from then on
     page.evaluate(GIVE, [event, on, [[name, kind, base64.b64encode(data).decode()] for name, kind, data in files]])
 
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def main() -> None:
 
     try:
         server = Server(parameters(parse(sys.argv[1:])))  # answers as long as this object lives
-    except RuntimeError as error:  # the log above says why
+    except RuntimeError as error:
+        time.sleep(1)  # llama.cpp says why in its log, which a thread of its own writes
         sys.exit(f"error: {error}")
     # After the start, because xllamacpp sets handlers of its own, which end the server and not this process.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -26,12 +26,12 @@ def draw(precisions: tuple[str, ...]) -> tuple[GenerationSettings, str]:
         above = st.container()
         session().settings = _draw_controls(session().settings)
         session().precision = _precision(precisions, session().precision)
+        presets.keep()  # at once: what the person does next ends this run
         with above:
             presets.draw()  # after the controls: which preset they are
         if state.is_admin():
             _draw_folder()
             _draw_features()
-        presets.keep()
     return session().settings, session().precision
 
 
