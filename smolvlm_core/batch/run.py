@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from smolvlm_core.batch.engine import Engine
-from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results, key_of
 from smolvlm_core.batch.sidecars import Sidecars
+from smolvlm_core.work.gate import Gate
 from smolvlm_core.work.report import Report
 
 RATE_ITEMS = 100  # the rate is that of the last so many items
