@@ -10,9 +10,29 @@ from typing import Literal
 from smolvlm_core.errors import LensError
 
 Answers = Literal["yes or no", "color", "way"]
-COLORS = (
-    "red orange yellow green teal cyan turquoise blue navy purple violet magenta pink brown beige gold golden silver black gray white"
-).split()
+COLORS = [
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "teal",
+    "cyan",
+    "turquoise",
+    "blue",
+    "navy",
+    "purple",
+    "violet",
+    "magenta",
+    "pink",
+    "brown",
+    "beige",
+    "gold",
+    "golden",
+    "silver",
+    "black",
+    "gray",
+    "white",
+]
 WAYS = ("left", "right", "up", "down")
 WORDS: dict[Answers, dict[str, str]] = {
     "yes or no": {},
@@ -29,7 +49,7 @@ HINT = (
 )
 _WHEN = r"(?:(?:please )?(?:find|show me|tell me) )?(?:when|at (?:what|which) (?:times?|moments?|points?))"
 _DO = r"(?:do|does|did|will|is|are|was|were)"
-_PICTURE = r"(?: (?:in|into|on|from|out of|off) (?:the )?(?:picture|image|scene|frame|video|clip|view|screen|sight))?"
+_PICTURE = r"(?: (?:in|into|on|from|out of|off) (?:the )?(?:picture|image|scene|frame|video|clip|view|screen|sight|room|door|house|building))?"
 _AGAIN = r"(?: for the first time| again| suddenly)?"
 _YES_NO = re.compile(
     r"(?:is|are|was|were|does|do|did|can|could|has|have|had|will|would|am|isn't|aren't|doesn't)\b", re.IGNORECASE
@@ -117,9 +137,7 @@ def _turns(typed: str, found: re.Match[str]) -> Wording:
 
 def _changes_color(typed: str, found: re.Match[str]) -> Wording:
     noun = " ".join(w for w in _noun(found["x"]).split() if w.lower() not in WORDS["color"]) or "object"
-    return Wording(
-        typed=typed, asked=f"What color {'are' if _is_plural(noun) else 'is'} the {noun}?", answers="color"
-    )
+    return Wording(typed=typed, asked=f"What color {'are' if _is_plural(noun) else 'is'} the {noun}?", answers="color")
 
 
 def _changes_direction(typed: str, found: re.Match[str]) -> Wording:
@@ -162,7 +180,9 @@ def _article(noun: str) -> str:
 
 def _is_plural(noun: str) -> bool:
     last = noun.split()[-1].lower() if noun.split() else ""
-    return last in ("people", "children", "men", "women") or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
+    return last in ("people", "children", "men", "women") or (
+        last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    )
 
 
 def _first_upper(text: str) -> str:
@@ -176,14 +196,17 @@ def _pattern(tail: str) -> re.Pattern[str]:
 _S = "(?:e?s)?"
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Wording]], ...] = (
     (re.compile(rf"{_WHEN} (?:is|are|was|were) there (?P<x>.+?){_PICTURE}", re.IGNORECASE), _is_there),
-    (_pattern(rf"(?:visible|in view|in sight|shown|to be seen|in the (?:picture|image|frame|video)){_AGAIN}"), _is_there),
+    (
+        _pattern(rf"(?:visible|in view|in sight|shown|to be seen|in the (?:picture|image|frame|video)){_AGAIN}"),
+        _is_there,
+    ),
     (
         _pattern(
-            rf"(?:appear|show up|turn up|pop up|come in|come|become visible|enter|arrive|start to appear){_S}{_PICTURE}{_AGAIN}"
+            rf"(?:appear|show up|turn up|pop up|come in|come|become visible|enter|arrive|start to appear){_S}(?: the \w+)?{_PICTURE}{_AGAIN}"
         ),
         _appears,
     ),
-    (_pattern(rf"(?:disappear|vanish|go away|go|leave|exit|get lost){_S}{_PICTURE}{_AGAIN}"), _disappears),
+    (_pattern(rf"(?:disappear|vanish|go away|go|leave|exit|get lost){_S}(?: the \w+)?{_PICTURE}{_AGAIN}"), _disappears),
     (_pattern(rf"(?:change{_S}|switch{_S}) (?:its |their |the )?(?:moving )?directions?{_AGAIN}"), _changes_direction),
     (_pattern(rf"(?:turn around|turn back|reverse|bounce|bounce back){_AGAIN}"), _changes_direction),
     (_pattern(rf"change{_S} (?:its |their |the )?colou?rs?{_AGAIN}"), _changes_color),
