@@ -46,6 +46,15 @@ def length_text(seconds: float) -> str:
     return f"{seconds:.1f} s" if round(seconds, 1) < 60 else time_text(seconds, 0)
 
 
+def duration_text(seconds: float) -> str:
+    """How long something will take: "35 s", "2 min 05 s", "1 h 04 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 def parse_time(text: str) -> float:
     """Seconds of "12:30", "1:02:03.5" or "750". Raises TimeError."""
     found = _TIME.fullmatch(text.strip())

@@ -23,12 +23,10 @@ from hypothesis import strategies as st
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.transformers import TransformersBackend
-from smolvlm_core.batch import local
 from smolvlm_core.batch.answer import ask, prepare
-from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.inputs import expand
 from smolvlm_core.batch.lists import read_list
-from smolvlm_core.batch.local import AHEAD, LocalEngine
+from smolvlm_core.batch.local import LocalEngine
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results, read_records
@@ -39,7 +37,10 @@ from smolvlm_core.conversations.unsaved import ClipSampling
 from smolvlm_core.errors import BackendError, LensError, ModelError, StoreError
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
+from smolvlm_core.work import pipeline
+from smolvlm_core.work.gate import Gate
 from smolvlm_core.work.job import Job
+from smolvlm_core.work.pipeline import AHEAD
 from tests.conftest import Writer, drawn, encoded
 from tests.toy_backend import COLORS, ToyBackend
 
@@ -450,14 +451,14 @@ def test_only_a_few_items_are_in_memory_and_several_are_asked_at_once(gauge: Gau
 
 
 def test_large_items_are_fewer_in_memory(gauge: Gauge, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "DECODED_BYTES", 1)
+    monkeypatch.setattr(pipeline, "DECODED_BYTES", 1)
     items = items_of(gauge, folder, 20)
     gauge.free.clear()
     with Results(folder / "r.jsonl") as results:
         _, job = start(gauge, items, results)
         until(lambda: gauge.running >= 1)
         job.wait(0.3)
-        assert gauge.prepared <= local.PREPARING
+        assert gauge.prepared <= pipeline.PREPARING
         gauge.free.set()
         job.wait(60)
         assert counts(job.result) == (20, 0, 0)

@@ -109,12 +109,12 @@ def test_a_store_of_every_earlier_version_opens(dump: Path, tmp_path: Path) -> N
     assert [m.text for m in Store(tmp_path).messages(info.id)][-2:] == ["Still works?", "A circle."]
     assert store.problems() == ()
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA.version,)
 
 
 def test_there_is_a_dump_of_every_version() -> None:
     numbers = {int(dump.read_text("utf-8").split(";")[0].split("=")[1]) for dump in STORES}
-    assert numbers == set(range(schema.VERSION + 1)), "add a dump of the newest version to tests/stores"
+    assert numbers == set(range(schema.SCHEMA.version + 1)), "add a dump of the newest version to tests/stores"
 
 
 DAMAGE = {

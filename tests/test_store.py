@@ -283,14 +283,14 @@ def test_a_database_of_the_first_version_is_migrated(tmp_path: Path) -> None:
         None,
     )
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA.version,)
     store.add_question("c", "And now?")
     assert [m.text for m in Store(tmp_path).messages("c")][-1] == "And now?"
 
 
 def test_a_database_of_a_later_version_is_refused_and_not_changed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
-        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {schema.SCHEMA.version + 1}")
         db.execute("CREATE TABLE of_a_later_version (x)")
     before = (tmp_path / "conversations.sqlite3").read_bytes()
     with pytest.raises(StoreError, match="Update the app"):
@@ -332,14 +332,13 @@ def test_figures_of_a_wrong_type_are_left_out(store: Store) -> None:
 def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(tmp_path).create("image")
     broken = (*schema.MIGRATIONS, ("CREATE TABLE half_done (x)", "NOT SQL"))
-    monkeypatch.setattr(schema, "MIGRATIONS", broken)
-    monkeypatch.setattr(schema, "VERSION", len(broken))
+    monkeypatch.setattr(schema.SCHEMA, "migrations", broken)
     with pytest.raises(StoreError):
         Store(tmp_path)
     monkeypatch.undo()
     with sqlite3.connect(tmp_path / "conversations.sqlite3") as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert "half_done" not in tables and db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert "half_done" not in tables and db.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA.version,)
 
 
 def test_decoded_pictures_stay_within_their_budget() -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.ready import load
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.batch.answer import ask, prepare
-from smolvlm_core.batch.engine import Engine, load
+from smolvlm_core.batch.engine import Engine
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.errors import BackendError, LensError, ModelError
@@ -181,5 +182,5 @@ def _loaded(plan: Plan, model: str, precision: str) -> Backend:
             f"A worker has other weights than this batch: {backend.identity()} instead of {plan.model}.",
             "Use a model from the hub, or a checkpoint folder with the same path, files and file times on every machine.",
         )
-    load(backend, plan, threading.Event())
+    load(backend, plan.settings, threading.Event())
     return backend

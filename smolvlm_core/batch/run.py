@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from smolvlm_core.batch.engine import Engine
-from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
 from smolvlm_core.batch.results import Results, key_of
 from smolvlm_core.batch.sidecars import Sidecars
+from smolvlm_core.times import duration_text
+from smolvlm_core.work.gate import Gate
+from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
 
-RATE_ITEMS = 100  # the rate is that of the last so many items
 REPORT_SECONDS = 0.2
 CUT_OFF = ("length", "context")
 
@@ -65,7 +66,7 @@ class BatchProgress:
         if self.items_per_second is not None:
             parts.append(f"{self.items_per_second:.3g} items/s")
         if self.seconds_left is not None:
-            parts.append(f"{_duration(self.seconds_left)} left")
+            parts.append(f"{duration_text(self.seconds_left)} left")
         return " · ".join(parts)
 
 
@@ -77,7 +78,6 @@ class _Counts:
     skipped: int = 0
     current: str = ""
     outcomes: Counter[str] = field(default_factory=Counter)
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_ITEMS + 1))
 
 
 class Batch:
@@ -107,6 +107,7 @@ class Batch:
         self._items, self._engine, self._on_record = items, engine, on_record
         self._gate, self._fingerprint, self._again = gate or Gate(), plan.fingerprint, again or {}
         self._counts, self._reading = _Counts(), threading.Lock()
+        self._rate = Rate(self._gate)
 
     def pause(self) -> None:
         """Start no further item; running answers end."""
@@ -119,7 +120,7 @@ class Batch:
     def progress(self) -> BatchProgress:
         with self._reading:
             counts = self._counts
-            rate = self._rate()
+            rate = self._rate.per_second
             found = BatchProgress(
                 total=counts.total,
                 skipped=counts.skipped,
@@ -181,8 +182,7 @@ class Batch:
     def _given(self, items: list[Item], cancel: threading.Event) -> Iterator[Item]:
         """What the engine takes from. Old records go when it takes the first: its model is loaded then."""
         self.results.forget({self._key(item) for item in items})
-        with self._reading:
-            self._counts.times.append(self._clock())
+        self._rate.mark()
         for item in items:
             if not self._gate.wait(cancel):
                 return
@@ -216,25 +216,7 @@ class Batch:
         with self._reading:
             self._counts.outcomes["failed" if record.failed else "answered"] += 1
             self._counts.outcomes["cut off"] += not record.failed and record.stats.get("stop_reason") in CUT_OFF
-            self._counts.times.append(self._clock())
-
-    def _rate(self) -> float | None:
-        times = self._counts.times
-        if len(times) < 2:
-            return None
-        return (len(times) - 1) / max(self._clock() - times[0], 1e-6)
-
-    def _clock(self) -> float:
-        """Seconds, without pauses."""
-        return time.monotonic() - self._gate.closed_seconds
+        self._rate.mark()
 
     def _key(self, item: Item) -> bytes:
         return key_of(item.name, item.prompt, self._fingerprint)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from smolvlm_core.backends.base import Backend
-from smolvlm_core.batch.gate import Gate
 from smolvlm_core.batch.local import LocalEngine
 from smolvlm_core.batch.plan import Item, Plan
 from smolvlm_core.batch.records import Record
@@ -15,6 +14,7 @@ from smolvlm_core.batch.results import Results
 from smolvlm_core.batch.run import Batch, BatchProgress
 from smolvlm_core.batch.sidecars import Sidecars
 from smolvlm_core.prompt.generation import Progress
+from smolvlm_core.work.gate import Gate
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.report import Report
 

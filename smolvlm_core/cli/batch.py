@@ -19,11 +19,11 @@ from smolvlm_core.workspace import Workspace
 if TYPE_CHECKING:
     from smolvlm_core.backends.base import Backend
     from smolvlm_core.batch.engine import Engine
-    from smolvlm_core.batch.gate import Gate
     from smolvlm_core.batch.plan import Plan
     from smolvlm_core.batch.records import Record
     from smolvlm_core.batch.run import Batch, BatchProgress
     from smolvlm_core.batch.sidecars import Sidecars
+    from smolvlm_core.work.gate import Gate
 
 INTERRUPTED = 130
 MAX_SCHEMA_BYTES = 2**20
@@ -113,10 +113,10 @@ def _add_sidecars(group: Any) -> None:
 
 
 def _batch(args: argparse.Namespace, workspace: Workspace) -> int:
-    from smolvlm_core.batch.gate import Gate
     from smolvlm_core.batch.inputs import expand
     from smolvlm_core.batch.results import Results, export_csv
     from smolvlm_core.batch.run import Batch
+    from smolvlm_core.work.gate import Gate
 
     sidecars, schema = _sidecars(args), _schema(args.json_schema)
     if args.endpoint and args.engine == "ray":

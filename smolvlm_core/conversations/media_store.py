@@ -16,7 +16,7 @@ from PIL import Image
 
 from smolvlm_core import media
 from smolvlm_core.byte_cache import ByteCache
-from smolvlm_core.conversations.database import Database
+from smolvlm_core.database import Database
 from smolvlm_core.errors import StoreError
 from smolvlm_core.files import make_folder, sweep, temporary_folder
 

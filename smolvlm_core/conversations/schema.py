@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from pathlib import Path
-
-from smolvlm_core.errors import StoreError
+from smolvlm_core.database import Schema
 
 # MIGRATIONS[n] upgrades a database from version n to n + 1. Never change a released migration: add a new one.
 # Databases created before version numbers have user_version 0 and the tables of the first migration, hence IF NOT EXISTS.
@@ -48,35 +44,4 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *BRANCHES,
     ),
 )
-VERSION = len(MIGRATIONS)
-
-
-def version_of(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def refuse_newer(path: Path) -> None:
-    """Raises StoreError where a newer version of the app wrote the database. Opens it for reading only: it stays as it is."""
-    if not path.is_file():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            version = version_of(db)
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"The conversations in {path.parent} cannot be read: {error}.",
-            "If the file is damaged, put a copy in its place, or move it away to begin a new one.",
-        ) from error
-    if version > VERSION:
-        raise StoreError(
-            f"The conversation database has version {version}. This version of the app supports up to {VERSION}.",
-            "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
-        )
-
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to VERSION. Call inside a transaction: all migrations are applied, or none."""
-    for statements in MIGRATIONS[max(0, version_of(db)) :]:
-        for statement in statements:
-            db.execute(statement, {"conversation": None})
-    db.execute(f"PRAGMA user_version = {VERSION}")
+SCHEMA = Schema("conversations", MIGRATIONS, parameters=("conversation",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from smolvlm_core.conversations.database import Database
+from smolvlm_core.database import Database
 from smolvlm_core.errors import StoreError
 from smolvlm_core.text import valid_text
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from smolvlm_core import owners
-from smolvlm_core.conversations import schema
-from smolvlm_core.conversations.database import Database
 from smolvlm_core.conversations.media_store import MediaStore
 from smolvlm_core.conversations.problems import Problems
 from smolvlm_core.conversations.rows import attachments_json, hashes_in, message_of, messages_of, moment_of, with_shown
+from smolvlm_core.conversations.schema import SCHEMA
 from smolvlm_core.conversations.search import COLUMNS, find, matching_text
 from smolvlm_core.conversations.unsent import UnsentMedia
+from smolvlm_core.database import Database
 from smolvlm_core.errors import DeletedError, LensError, StoreError
 from smolvlm_core.files import make_folder
 from smolvlm_core.prompt.branches import Branches
@@ -55,8 +55,8 @@ class Store:
         self.unsent = unsent or UnsentMedia()
         self._problems = Problems()
         path = folder / "conversations.sqlite3"
-        schema.refuse_newer(path)  # before anything is created
-        self._database = Database(path, schema.refuse_newer, schema.migrate, self._problems.add)
+        SCHEMA.refuse_newer(path)  # before anything is created
+        self._database = Database(path, SCHEMA, self._problems.add)
         self.transaction = self._database.transaction
         self.media = MediaStore(folder / "media", self._database)
         try:

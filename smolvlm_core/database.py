@@ -24,6 +24,50 @@ DAMAGE_HINT = "The file is damaged: put a copy in its place, or move it away to 
 DAMAGE = ("malformed", "not a database", "no such", "has no column", "unsupported file format")
 
 
+class Schema:
+    """The tables of a database, as numbered migrations.
+
+    `migrations[n]` are the statements that upgrade version n to n + 1; released ones never change. `what`: the rows, for people.
+    `parameters`: names in the statements that are NULL in a migration.
+    """
+
+    def __init__(self, what: str, migrations: Sequence[Sequence[str]], parameters: Sequence[str] = ()) -> None:
+        self.what, self.migrations, self.parameters = what, migrations, parameters
+
+    @property
+    def version(self) -> int:
+        return len(self.migrations)
+
+    def refuse_newer(self, path: Path) -> None:
+        """Raises StoreError where a newer version of the app wrote the database. Opens it for reading only: it stays as it is."""
+        if not path.is_file():
+            return
+        try:
+            with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+                version = version_of(db)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The {self.what} in {path.parent} cannot be read: {error}.",
+                "If the file is damaged, put a copy in its place, or move it away to begin a new one.",
+            ) from error
+        if version > self.version:
+            raise StoreError(
+                f"The database of {self.what} has version {version}. This version of the app supports up to {self.version}.",
+                "Update the app, or set SMOLVLM_LENS_DATA to another folder.",
+            )
+
+    def migrate(self, db: sqlite3.Connection) -> None:
+        """Bring a database to `version`. Call inside a transaction: all migrations are applied, or none."""
+        for statements in self.migrations[max(0, version_of(db)) :]:
+            for statement in statements:
+                db.execute(statement, dict.fromkeys(self.parameters))
+        db.execute(f"PRAGMA user_version = {self.version}")
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 class _Connection:
     """Of one thread. Whoever holds `lock` may use or close it. `busy`: its thread is in the middle of using it."""
 
@@ -40,19 +84,11 @@ class _Connection:
 class Database:
     """One connection per thread. Write-ahead logging lets one thread write while others read.
 
-    `check` is called with the path before a file is opened for the first time, `prepare` with a connection inside a
-    transaction: it creates or upgrades the tables. `tell` gets a sentence where the file was replaced or deleted.
+    `tell` gets a sentence where the file was replaced or deleted.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        check: Callable[[Path], None],
-        prepare: Callable[[sqlite3.Connection], None],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.path = path
-        self._check, self._prepare, self._tell = check, prepare, tell
+    def __init__(self, path: Path, schema: Schema, tell: Callable[[str], None]) -> None:
+        self.path, self._schema, self._tell = path, schema, tell
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._opening = threading.Lock()
@@ -90,7 +126,9 @@ class Database:
             yield
         except (sqlite3.Error, OverflowError, UnicodeError, OSError) as error:
             hint = DAMAGE_HINT if any(sign in str(error) for sign in DAMAGE) else hint
-            raise StoreError(f"The conversations in {self.path.parent} cannot be {what}: {error}.", hint) from error
+            raise StoreError(
+                f"The {self._schema.what} in {self.path.parent} cannot be {what}: {error}.", hint
+            ) from error
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -134,17 +172,17 @@ class Database:
             self._open()
             if before is not None:
                 what = "is another file now" if found else "was deleted while the app ran, and a new one was begun"
-                self._tell(f"The conversation database {self.path} {what}.")
+                self._tell(f"The database of {self._schema.what} {self.path} {what}.")
 
     def _open(self) -> None:
         """The file's first connection. Creates file and folder where there are none, for this user only."""
         make_folder(self.path.parent)
-        self._check(self.path)
+        self._schema.refuse_newer(self.path)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # the files beside it get the same permissions
         db = self._connect()
         try:
             db.execute("BEGIN IMMEDIATE")
-            self._prepare(db)
+            self._schema.migrate(db)
             db.execute("COMMIT")
         except BaseException:
             db.close()
