@@ -24,6 +24,7 @@ from smolvlm_core.engine.state import features_of
 from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preferences
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs
 from smolvlm_core.work.pool import Pool
@@ -76,6 +77,8 @@ class Workspace:
         )
         self.checks: Checks = base.checks if base is not None else Checks(self.jobs, self.devices, self.verdicts)
         self.batches = Batches(self.folder, self.jobs, self.registry)
+        self.timelines = Timelines(self.folder, self.jobs, self.registry, lambda: self.store)
+        self.unsent.add(self.timelines)
         self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)
 
     @property
@@ -105,7 +108,7 @@ class Workspace:
 
     def problems(self) -> tuple[str, ...]:
         """What of the data folder could not be read so far, in words, each once."""
-        stored = self._store.problems() if self._store is not None else ()
+        stored = (*(self._store.problems() if self._store is not None else ()), *self.timelines.store.problems())
         files = [self.verdicts.problem, self.comparisons.votes.problem, self.preferences.problem]
         return (*stored, *(str(problem) for problem in files if problem is not None))
 

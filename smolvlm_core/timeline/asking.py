@@ -60,7 +60,9 @@ class Asked:
         return any(answer.error for answer in self.answers.values())
 
 
-def frames_of(source: Path, segment: Segment, count: int, fps: float, cancel: threading.Event | None = None) -> SampledClip:
+def frames_of(
+    source: Path, segment: Segment, count: int, fps: float, cancel: threading.Event | None = None
+) -> SampledClip:
     """The frames of a segment: those that were shown before, or `count` from its first to its last frame.
 
     Raises:
@@ -73,9 +75,7 @@ def frames_of(source: Path, segment: Segment, count: int, fps: float, cancel: th
     return sample_clip(source, count, (segment.start_seconds, last), cancel=cancel)
 
 
-def prepare(
-    task: Task, source: Path, name: str, settings: GenerationSettings, cancel: threading.Event
-) -> Prepared:
+def prepare(task: Task, source: Path, name: str, settings: GenerationSettings, cancel: threading.Event) -> Prepared:
     """Decode the frames of a segment. Never raises LensError: what went wrong is in `errors`."""
     try:
         sampled = frames_of(source, task.segment, task.frames, task.fps, cancel)
@@ -128,9 +128,7 @@ def ask(prepared: Prepared, backend: Backend, settings: GenerationSettings, canc
     return Asked(prepared=prepared, answers=answers) if answers else None
 
 
-def _answer(
-    prompt: Prompt, backend: Backend, settings: GenerationSettings, cancel: threading.Event
-) -> Answer | None:
+def _answer(prompt: Prompt, backend: Backend, settings: GenerationSettings, cancel: threading.Event) -> Answer | None:
     try:
         reply = collect(backend.generate(prompt, settings, cancel))
     except LensError as error:

@@ -57,7 +57,7 @@ def scan(source: Source, progress: Callable[[int, int], None], cancel: threading
         limit = int(max(LEAST_LOOKS, min(LOOKS, LOOKS_PER_SECOND * facts.duration_seconds)))
         times = candidate_times(packets, 0.0, facts.last_frame_seconds, limit)
         del packets
-        looks = _looks(clip, times, cancel, lambda done: progress(done, len(times)))
+        looks, lost = _looks(clip, times, cancel, lambda done: progress(done, len(times)))
         if not looks:
             raise MediaError(
                 f"None of {len(times)} frames of the clip can be decoded.", "Save or convert the clip again."
@@ -85,14 +85,18 @@ class _Look:
 
 def _looks(
     clip: Clip, times: Sequence[float], cancel: threading.Event, progress: Callable[[int], None] = lambda done: None
-) -> list[_Look]:
+) -> tuple[list[_Look], int]:
+    """(each frame on screen at one of the times, in order; how many cannot be decoded)"""
     found: dict[float, _Look] = {}
+    lost = 0
     for done, frame in enumerate(clip.frames_at(times, CANDIDATE_EDGE, cancel), start=1):
         progress(done)
-        if not isinstance(frame, LostFrame):
+        if isinstance(frame, LostFrame):
+            lost += 1
+        else:
             small = Image.fromarray(frame.pixels).resize(LOOK_SIZE, Image.Resampling.BOX)
             found[frame.timestamp_seconds] = _Look(frame.timestamp_seconds, np.asarray(small, dtype=np.float64))
-    return [found[time] for time in sorted(found)]
+    return [found[time] for time in sorted(found)], lost
 
 
 def _differences(looks: Sequence[_Look]) -> list[tuple[_Look, _Look, Change]]:
@@ -110,7 +114,7 @@ def _first_frames(
         if not wide:
             break
         middles = {c: (a.seconds + b.seconds) / 2 for c, (a, b) in wide.items()}
-        looks = _looks(clip, sorted(middles.values()), cancel)
+        looks, _ = _looks(clip, sorted(middles.values()), cancel)
         for change, (before, after) in wide.items():
             between = [x for x in looks if before.seconds < x.seconds < after.seconds]
             if not between:

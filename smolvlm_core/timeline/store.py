@@ -21,6 +21,7 @@ from smolvlm_core.text import valid_text
 from smolvlm_core.timeline import rows, words
 from smolvlm_core.timeline.records import MAX_COLUMNS, Answer, Hit, Segment, Timeline
 from smolvlm_core.timeline.schema import SCHEMA
+from smolvlm_core.timeline.segments import Piece
 
 FILE = "timelines.sqlite3"
 GONE = ("This timeline was deleted.", "Start a new one.")
@@ -57,11 +58,8 @@ class TimelineStore:
 
     # Timelines
 
-    def add(self, timeline: Timeline, ranges: Sequence[tuple[float, float, int | None]]) -> None:
-        """Store a timeline with its columns, and its segments: start, end, and the index in `ranges` of the one it refines.
-
-        One of the same identity stays as it is.
-        """
+    def add(self, timeline: Timeline) -> None:
+        """Store a timeline with its columns; it has no segments yet. One of the same identity stays as it is."""
         with self._database.transaction() as db:
             added = db.execute(
                 "INSERT OR IGNORE INTO timelines (id, kind, clip, sha256, request, created, model, notes)"
@@ -77,13 +75,8 @@ class TimelineStore:
                     _json(timeline.notes),
                 ),
             ).rowcount
-            if not added:
-                return
-            for number, question in timeline.columns.items():
+            for number, question in timeline.columns.items() if added else ():
                 db.execute("INSERT INTO columns VALUES (?, ?, ?)", (timeline.identity, number, valid_text(question)))
-            ids: list[int] = []
-            for start, end, parent in ranges:
-                ids.append(_add_segment(db, timeline.identity, start, end, None if parent is None else ids[parent]))
 
     def all(self, sha256: str | None = None) -> list[Timeline]:
         """Those of a clip, or all, the newest first. What cannot be read is left out, and among `problems`."""
@@ -105,6 +98,12 @@ class TimelineStore:
         )
         read = (rows.timeline_of(row, columns, self._problems.add) for row in found)
         return [timeline for timeline in read if timeline is not None]
+
+    def clips(self) -> frozenset[str]:
+        """SHA-256 of the clips that have a timeline."""
+        if not self._database.path.is_file():
+            return frozenset()
+        return frozenset(str(row["sha256"]) for row in self._database.rows("SELECT DISTINCT sha256 FROM timelines"))
 
     def delete(self, identity: str) -> None:
         with self._database.transaction() as db:
@@ -138,6 +137,17 @@ class TimelineStore:
 
     # Segments
 
+    def put_segments(self, identity: str, pieces: Sequence[Piece], notes: Sequence[str] = ()) -> None:
+        """Store how a clip was cut, and what was unusual about it. Changes nothing where it was cut before. Raises DeletedError."""
+        with self._database.transaction() as db:
+            if db.execute("SELECT 1 FROM segments WHERE timeline = ?", (identity,)).fetchone() is not None:
+                return
+            ids: list[int] = []
+            for piece in pieces:
+                parent = None if piece.parent is None else ids[piece.parent]
+                ids.append(_add_segment(db, identity, piece.start_seconds, piece.end_seconds, parent))
+            db.execute("UPDATE timelines SET notes = ? WHERE id = ?", (_json(notes), identity))
+
     def add_segment(self, identity: str, start_seconds: float, end_seconds: float) -> int:
         """Add a segment at the end, for sessions that go on. Returns its identity."""
         with self._database.transaction() as db:
@@ -165,19 +175,9 @@ class TimelineStore:
             _check(db, segment)
             db.execute("DELETE FROM frames WHERE segment = ?", (segment,))
             for position, frame in enumerate(frames):
-                ref = frame.ref
-                db.execute(
-                    "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        segment,
-                        position,
-                        ref.timestamp_seconds,
-                        ref.frame_index,
-                        ref.sha256,
-                        frame.thumbnail,
-                        frame.picture,
-                    ),
-                )
+                time_and_index = frame.ref.timestamp_seconds, frame.ref.frame_index
+                values = (segment, position, *time_and_index, frame.ref.sha256, frame.thumbnail, frame.picture)
+                db.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             db.execute("UPDATE segments SET notes = ? WHERE id = ?", (_json(notes), segment))
 
     def thumbnail(self, segment: int, position: int) -> bytes | None:
@@ -291,4 +291,4 @@ def _check(db: sqlite3.Connection, segment: int) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
