@@ -63,6 +63,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   // Other parts of the page move the player: `document.dispatchEvent(new CustomEvent("lens-seek", { detail: { seconds } }))`.
   const listening = new AbortController();
   document.addEventListener("lens-seek", (event) => goTo(event.detail.seconds), { signal: listening.signal });
+  document.addEventListener("lens-where", update, { signal: listening.signal });
   update();
   if (data.seek.number && video.dataset.seek !== String(data.seek.number)) {
     video.dataset.seek = data.seek.number;

@@ -36,7 +36,8 @@ def draw(
     The callbacks get the player's time in seconds, and a frame's index. `seek`: a time in seconds to go to, once for each number
     above 0.
 
-    On the page's document, the player follows the event `lens-seek` and sends `lens-time`, both with `detail: {seconds}`.
+    On the page's document, the player follows the event `lens-seek` and sends `lens-time`, both with `detail: {seconds}`. On `lens-where` it
+    sends its time again.
     """
     key = f"player_{sha256}"
 

@@ -47,7 +47,9 @@ def _tokens(spec: ModelSpec, clip: tuple[int, int, float], frames: int, question
     attachment = Attachment(
         kind="video", sha256="", name="", mime="", width=width, height=height, frames=shown, duration_seconds=seconds
     )
-    return sum(estimate_tokens(build_prompt([Message("user", question, (attachment,))], _never, system_prompt), spec.geometry))
+    return sum(
+        estimate_tokens(build_prompt([Message("user", question, (attachment,))], _never, system_prompt), spec.geometry)
+    )
 
 
 def _never(sha256: str) -> Image.Image:

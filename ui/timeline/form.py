@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -107,10 +106,17 @@ def _draw_cut() -> Cut | str:
     before = form.cut
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     mode: Any = left.segmented_control(
-        "Cut the clip at", list(MODES), default=before.mode, format_func=MODES.__getitem__, required=True, key="timeline_mode"
+        "Cut the clip at",
+        list(MODES),
+        default=before.mode,
+        format_func=MODES.__getitem__,
+        required=True,
+        key="timeline_mode",
     )
     label = "Longest segment (s)" if mode == "scenes" else "Length (s)"
-    seconds = right.number_input(label, 0.5, 3600.0, float(before.seconds), step=1.0, format="%g", key="timeline_seconds")
+    seconds = right.number_input(
+        label, 0.5, 3600.0, float(before.seconds), step=1.0, format="%g", key="timeline_seconds"
+    )
     one, two = st.columns(2)
     frames = one.number_input("Frames of each segment", 1, MAX_FRAMES, before.frames, key="timeline_frames")
     budget = two.number_input(

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import streamlit as st
 
 from smolvlm_core.prompt.generation import GenerationSettings
-from smolvlm_core.times import time_text
 from smolvlm_core.timeline.records import Answer, Segment, Timeline
+from smolvlm_core.times import time_text
 from ui.state import session, workspace
 from ui.text import escape, show_error
 from ui.timeline import rows

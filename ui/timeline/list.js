@@ -11,7 +11,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   list.onkeydown = (event) => keydown(state, event);
   const listening = new AbortController();
   document.addEventListener("lens-time", (event) => mark(state, event.detail.seconds), { signal: listening.signal });
-  if (state.seconds !== undefined) mark(state, state.seconds);
+  document.dispatchEvent(new CustomEvent("lens-where")); // the player answers with its time
   if (data.reveal.number && state.revealed !== data.reveal.number) {
     state.revealed = data.reveal.number;
     const item = state.rows.get(data.reveal.segment);

@@ -81,11 +81,11 @@ def _chosen() -> None:
 def label(timeline: Timeline | None) -> str:
     if timeline is None:
         return "New timeline"
-    when = f"{datetime.fromtimestamp(timeline.created):%Y-%m-%d %H:%M}"
+    when = f"{datetime.fromtimestamp(timeline.created):%Y-%m-%d %H:%M}"  # what differs comes first: the end may be cut
     if timeline.kind == "live":
         return f"Live session · {when}"
     cut = timeline.request.cut
-    return f"{timeline.model or timeline.request.entry} · {CUTS[cut.mode]}, {cut.seconds:g} s · {when}"
+    return f"{when} · {CUTS[cut.mode]}, {cut.seconds:g} s · {timeline.model or timeline.request.entry}"
 
 
 def _menu(timeline: Timeline) -> None:

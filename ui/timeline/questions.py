@@ -23,15 +23,14 @@ def draw(timeline: Timeline, *, running: bool) -> None:
         for number, question in sorted(timeline.columns.items()):
             if number != CAPTION:
                 _draw_column(timeline, number, question, running)
-        with st.form("timeline_add_question", clear_on_submit=True, border=False), st.container(
-            horizontal=True, vertical_alignment="bottom"
+        with (
+            st.form("timeline_add_question", clear_on_submit=True, border=False),
+            st.container(horizontal=True, vertical_alignment="bottom"),
         ):
             st.text_input(
                 "Another question of each segment", key=KEY, placeholder="Is anyone in the picture?", width="stretch"
             )
-            st.form_submit_button(
-                "Ask", icon=":material/send:", on_click=_add, args=(timeline,), disabled=running
-            )
+            st.form_submit_button("Ask", icon=":material/send:", on_click=_add, args=(timeline,), disabled=running)
         if running:
             st.caption("You can add and remove questions once this run has ended.")
 

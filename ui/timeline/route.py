@@ -39,7 +39,7 @@ def _file(workspace: Workspace, segment: int, position: int, small: bool) -> Bro
     """Raises LensError."""
     timelines = workspace.timelines
     if small:
-        jpeg = timelines.thumbnail(segment, position)
+        jpeg = timelines.store.thumbnail(segment, position)
         return BrowserFile(jpeg, "image/jpeg") if jpeg is not None else None
     key = (workspace.folder, segment, position)
     return _whole.get(key, lambda: pictures.file_of_image(timelines.picture(segment, position)))

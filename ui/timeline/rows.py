@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from smolvlm_core.timeline.records import Answer, Segment
 from smolvlm_core.times import time_text
-from smolvlm_core.timeline.records import Answer, Segment, leaves
 
 CUT_OFF = {
     "length": "Cut at the longest answer allowed (see Settings).",
@@ -31,9 +31,8 @@ def of_segments(shown: Sequence[Segment], segments: Sequence[Segment]) -> list[d
 
 
 def unanswered(segments: Sequence[Segment], columns: Sequence[int]) -> tuple[int, int]:
-    """(answers that were not asked for yet, answers that failed), of those that the list shows."""
-    shown = leaves(list(segments))
-    answers = [segment.answers.get(number) for segment in shown for number in columns]
+    """(answers that were not asked for yet, answers that failed)"""
+    answers = [segment.answers.get(number) for segment in segments for number in columns]
     return sum(answer is None for answer in answers), sum(bool(answer and answer.error) for answer in answers)
 
 

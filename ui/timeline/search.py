@@ -50,7 +50,13 @@ def _draw_hits(text: str) -> None:
             if timeline is not None and hit.segment in of_timeline:
                 _draw_hit(number, hit, timeline, of_timeline[hit.segment], is_there)
         if len(hits) > most:
-            st.button(f"Show more ({len(hits) - most:,})", key=f"{KEY}_more", type="tertiary", on_click=_more, args=(text, most))
+            st.button(
+                f"Show more ({len(hits) - most:,})",
+                key=f"{KEY}_more",
+                type="tertiary",
+                on_click=_more,
+                args=(text, most),
+            )
 
 
 def _draw_hit(number: int, hit: Hit, timeline: Timeline, segment: Segment, is_there: bool) -> None:

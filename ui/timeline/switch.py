@@ -25,6 +25,8 @@ def draw() -> bool:
             st.html(ask_bar.STYLE)
             media.draw_uploader("video")
             media.draw_button("video")
+    if not page.shown:
+        address.show(address.TIMELINE, None)
     return page.shown
 
 

@@ -34,12 +34,11 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
         search.draw()
         picker.draw(timeline, clip)
         if timeline is not None:
+            given.draw_if_asked(timeline)
             live.draw(timeline)
             # summary, compare, export: here, in this order
         elif clip is not None:
             form.draw(clip, choice)
-    if timeline is not None:
-        given.draw_if_asked(timeline)
 
 
 def _draw_start() -> None:
@@ -48,7 +47,12 @@ def _draw_start() -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="samples"):
         for path in gallery.clips():
             st.image(gallery.poster(path), width=120, alt=f"Sample {path.stem}")
-            st.button(f"Open the sample {escape(path.name)}", key=f"timeline_{path.stem}", on_click=media.use_sample, args=(path,))
+            st.button(
+                f"Open the sample {escape(path.name)}",
+                key=f"timeline_{path.stem}",
+                on_click=media.use_sample,
+                args=(path,),
+            )
     search.draw_all()
 
 
