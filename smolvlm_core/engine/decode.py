@@ -41,7 +41,7 @@ class StaticDecode:
         """As `model.generate`: (1, L + n) tokens. `cache` is left as it was where this raises, else has all places."""
         self._fill(cache)
         sequence: torch.Tensor = self._model.generate(
-            past_key_values=self._cache, disable_compile=self._disable_compile, **options
+            cache=self._cache, disable_compile=self._disable_compile, **options
         )
         self._copy_back(cache)
         return sequence
@@ -110,7 +110,7 @@ def generate(
         loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            past_key_values=cache,
+            cache=cache,
             max_new_tokens=max(1, max_new_tokens - len(said)),
             **common,
         )

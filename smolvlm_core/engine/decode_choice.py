@@ -184,13 +184,13 @@ def decoders(loaded: LoadedModel, static: StaticDecode) -> tuple[Callable[[], li
     ids = torch.tensor([loaded.tokenizer(TEST_PROMPT, add_special_tokens=False)["input_ids"]], device=model.device)
     length = {"min_new_tokens": TEST_TOKENS, "max_new_tokens": TEST_TOKENS, "do_sample": False}
 
-    def decode(generate: Callable[..., Any], name: str) -> list[int]:
+    def decode(generate: Callable[..., Any]) -> list[int]:
         with torch.inference_mode():
             cache = DynamicCache(config=model.config.get_text_config())
             embedded = model.model.get_input_embeddings()(ids[:, :-1])  # (1, L - 1, hidden)
-            model.model.text_model(inputs_embeds=embedded, past_key_values=cache, use_cache=True)
-            sequence = generate(**{name: cache}, input_ids=ids, attention_mask=torch.ones_like(ids), **length)
+            model.model.text_model(inputs_embeds=embedded, cache=cache, use_cache=True)
+            sequence = generate(cache=cache, input_ids=ids, attention_mask=torch.ones_like(ids), **length)
             tokens: list[int] = sequence[0, ids.shape[1] :].tolist()
             return tokens
 
-    return lambda: decode(model.generate, "past_key_values"), lambda: decode(static.generate, "cache")
+    return lambda: decode(model.generate), lambda: decode(static.generate)

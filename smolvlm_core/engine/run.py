@@ -91,7 +91,7 @@ class Run(AnswerRun[LoadedModel]):
             self.check_cancel()
             self.report(f"Reading the prompt: {at:,} of {last:,} tokens", at / last)
             end = min(at + PREFILL_TOKENS, last)
-            core.text_model(inputs_embeds=embedded[:, at:end], past_key_values=cache.cache, use_cache=True)
+            core.text_model(inputs_embeds=embedded[:, at:end], cache=cache.cache, use_cache=True)
             cache.identity = encoded.identity[:end]
         self._note_memory(loaded)
         return cache
