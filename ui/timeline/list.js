@@ -15,7 +15,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (data.reveal.number && state.revealed !== data.reveal.number) {
     state.revealed = data.reveal.number;
     const item = state.rows.get(data.reveal.segment);
-    if (item) { setCurrent(state, item); reveal(list, item); }
+    if (item) { setCurrent(state, item); reveal(list, item); list.scrollIntoView({ block: "nearest" }); }
   }
   return () => { listening.abort(); state.viewer?.then((module) => module.closePictures()); };
 }
@@ -53,7 +53,7 @@ function fill(state, item, drawn) {
   if (!row.chapter && row.frames.length) parts.push(frames(state, row));
   for (const note of row.notes) parts.push(make("p", "quiet", note));
   for (const { number, question } of state.data.columns) parts.push(...answer(state, row, number, question));
-  if (row.note) parts.push(make("p", "words note", row.note, button("note", "Edit note")));
+  if (row.note) parts.push(make("p", "words note", `${row.note} `, button("note", "Edit note", `Edit note: ${row.label}`)));
   item.replaceChildren(...parts);
   if (act) item.querySelector(`[data-act="${act}"]`)?.focus({ preventScroll: true });
 }
@@ -63,8 +63,8 @@ function top(row) {
   time.className = "time";
   time.title = "Show this moment in the player";
   line.append(time, make("span", "spring"));
-  if (row.answers.length) line.append(button("given", "What the model was given", `What the model was given, ${row.label}`));
-  if (!row.note) line.append(button("note", "Add a note", `Add a note, ${row.label}`));
+  if (row.answers.length) line.append(button("given", "What the model was given", `What the model was given: ${row.label}`));
+  if (!row.note) line.append(button("note", "Add a note", `Add a note: ${row.label}`));
   return line;
 }
 
@@ -88,22 +88,22 @@ function frames({ data }, row) {
 const address = ({ frames }, row, position, size) => `${frames}/${row.id}/${position}/${size}?${row.frames[position][2]}`;
 
 function answer({ data }, row, number, question) {
-  const found = row.answers.find((each) => each.column === number), parts = [];
-  if (number) parts.push(make("p", "question", question));
-  if (!found) return row.chapter && number ? [] : [...parts, make("p", "quiet", data.running ? "Waiting…" : "Not asked yet")];
-  if (found.error) parts.push(make("p", "error", found.error, button("again", "Ask again")));
-  if (!found.error || found.model !== null) {
-    const words = make("p", "words", found.text || "(no words)", button("edit", "Edit", `Edit, ${row.label}`));
-    if (found.model !== null) words.lastChild.before(make("span", "badge", "Edited"));
-    words.lastChild.dataset.column = number;
-    parts.push(words);
+  const found = row.answers.find((each) => each.column === number), name = number ? `${question}, ${row.label}` : row.label;
+  const line = (kind, ...parts) => make("p", kind, "", ...(number ? [make("span", "question", question), " "] : []), ...parts);
+  if (!found) return row.chapter && number ? [] : [line("quiet", data.running ? "Waiting…" : "Not asked yet")];
+  const act = (does, label) => {
+    const made = button(does, label, `${label}: ${name}`);
+    made.dataset.column = number;
+    return made;
+  };
+  const parts = [], edited = found.model !== null;
+  if (found.error) parts.push(line("error", found.error, " ", act("again", "Ask again")));
+  if (!found.error || edited) {
+    const badge = edited ? [make("span", "badge", "Edited")] : [];
+    parts.push(line("words", found.text || "(no words)", " ", ...badge, act("edit", "Edit")));
   }
   if (found.cut) parts.push(make("p", "quiet", found.cut));
-  if (found.model !== null) {
-    const before = make("p", "quiet model", `The model: ${found.model || "(no words)"}`, button("restore", "Take the edit back"));
-    before.lastChild.dataset.column = number;
-    parts.push(before);
-  }
+  if (edited) parts.push(make("p", "quiet model", `The model: ${found.model || "(no words)"} `, act("restore", "Take the edit back")));
   return parts;
 }
 
@@ -136,7 +136,7 @@ function edit(state, item, place, text, message) {
   const box = make("div", "editor"), area = document.createElement("textarea");
   const save = button("", "Save"), cancel = button("", "Cancel");
   area.value = text;
-  area.ariaLabel = `Your words, ${item.row.label}`;
+  area.ariaLabel = `Your words: ${item.row.label}`;
   save.className = "save";
   const close = () => { box.remove(); fill(state, item, ""); draw(state); item.querySelector("button").focus({ preventScroll: true }); };
   save.onclick = (event) => { event.stopPropagation(); const words = area.value.trim(); close(); if (words !== text.trim()) state.tell(message(words)); };
@@ -187,10 +187,14 @@ function setCurrent(state, item) {
   item?.setAttribute("aria-current", "true");
 }
 
-// Scrolls the list only: scrollIntoView would move the page.
-function reveal(list, item) {
+// Scrolls the list only: scrollIntoView would move the page. Again in the next frames: rows get their real height as they come
+// into view.
+function reveal(list, item, tries = 4) {
   const { offsetTop, offsetHeight } = item;
-  if (offsetTop < list.scrollTop || offsetTop + offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = offsetTop - 8;
+  const isSeen = offsetTop >= list.scrollTop && offsetTop + Math.min(offsetHeight, list.clientHeight) <= list.scrollTop + list.clientHeight;
+  if (isSeen && tries === 4) return;
+  if (!isSeen) list.scrollTop = offsetTop - 8;
+  if (tries) requestAnimationFrame(() => reveal(list, item, tries - 1));
 }
 
 function make(tag, name, words = "", ...more) {

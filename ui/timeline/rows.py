@@ -15,7 +15,8 @@ CUT_OFF = {
 
 
 def range_text(segment: Segment) -> str:
-    return f"{time_text(segment.start_seconds)} – {time_text(segment.end_seconds)}"
+    """To a tenth of a second; segments can begin at any frame."""
+    return " – ".join(time_text(round(seconds, 1)) for seconds in segment.range_seconds)
 
 
 def in_order(segments: Sequence[Segment]) -> list[Segment]:

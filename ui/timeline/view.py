@@ -3,6 +3,8 @@ made of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import StoredClip
@@ -15,9 +17,12 @@ from ui.state import session, workspace
 from ui.text import escape
 from ui.timeline import form, given, live, picker, search
 
+STYLE = Path(__file__).with_name("view.css")
+
 
 def draw(clip: StoredClip | None, choice: Choice) -> None:
     """`clip`: the one that is open on the page, if any."""
+    st.html(STYLE)
     state.show_notices()
     media.draw_notes()
     timeline = picker.shown(clip)
@@ -63,10 +68,9 @@ def _draw_clip(clip: StoredClip | None, timeline: Timeline | None) -> None:
         return
     if timeline is None:
         return
-    st.markdown(f"**{escape(timeline.title)}**")
     facts, path = timeline.clip.facts, workspace().timelines.path_of(timeline)
+    st.caption(f"**{escape(timeline.title)}**  \n{escape(facts.describe()) if facts is not None else ''}")
     if facts is not None and path is not None:  # made on the command line: the clip is where it was
-        st.caption(escape(facts.describe()))
         player.draw(timeline.clip.sha256, facts, (), seek=session().timeline.seek)
     elif timeline.kind == "clip":
         st.info("The file of this clip is gone. What was said about it is still here.", icon=":material/movie_off:")
