@@ -28,6 +28,7 @@ from ui import address
 from ui.access import current as access
 from ui.batch.session import BatchSession
 from ui.text import show_error
+from ui.timeline.session import TimelineSession
 
 
 @dataclass
@@ -122,6 +123,7 @@ class Session:
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
     batch: BatchSession = field(default_factory=BatchSession)
+    timeline: TimelineSession = field(default_factory=TimelineSession)
 
     def unsent_media(self) -> frozenset[str]:
         """SHA-256 of what this session added and has not sent yet."""
@@ -224,6 +226,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
         current.pending = ()
     else:
         current.clip = current.sampled = None
+        current.timeline.shown &= identity is None  # a conversation is seen in the chat
 
 
 def forget_upload(upload: UploadedFile) -> None:

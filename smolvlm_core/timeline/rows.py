@@ -7,6 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from smolvlm_core.fields import FieldError, read_object, read_value, seconds_of
@@ -88,10 +89,15 @@ def _answer(row: sqlite3.Row, tell: Tell) -> Answer:
     if row["stats"] is None:
         return answer
     try:
-        return replace(answer, stats=read_object(Stats, json.loads(row["stats"])))
+        return replace(answer, stats=_stats(str(row["stats"])))
     except _UNREADABLE as error:
         tell(f"The statistics of an answer of a timeline cannot be read: {error}.")
         return answer
+
+
+@lru_cache(maxsize=8192)  # a page reads a timeline in each run, and this is most of the time
+def _stats(text: str) -> Stats:
+    return read_object(Stats, json.loads(text))
 
 
 def _texts(value: object) -> tuple[str, ...]:
