@@ -13,8 +13,9 @@ from smolvlm_core.files import replacing
 from smolvlm_core.times import Range
 from smolvlm_core.video.cut.copying import copy_packets
 from smolvlm_core.video.cut.encoding import encode_again
-from smolvlm_core.video.cut.plan import EXACT_HINT, FORMATS, CutClip, Part, check_ranges, format_of, plan_parts
-from smolvlm_core.video.decoders.base import MAX_FRAME_EDGE, SamplingCancelled
+from smolvlm_core.video.cut.parts import EXACT_HINT, FORMATS, CutClip, Part, format_of
+from smolvlm_core.video.cut.plan import check_ranges, container_of, plan_parts
+from smolvlm_core.video.decoders.base import SamplingCancelled
 from smolvlm_core.video.sampling import take_frames
 from smolvlm_core.work.report import Report
 
@@ -66,7 +67,7 @@ def cut_clip(
                 file.flush()
                 report("Comparing with the original", None)
                 _compare(source, Path(file.name), plan.parts, cancel)
-            return CutClip(parts=plan.parts, exact=False, notes=(*plan.notes, *notes))
+            return CutClip(parts=plan.parts, exact=False, notes=tuple(notes))
         except _Differs:
             continue
     raise MediaError(f"A part of {source.name} cannot be decoded from its keyframe.", EXACT_HINT)
@@ -74,8 +75,6 @@ def cut_clip(
 
 def suffix_of(source: Path, *, exact: bool = False) -> str:
     """The extension that suits a cut of a clip. Raises MediaError where it can only be cut with `exact`."""
-    from smolvlm_core.video.cut.plan import container_of
-
     if exact:
         return EXACT_SUFFIX
     return {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}[container_of(source)]
@@ -105,6 +104,3 @@ def _compare(source: Path, new: Path, parts: Sequence[Part], cancel: threading.E
             )
             if not same:
                 raise _Differs(f"The part at {start} s differs.")
-
-
-assert COMPARED_EDGE <= MAX_FRAME_EDGE

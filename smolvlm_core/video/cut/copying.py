@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from smolvlm_core.errors import MediaError
-from smolvlm_core.video.cut.plan import EXACT_HINT, HIDING, CutPlan, Piece, decoding_times, open_source
+from smolvlm_core.video.cut.parts import EXACT_HINT
+from smolvlm_core.video.cut.plan import HIDING, CutPlan, Piece, decoding_times, open_source
 from smolvlm_core.video.decoders.base import check_cancelled
 from smolvlm_core.work.report import Report
 
@@ -110,7 +111,8 @@ class _Copy:
                 ended.add(index)
             yield packet
             left -= index == self._plan.stream and at >= piece.order[0] and past < 0
-            if left <= 0 and ended >= self._sound.keys() or past > INTERLEAVE_SECONDS and index == self._plan.stream:
+            is_late = index == self._plan.stream and past > INTERLEAVE_SECONDS
+            if is_late or (left <= 0 and ended >= self._sound.keys()):
                 return
 
     def _copy_sound(self, packet: Any, piece: Piece) -> None:

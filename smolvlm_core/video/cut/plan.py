@@ -6,12 +6,13 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from smolvlm_core.errors import MediaError
 from smolvlm_core.times import Range, time_text
+from smolvlm_core.video.cut.parts import EXACT_HINT, Part
 from smolvlm_core.video.decoders.base import check_cancelled, opened
 from smolvlm_core.video.decoders.pyav import PyAvClip
 from smolvlm_core.video.decoders.pyav_file import DEMUXERS, MAX_REORDER, ClipFile
@@ -19,65 +20,9 @@ from smolvlm_core.video.decoders.pyav_file import DEMUXERS, MAX_REORDER, ClipFil
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 HIDING = ("mp4", "mov")  # formats with edit lists: what comes before the start is there, and not shown
-EXACT_HINT = "Choose an exact cut, which encodes the frames again."
-NOTICEABLE_SECONDS = 0.001
 WEBM_CODECS = {"vp8", "vp9", "av1", "opus", "vorbis"}
 _SAME = 1e-3  # of a tick
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One piece of a cut. Seconds of the original, but `at_seconds`, where it begins in the new file.
-
-    `wanted`: the ranges it was made for. `start_seconds` and `end_seconds`: what it shows.
-    """
-
-    wanted: tuple[Range, ...]
-    start_seconds: float
-    end_seconds: float
-    at_seconds: float = 0.0
-
-    @property
-    def earlier_seconds(self) -> float:
-        """How much it shows before what was wanted."""
-        return max(0.0, self.wanted[0][0] - self.start_seconds)
-
-    @property
-    def later_seconds(self) -> float:
-        """How much it shows after what was wanted."""
-        return max(0.0, self.end_seconds - max(end for _, end in self.wanted))
-
-    def describe(self) -> str:
-        """In one line, for people: "0:12–0:20: begins 1.5 s earlier, at the keyframe at 0:10.5"."""
-        ranges = " and ".join(f"{time_text(start)}–{time_text(end)}" for start, end in self.wanted)
-        parts = []
-        if self.earlier_seconds > NOTICEABLE_SECONDS:
-            at = time_text(self.start_seconds)
-            parts.append(f"begins {self.earlier_seconds:.2f} s earlier, at the keyframe at {at}")
-        if self.later_seconds > NOTICEABLE_SECONDS:
-            parts.append(f"ends {self.later_seconds:.2f} s later")
-        if len(self.wanted) > 1:
-            parts.append("one piece, since they need the same frames")
-        return f"{ranges}: {', '.join(parts) or 'exact'}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CutClip:
-    """What a cut has. `notes`: what is unusual or was left out, in words."""
-
-    parts: tuple[Part, ...]
-    exact: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def duration_seconds(self) -> float:
-        return sum(part.end_seconds - part.start_seconds for part in self.parts)
-
-    def describe(self) -> tuple[str, ...]:
-        """One line a part, then the notes."""
-        return (*(part.describe() for part in self.parts), *self.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +49,6 @@ class CutPlan:
     parts: tuple[Part, ...]
     tick: float
     stream: int
-    notes: tuple[str, ...] = field(default=())
-
-
-def format_of(target: Path) -> str:
-    """FFmpeg's name of the format of a file. Raises MediaError."""
-    found = FORMATS.get(target.suffix.lower())
-    if found is None:
-        raise MediaError(f"“{target.suffix}” is no format for a cut.", f"Use one of {', '.join(FORMATS)}.")
-    return found
 
 
 @contextmanager
@@ -125,7 +61,7 @@ def open_source(source: Path) -> Iterator[InputContainer]:
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{source.name} cannot be read: {error}.", "Check that it is a clip.") from error
     with container:
-        yield container
+        yield cast("InputContainer", container)
 
 
 def container_of(source: Path) -> str:
@@ -173,14 +109,10 @@ def plan_parts(
         SamplingCancelled: `cancel` was set.
     """
     container_of(source)
-    clip = PyAvClip(source)
-    clip.close()
-    file = ClipFile(source)
+    file = _opened_file(source)
     try:
         if not file.is_timed:
             raise MediaError(f"{source.name} does not say when its frames are shown (AVI).", EXACT_HINT)
-        file.first_pts = round(clip.facts.start_seconds / file.tick)
-        file.fps = clip.facts.fps
         pieces: list[Piece] = []
         for one in wanted:
             hides = kind in HIDING and not pieces
@@ -207,19 +139,45 @@ def plan_parts(
         file.close()
 
 
-def _piece(
-    file: ClipFile, wanted: tuple[Range, ...], hides: bool, back: int, cancel: threading.Event | None
-) -> Piece:
+def times_of(source: Path, wanted: Range, cancel: threading.Event | None = None) -> list[float]:
+    """Seconds: when each frame that is on screen from the first to the second time appears. Raises as `plan_parts`."""
+    file = _opened_file(source)
+    try:
+        first, end = _bounds(file, wanted)
+        packets, _ = _packets(file, file.keyframe_before(first), end, cancel)
+        shown = sorted(packet.at for packet in packets if not packet.is_hidden and packet.at >= file.first_pts)
+        before = max((at for at in shown if at <= first), default=first)
+        return [file.seconds(at) for at in shown if before <= at < end]
+    finally:
+        file.close()
+
+
+def _opened_file(source: Path) -> ClipFile:
+    """Ready to look for keyframes."""
+    clip = PyAvClip(source)
+    clip.close()
+    file = ClipFile(source)
+    file.first_pts = round(clip.facts.start_seconds / file.tick)
+    file.fps = clip.facts.fps
+    return file
+
+
+def _bounds(file: ClipFile, wanted: Range) -> tuple[int, int]:
+    """In the stream's units; at least one frame is between them."""
+    first = file.first_pts + int(wanted[0] / file.tick + _SAME)
+    return first, max(first + 1, file.first_pts + math.ceil(wanted[1] / file.tick - _SAME))
+
+
+def _piece(file: ClipFile, wanted: tuple[Range, ...], hides: bool, back: int, cancel: threading.Event | None) -> Piece:
     """`hides`: whether frames before the start can be hidden in the new file."""
-    first = file.first_pts + int(wanted[0][0] / file.tick + _SAME)
-    end = max(first + 1, file.first_pts + math.ceil(max(e for _, e in wanted) / file.tick - _SAME))
+    first, end = _bounds(file, (wanted[0][0], max(end for _, end in wanted)))
     key, order, hidden, last_ticks = _from_keyframe(file, first, end, back, cancel)
     begin = order[0]
     order, after = order[: (count := _closed(order, end))], order[count:]
     shown = [at for at in order if at not in hidden]
     if not shown:
         raise MediaError(f"No frame is shown at {time_text(wanted[0][0])}.", "Choose another range.")
-    if any(at in hidden for at in order if at > shown[0]):
+    if any(at in hidden for at in order if at > min(shown)):
         raise MediaError(f"An edit list hides frames after {time_text(file.seconds(min(shown)))}.", EXACT_HINT)
     start = min(shown) if hides else begin
     highest = max(shown)
