@@ -14,6 +14,7 @@ from ui.state import session, workspace
 from ui.text import escape
 from ui.timeline.session import NEW
 
+STOP_SECONDS = 10.0  # an answer that is being computed ends within
 CUTS = {"scenes": "scene changes", "fixed": "intervals"}
 
 
@@ -67,7 +68,7 @@ def draw(timeline: Timeline | None, clip: StoredClip | None) -> None:
         )
         if timeline is not None:
             menu = st.popover(
-                "", icon=":material/more_vert:", help="About this timeline", key="timeline_menu", on_change="rerun"
+                "About", type="tertiary", help="How it was made, and Delete", key="timeline_menu", on_change="rerun"
             )
             if menu.open:
                 with menu:
@@ -118,6 +119,7 @@ def _delete(timeline: Timeline) -> None:
     try:
         if (run := timelines.run_of(timeline)) is not None and run.is_running:
             run.stop()
+            run.job.wait(STOP_SECONDS)
         timelines.delete(timeline.identity)
     except LensError as error:
         state.notify(error)

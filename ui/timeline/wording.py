@@ -6,8 +6,8 @@ from smolvlm_core.models.catalog import ModelSpec
 from smolvlm_core.timeline.records import DESCRIBE
 from ui.chat.starters import knows_shapes_only
 
-SHAPES = ("What happens in the video?", "Describe the video.")
-SHAPES_QUESTIONS = ("Which way does the shape move?", "What color is the circle?", "Is there a circle?")
+SHAPES = (DESCRIBE, "What changes in the video?")
+SHAPES_QUESTIONS = ("What shape is it?", "Which way does the shape move?", "Is there a circle?")
 ANY = (
     DESCRIBE,
     "Describe what people do in these frames.",
