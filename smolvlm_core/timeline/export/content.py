@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -15,10 +15,10 @@ from smolvlm_core.timeline.records import CAPTION, Segment, Timeline, leaves
 @dataclass(frozen=True, kw_only=True)
 class Content:
     """Attributes:
-        segments: of all levels.
-        clip: the clip's file; None where it is gone, or there never was one (a live session).
-        thumbnail: a small JPEG of a frame, by segment and position; None where there is none.
-        picture: the whole frame, where the clip's file is not needed for it. Raises LensError.
+    segments: of all levels.
+    clip: the clip's file; None where it is gone, or there never was one (a live session).
+    thumbnail: a small JPEG of a frame, by segment and position; None where there is none.
+    picture: the whole frame, where the clip's file is not needed for it. Raises LensError.
     """
 
     timeline: Timeline
@@ -26,7 +26,6 @@ class Content:
     clip: Path | None = None
     thumbnail: Callable[[int, int], bytes | None] = lambda segment, position: None
     picture: Callable[[int, int], Image.Image] | None = None
-    _: tuple[()] = field(default=(), repr=False)
 
     @property
     def leaves(self) -> list[Segment]:
@@ -53,7 +52,11 @@ def plain(text: str) -> str:
 
 def lines_of(text: str) -> list[str]:
     """The lines of a text that have something in them. An empty one would end a subtitle."""
-    return [line.strip() for line in plain(text).replace("\u2028", "\n").replace("\u2029", "\n").splitlines() if line.strip()]
+    return [
+        line.strip()
+        for line in plain(text).replace("\u2028", "\n").replace("\u2029", "\n").splitlines()
+        if line.strip()
+    ]
 
 
 def one_line(text: str) -> str:
@@ -69,4 +72,6 @@ def original_of(segment: Segment, column: int) -> str | None:
 def left_out(segments: Iterable[Segment]) -> list[str]:
     """A note on segments without a description."""
     count = sum(not lines_of(segment.caption) for segment in segments)
-    return [f"{count} {'segment has' if count == 1 else 'segments have'} no description and are left out"] if count else []
+    return (
+        [f"{count} {'segment has' if count == 1 else 'segments have'} no description and are left out"] if count else []
+    )
