@@ -49,9 +49,9 @@ def _export(args: argparse.Namespace, workspace: Workspace) -> int:
     content = content_of(workspace.timelines, _timeline(args.timeline, workspace))
     format = export.FORMATS[args.format]
     if args.out is None:
+        text, notes = format.make(content) if format.make is not None else ("", [])
         if format.make is None:
             args.wrong(f"--format {args.format} needs --out")
-        text, notes = format.make(content)
         sys.stdout.write(text)
     else:
         notes = export.write(content, _fitting(format, args.out, content), args.out, lambda text, _: status(text))

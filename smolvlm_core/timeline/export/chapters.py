@@ -16,6 +16,7 @@ from smolvlm_core.timeline.records import Segment
 MAX_TITLE = 100  # characters
 # What YouTube asks for; with less, it shows no chapters. https://support.google.com/youtube/answer/9884579
 FEWEST, SHORTEST_SECONDS = 3, 10
+_BRACKETS = str.maketrans("<>", "‹›")  # YouTube refuses a description that has < or >
 _SENTENCE = re.compile(r"(.+?[.!?。！？])(?:\s|$)")
 
 
@@ -24,7 +25,7 @@ def to_list(content: Content) -> tuple[str, list[str]]:
     notes: list[str] = []
     lines: dict[int, str] = {}
     for number, segment in enumerate(content.chapters, start=1):
-        lines.setdefault(int(segment.start_seconds), _title(segment, number))
+        lines.setdefault(int(segment.start_seconds), _title(segment, number).translate(_BRACKETS))
     if lines and min(lines) > 0:
         lines = {0: "Start", **lines}
     if (same := len(content.chapters) - len(lines)) > 0:

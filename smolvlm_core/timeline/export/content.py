@@ -72,6 +72,6 @@ def original_of(segment: Segment, column: int) -> str | None:
 def left_out(segments: Iterable[Segment]) -> list[str]:
     """A note on segments without a description."""
     count = sum(not lines_of(segment.caption) for segment in segments)
-    return (
-        [f"{count} {'segment has' if count == 1 else 'segments have'} no description and are left out"] if count else []
-    )
+    if count == 1:
+        return ["1 segment has no description and is left out"]
+    return [f"{count} segments have no description and are left out"] if count else []
