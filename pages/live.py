@@ -5,7 +5,6 @@ import streamlit as st
 from ui import state
 from ui.chat import sidebar
 from ui.live import form, past, view
-from ui.state import workspace
 
 choice = sidebar.draw_model()
 st.title("Live")
@@ -14,7 +13,7 @@ st.caption(
     "waits in a queue."
 )
 state.show_notices()
-live = workspace().live.current
+live = view.shown()
 if live is None:
     sidebar.warn_if_blind(choice)
     form.draw(choice)

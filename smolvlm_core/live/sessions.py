@@ -29,7 +29,7 @@ class LiveSessions:
     def __init__(self, folder: Path, jobs: Jobs, registry: Registry, timelines: TimelineStore) -> None:
         self._folder, self._jobs, self._registry, self.timelines = folder, jobs, registry, timelines
         self._starting = threading.Lock()
-        self.current: LiveSession | None = None  # the last one of this process, until it is closed
+        self.current: LiveSession | None = None  # the last one of this process
 
     @property
     def running(self) -> LiveSession | None:
@@ -52,11 +52,6 @@ class LiveSessions:
             session.job = self._jobs.start(f"{PREFIX}{self._folder}", session.work)
             self.current = session
             return session
-
-    def close(self) -> None:
-        """Put away the last session where it has ended. Its timeline stays."""
-        if self.running is None:
-            self.current = None
 
     # Earlier ones
 

@@ -20,7 +20,6 @@ FORM = "live past"
 def draw() -> None:
     """The list, and the session that is open."""
     running = workspace().live.running
-    current = workspace().live.current
     past = [t for t in workspace().live.past() if running is None or t.identity != running.identity]
     if not past:
         return
@@ -28,8 +27,6 @@ def draw() -> None:
     names = {timeline.identity: _title(timeline) for timeline in past}
     page = session().live
     opened = page.open if page.open in names else ""
-    if not opened and current is not None and running is None:
-        opened = ""
     chosen = st.selectbox(
         "Session",
         ["", *names],

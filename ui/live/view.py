@@ -18,6 +18,18 @@ POLL_SECONDS = 0.5
 SHOWN_ENTRIES, SHOWN_EVENTS = 40, 40  # of those in memory
 
 
+def shown() -> LiveSession | None:
+    """The session that runs, or the one that ended while this tab looked on."""
+    current = workspace().live.current
+    if current is None or current.is_running or session().live.seen[0] == current.identity:
+        return current
+    return None
+
+
+def _put_away() -> None:
+    session().live.seen = ("", 0)
+
+
 def draw(live: LiveSession) -> None:
     polled = live.is_running
     left, right = st.columns([5, 6], gap="large")
@@ -52,7 +64,7 @@ def _draw_state(live: LiveSession, polled: bool) -> None:
         if live.is_running:
             st.button("Stop", icon=":material/stop:", key="live_stop", disabled=live.is_stopping, on_click=live.stop)
         else:
-            st.button("New session", icon=":material/add:", key="live_new", on_click=workspace().live.close)
+            st.button("New session", icon=":material/add:", key="live_new", on_click=_put_away)
         st.markdown(message(_state_line(live)), width="stretch")
     _draw_problems(live)
     st.caption(message(_counts(live)))
