@@ -122,9 +122,7 @@ def turning(rng: random.Random) -> Story:
         if before:
             changes.append(len(scenes) / FPS)
         count = round(rng.uniform(*SWEEP_SECONDS) * FPS)
-        scenes += [
-            moved(base, 0, x=x + (to_x - x) * i / count, y=y + (to_y - y) * i / count) for i in range(count)
-        ]
+        scenes += [moved(base, 0, x=x + (to_x - x) * i / count, y=y + (to_y - y) * i / count) for i in range(count)]
         x, y, before, at = to_x, to_y, way, len(scenes) / FPS
     asked = {f"When does the {thing.shape} change direction?": changes}
     return Story(kind="change direction", scenes=_with_noise(scenes), asked=asked)
@@ -147,7 +145,11 @@ def never(rng: random.Random) -> Story:
     while True:
         like = rng.choice(base.things)
         color, shape = rng.choice(
-            ((like.color, rng.choice(shapes)), (rng.choice(list(COLORS)), like.shape), (rng.choice(list(COLORS)), rng.choice(shapes)))
+            (
+                (like.color, rng.choice(shapes)),
+                (rng.choice(list(COLORS)), like.shape),
+                (rng.choice(list(COLORS)), rng.choice(shapes)),
+            )
         )
         if f"{color} {shape}" not in names:
             break
@@ -230,7 +232,9 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="print what was missed")
     args = parser.parse_args()
     workspace = Workspace()
-    print(f"{'':20}{'clips':>6}{'moments':>9}{'found':>14}{'false alarms':>14}{'median error':>14}{'questions':>11}{'time':>8}")
+    print(
+        f"{'':20}{'clips':>6}{'moments':>9}{'found':>14}{'false alarms':>14}{'median error':>14}{'questions':>11}{'time':>8}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for kind in args.kind or STORIES:
             began = time.monotonic()

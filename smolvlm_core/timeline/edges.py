@@ -31,7 +31,7 @@ def yes_edges(probabilities: Sequence[float | None]) -> list[Edge]:
     for at, value in enumerate(values):
         if state is None:
             state = value >= 0.5
-        elif value > HIGH and not state or value < LOW and state:
+        elif (value > HIGH and not state) or (value < LOW and state):
             edges.append(Edge(known[last], known[at], _name(state), _name(not state)))
             state = not state
         if (value >= 0.5) == state:

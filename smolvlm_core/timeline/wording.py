@@ -10,9 +10,29 @@ from typing import Literal
 from smolvlm_core.errors import LensError
 
 Answers = Literal["yes or no", "color", "way"]
-COLORS = (
-    "red orange yellow green teal cyan turquoise blue navy purple violet magenta pink brown beige gold golden silver black gray white"
-).split()
+COLORS = [
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "teal",
+    "cyan",
+    "turquoise",
+    "blue",
+    "navy",
+    "purple",
+    "violet",
+    "magenta",
+    "pink",
+    "brown",
+    "beige",
+    "gold",
+    "golden",
+    "silver",
+    "black",
+    "gray",
+    "white",
+]
 WAYS = ("left", "right", "up", "down")
 WORDS: dict[Answers, dict[str, str]] = {
     "yes or no": {},
@@ -117,9 +137,7 @@ def _turns(typed: str, found: re.Match[str]) -> Wording:
 
 def _changes_color(typed: str, found: re.Match[str]) -> Wording:
     noun = " ".join(w for w in _noun(found["x"]).split() if w.lower() not in WORDS["color"]) or "object"
-    return Wording(
-        typed=typed, asked=f"What color {'are' if _is_plural(noun) else 'is'} the {noun}?", answers="color"
-    )
+    return Wording(typed=typed, asked=f"What color {'are' if _is_plural(noun) else 'is'} the {noun}?", answers="color")
 
 
 def _changes_direction(typed: str, found: re.Match[str]) -> Wording:
@@ -162,7 +180,9 @@ def _article(noun: str) -> str:
 
 def _is_plural(noun: str) -> bool:
     last = noun.split()[-1].lower() if noun.split() else ""
-    return last in ("people", "children", "men", "women") or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
+    return last in ("people", "children", "men", "women") or (
+        last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    )
 
 
 def _first_upper(text: str) -> str:
@@ -176,7 +196,10 @@ def _pattern(tail: str) -> re.Pattern[str]:
 _S = "(?:e?s)?"
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Wording]], ...] = (
     (re.compile(rf"{_WHEN} (?:is|are|was|were) there (?P<x>.+?){_PICTURE}", re.IGNORECASE), _is_there),
-    (_pattern(rf"(?:visible|in view|in sight|shown|to be seen|in the (?:picture|image|frame|video)){_AGAIN}"), _is_there),
+    (
+        _pattern(rf"(?:visible|in view|in sight|shown|to be seen|in the (?:picture|image|frame|video)){_AGAIN}"),
+        _is_there,
+    ),
     (
         _pattern(
             rf"(?:appear|show up|turn up|pop up|come in|come|become visible|enter|arrive|start to appear){_S}{_PICTURE}{_AGAIN}"
