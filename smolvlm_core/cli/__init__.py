@@ -65,6 +65,20 @@ def _program() -> str:
 def _parser() -> Parser:
     parser = Parser(prog=_program(), description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ask, batch, frames, models, convert, serve, check, lint, timeline, moments, timeline_export, cut, users):
+    for command in (
+        ask,
+        batch,
+        frames,
+        models,
+        convert,
+        serve,
+        check,
+        lint,
+        timeline,
+        moments,
+        timeline_export,
+        cut,
+        users,
+    ):
         command.add(commands)
     return parser
