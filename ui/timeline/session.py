@@ -31,6 +31,7 @@ class TimelineSession:
         deleting: identity of the timeline to confirm.
         given: the segment whose "What the model was given" is to open.
         listed: how many timelines are listed where no clip is open.
+        moments: the question about moments that is typed, by SHA-256 of the clip. `curve`: the one that is shown, by its question.
         problem: why the last change was not made, to show once.
     """
 
@@ -41,6 +42,8 @@ class TimelineSession:
     reveal: tuple[int, int] = (0, 0)
     deleting: str | None = None
     given: int | None = None
+    moments: dict[str, str] = field(default_factory=dict)
+    curve: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     listed: int = 50
 

@@ -15,7 +15,7 @@ from ui.chat.choice import Choice
 from ui.clip import controls, layout, player
 from ui.state import session, workspace
 from ui.text import escape
-from ui.timeline import form, given, live, picker, search
+from ui.timeline import form, given, live, moments, picker, search
 
 STYLE = Path(__file__).with_name("view.css")
 
@@ -34,7 +34,8 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
     side, main = layout.draw_beside()
     with side:
         _draw_clip(clip, timeline)
-        # moments: here
+        if clip is not None:
+            moments.draw(clip, choice)
     with main:
         search.draw()
         picker.draw(timeline, clip)
