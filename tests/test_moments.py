@@ -21,7 +21,8 @@ from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats, TokenLogprob
 from smolvlm_core.timeline.curve import Curve
 from smolvlm_core.timeline.edges import word_edges, yes_edges
-from smolvlm_core.timeline.moments import find_moments, plan_for
+from smolvlm_core.timeline.moment_plan import plan_for
+from smolvlm_core.timeline.moments import find_moments
 from smolvlm_core.timeline.wording import WORDS, WordingError, wording_of
 from smolvlm_core.timeline.yes import read_word, read_yes
 from smolvlm_core.video import open_clip
@@ -171,7 +172,7 @@ def test_the_budget_is_stated_and_kept(film: tuple[Path, str, list[float]]) -> N
     hour = replace(clip.facts, duration_seconds=3600.0, last_frame_seconds=3599.9)
     plan = plan_for(hour, wording_of(film[1]))
     assert len(plan.times) <= 240 and plan.times[-1] <= 3599.9 < plan.times[-1] + plan.interval_seconds
-    assert plan.describe().startswith("240 questions, one every 15.1 s.")
+    assert plan.describe().startswith("240 questions, about a frame every 15.1 s.")
     with pytest.raises(ValueError, match="above 0"):
         plan_for(hour, wording_of(film[1]), 0.0)
 
@@ -182,7 +183,7 @@ def test_the_command_keeps_the_curve_with_the_clip(
     path, question, known = film
     assert main(["moments", str(path), question, "--model", "smolvlm-shapes", "--interval", "1", "--json"]) == 0
     said = capsys.readouterr()
-    assert "questions, one every 1.0 s" in said.err
+    assert "questions, about a frame every 1.0 s" in said.err
     printed = Curve.from_row(json.loads(said.out))
     assert [moment.seconds for moment in printed.moments] == pytest.approx(known, abs=0.11)
     from smolvlm_core.timeline.jobs import clip_of_file

@@ -42,7 +42,8 @@ def add(commands: Any) -> None:
 
 def _moments(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.timeline.jobs import clip_of_file
-    from smolvlm_core.timeline.moments import BUDGET, find_moments, plan_for
+    from smolvlm_core.timeline.moment_plan import BUDGET, plan_for
+    from smolvlm_core.timeline.moments import find_moments
     from smolvlm_core.timeline.wording import wording_of
 
     wording = wording_of(args.question)

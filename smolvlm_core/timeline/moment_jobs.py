@@ -14,7 +14,8 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.fields import FieldError
 from smolvlm_core.timeline.curve import Curve
 from smolvlm_core.timeline.jobs import Timelines
-from smolvlm_core.timeline.moments import Plan, find_moments
+from smolvlm_core.timeline.moment_plan import Plan
+from smolvlm_core.timeline.moments import find_moments
 from smolvlm_core.timeline.wording import Wording
 from smolvlm_core.video import ClipFacts
 from smolvlm_core.work.job import Job, Jobs

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -17,74 +16,16 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.ready import load
 from smolvlm_core.timeline.curve import Curve, Moment, MomentKind
 from smolvlm_core.timeline.edges import Edge, word_edges, yes_edges
-from smolvlm_core.timeline.questioning import Questioner, Times, settings_for
+from smolvlm_core.timeline.moment_plan import MAX_REFINED, REFINING, WINDOW_INTERVALS, Plan
+from smolvlm_core.timeline.questioning import Questioner, settings_for
 from smolvlm_core.timeline.wording import Wording
 from smolvlm_core.timeline.yes import NOTHING, Reading
-from smolvlm_core.times import duration_text, length_text, time_text
+from smolvlm_core.times import duration_text
 from smolvlm_core.video import ClipFacts
 from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
 
-BUDGET = 240  # frames that are asked about first
-SHORTEST_INTERVAL = 0.5  # seconds, where none is given
-WINDOW_FRAMES = 3
-WINDOW_INTERVALS = (4, 8, 12)  # a slow motion is looked for in longer windows
-REFINING = 8  # questions for each moment, at most
-MAX_REFINED = 32  # moments
-
 OnCurve = Callable[[Curve], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What will be asked, before it starts.
-
-    Attributes:
-        times: seconds, ascending. `interval_seconds`: between two.
-        frames: shown with each question.
-    """
-
-    times: Times
-    interval_seconds: float
-    frames: int
-    refines: bool
-
-    @property
-    def most_questions(self) -> int:
-        """What it can come to."""
-        rounds = len(WINDOW_INTERVALS) if not self.refines and self.frames > 1 else 1
-        return len(self.times) * rounds + (MAX_REFINED * REFINING if self.refines else 0)
-
-    def describe(self) -> str:
-        """One line, for people: the budget."""
-        count = len(self.times)
-        first = f"{count:,} question{'' if count == 1 else 's'}, one every {_interval_text(self.interval_seconds)}"
-        if self.frames > 1:
-            first += f", about {self.frames} frames each"
-        if self.refines:
-            return f"{first}. Then up to {REFINING} more for each moment, to find its exact frame."
-        return f"{first}. Then up to {self.most_questions - count:,} more about longer parts, where the motion is slow."
-
-
-def plan_for(facts: ClipFacts, wording: Wording, interval_seconds: float | None = None, budget: int = BUDGET) -> Plan:
-    """`interval_seconds`: None for one that keeps the `budget` of frames. One that is given is kept.
-
-    Raises:
-        ValueError: the interval or the budget is not above zero.
-    """
-    if budget < 2 or (interval_seconds is not None and interval_seconds <= 0):
-        raise ValueError(f"interval is {interval_seconds}, budget {budget}; above 0, and at least 2 are needed")
-    last = facts.last_frame_seconds
-    interval = interval_seconds or max(SHORTEST_INTERVAL, last / (budget - 1))
-    times = [i * interval for i in range(int(last / interval + 1e-9) + 1)]
-    if last - times[-1] > interval / 2:
-        times.append(last)
-    return Plan(
-        times=tuple(times),
-        interval_seconds=interval,
-        frames=WINDOW_FRAMES if wording.motion else 1,
-        refines=not wording.motion,
-    )
 
 
 def find_moments(
@@ -151,6 +92,7 @@ class _Search:
         if self._plan.frames == 1:
             self._questioner.ask([(time,) for time in self._plan.times], self._put)
             return
+        last = self._facts.last_frame_seconds
         for intervals in WINDOW_INTERVALS:
             places = [i for i, reading in enumerate(self._readings) if not reading.word]
             if self._wording.answers == "yes or no" and intervals > WINDOW_INTERVALS[0]:
@@ -158,16 +100,10 @@ class _Search:
             if not places or self._cancel.is_set():
                 return
             self._begin(len(places), "question")
-            found = self._questioner.ask([self._window(self._plan.times[i], intervals) for i in places])
+            found = self._questioner.ask([self._plan.window(self._plan.times[i], intervals, last) for i in places])
             for place, reading in zip(places, found):
                 self._readings[place] = reading
             self._on_curve(self._curve(complete=False))
-
-    def _window(self, middle: float, intervals: int) -> Times:
-        """Frames around a time, and all within the clip."""
-        half = min(intervals * self._plan.interval_seconds, self._facts.last_frame_seconds) / 2
-        middle = min(max(middle, half), self._facts.last_frame_seconds - half)
-        return tuple(middle - half + 2 * half * i / (WINDOW_FRAMES - 1) for i in range(WINDOW_FRAMES))
 
     def _put(self, first: int, found: list[Reading]) -> None:
         self._readings[first : first + len(found)] = found
@@ -310,7 +246,3 @@ class _Search:
 def _middle(span: tuple[float, float], frame: float) -> float:
     """Of two times, on a frame between them."""
     return span[0] + max(1, round((span[1] - span[0]) / frame) // 2) * frame
-
-
-def _interval_text(seconds: float) -> str:
-    return length_text(seconds) if seconds < 60 else time_text(seconds, 0)

@@ -12,7 +12,7 @@ from smolvlm_core.conversations.clip_frames import StoredClip
 from smolvlm_core.errors import LensError
 from smolvlm_core.timeline.curve import Curve
 from smolvlm_core.timeline.moment_jobs import Search
-from smolvlm_core.timeline.moments import plan_for
+from smolvlm_core.timeline.moment_plan import plan_for
 from smolvlm_core.timeline.wording import Wording, wording_of
 from ui import forms
 from ui.chat.choice import Choice
