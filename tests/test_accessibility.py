@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.moments import FPS
 from smolvlm_core.paths import GALLERY
 from tests.clips import write_numbered
 from tests.test_browser import address, ask, finished, page, playwright, pytestmark, samples  # noqa: F401
+from tests.test_moments import story
 from tests.test_sharing import App, app, browser, sign_in  # noqa: F401
+from training.films import write_film
 
 axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe is not installed: run pip install -r requirements-dev.txt"
@@ -155,6 +158,17 @@ def test_timeline(page: playwright.Page, address: str, faults: Faults) -> None:
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete it").wait_for()
     faults.scan("delete")
+
+
+def test_moments(page: playwright.Page, address: str, faults: Faults, tmp_path: Path) -> None:
+    made = story("appear, disappear", 7_300_001)
+    page.goto(f"{address}/video_chat?view=timeline")
+    page.get_by_role("button", name="Add pictures or a clip").first.wait_for()
+    upload(page, write_film(tmp_path / "moments.mp4", made.scenes, FPS))
+    page.get_by_role("textbox", name="Find moments").fill(next(iter(made.asked)))
+    page.get_by_role("button", name="Find", exact=True).click()
+    page.locator(".moments tbody tr").first.wait_for(timeout=60_000)
+    faults.scan("moments")
 
 
 def test_compare(page: playwright.Page, address: str, faults: Faults) -> None:
