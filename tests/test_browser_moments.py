@@ -39,7 +39,7 @@ def test_moments_are_found_and_move_the_player(
     page.get_by_text(re.compile(r"\d+ questions, about a frame every 0\.5 s\. Then up to 8 more")).wait_for()
     find.click()
     times = page.locator(".moments .go")
-    expect(times).to_have_count(len(known), timeout=60_000)
+    expect(times).to_have_count(len(known), timeout=180_000)
     expect(page.get_by_text("This question does not ask")).to_have_count(0)
     for time, shown in zip(known, times.all_inner_texts(), strict=True):
         assert float(shown.removeprefix("0:")) == pytest.approx(time, abs=0.11)

@@ -152,11 +152,11 @@ def _remove(clip: StoredClip, curve: Curve) -> None:
 
 
 def _draw_curve(clip: StoredClip, curve: Curve) -> None:
-    stopped = "" if curve.complete else " So far:"
+    so_far = "" if curve.complete else " · so far"
     _component(
         key=f"moments_plot_{clip.sha256}",
         data={
-            "summary": f"{curve.asked} · {curve.model}{stopped}",
+            "summary": f"{curve.asked} · {curve.model}{so_far}",
             "found": curve.describe(),
             "axis": "probability of the answer" if curve.answers else "probability of yes",
             "duration": curve.duration_seconds,
