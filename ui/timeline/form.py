@@ -27,7 +27,7 @@ def draw(clip: StoredClip, choice: Choice) -> None:
     questions = _draw_questions(choice)
     cut = _draw_cut()
     problem = _problem(prompt, questions) or (cut if isinstance(cut, str) else "")
-    fits = isinstance(cut, Cut) and _draw_cost(clip, choice, cut, (prompt, *questions))
+    fits = not problem and isinstance(cut, Cut) and _draw_cost(clip, choice, cut, (prompt, *questions))
     if problem:
         show_error(problem)
     running = workspace().timelines.running

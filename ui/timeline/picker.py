@@ -67,9 +67,7 @@ def draw(timeline: Timeline | None, clip: StoredClip | None) -> None:
             width="stretch",
         )
         if timeline is not None:
-            menu = st.popover(
-                "About", type="tertiary", help="How it was made, and Delete", key="timeline_menu", on_change="rerun"
-            )
+            menu = st.popover("About", help="How it was made, and Delete", key="timeline_menu", on_change="rerun")
             if menu.open:
                 with menu:
                     _menu(timeline)

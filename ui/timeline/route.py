@@ -38,8 +38,8 @@ ROUTE = Route(PATH, send_frame)
 def _file(workspace: Workspace, segment: int, position: int, small: bool) -> BrowserFile | None:
     """Raises LensError."""
     timelines = workspace.timelines
-    if small:
-        jpeg = timelines.store.thumbnail(segment, position)
+    jpeg = timelines.store.thumbnail(segment, position)
+    if jpeg is None or small:  # it may have been deleted since the whole one was read
         return BrowserFile(jpeg, "image/jpeg") if jpeg is not None else None
     key = (workspace.folder, segment, position)
     return _whole.get(key, lambda: pictures.file_of_image(timelines.picture(segment, position)))

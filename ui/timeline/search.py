@@ -76,15 +76,19 @@ def _draw_hit(number: int, hit: Hit, timeline: Timeline, segment: Segment, is_th
 
 def marked(excerpt: str) -> str:
     """What matches is bold. The rest is shown as it is."""
-    shown = []
-    for part in excerpt.split(MARK[0]):
-        inside, mark, outside = part.partition(MARK[1])
-        if mark:
-            shown.append(f"**{escape(inside)}**" if inside.strip() else inside)
-        else:
-            outside = inside
-        shown.append(f"{' ' * outside[:1].isspace()}{escape(outside)}{' ' * outside[-1:].isspace()}" if outside else "")
+    before, *parts = excerpt.split(MARK[0])
+    shown = [_plain(before)]
+    for part in parts:
+        match, _, after = part.partition(MARK[1])
+        shown += [f"**{escape(match)}**" if match.strip() else _plain(match), _plain(after)]
     return "".join(shown)
+
+
+def _plain(text: str) -> str:
+    """`escape` takes the spaces at the ends away."""
+    if not text.strip():
+        return " " * bool(text)
+    return f"{' ' * text[0].isspace()}{escape(text)}{' ' * text[-1].isspace()}"
 
 
 def _more(text: str, most: int) -> None:
