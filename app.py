@@ -16,7 +16,7 @@ from ui.security_headers import SecurityHeaders
 
 app = st.App(
     "ui/router.py",
-    routes=[Route(PATH, send_clip), *pictures.ROUTES, script.ROUTE, live.ROUTE, *login.ROUTES],
+    routes=[Route(PATH, send_clip), *pictures.ROUTES, script.ROUTE, *live.ROUTES, *login.ROUTES],
     middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
     lifespan=lifespan,
     on_script_error=problems.show_fault,

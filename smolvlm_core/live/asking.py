@@ -17,7 +17,7 @@ from smolvlm_core.backends.base import Backend, Reply
 from smolvlm_core.errors import LensError
 from smolvlm_core.live.records import Detail, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Stats, TokenLogprob
+from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Progress, Stats, TokenLogprob
 from smolvlm_core.prompt.messages import Attachment, Message
 
 Watch = Callable[
@@ -55,6 +55,13 @@ class Asker:
         self._logprobs: bool | None = None  # whether the backend has them; None before it was asked
         first = len(request.questions) - len(request.alerts)
         self._is_alert = [number >= first for number in range(len(request.questions))]
+
+    def prepare(self) -> None:
+        """Load the model, where there is something to load. Raises LensError."""
+        prompt = build_prompt([Message("user", self.request.questions[0])], _no_picture)
+        for event in self.backend.prepare(prompt, self.request.settings, self._cancel):
+            if isinstance(event, Progress):
+                self._watch("", event.text)
 
     def ask(self, given: Given) -> tuple[LiveAnswer, ...]:
         """The answers to all questions; fewer where the session was cancelled. After a failure, the questions that follow are not
@@ -100,6 +107,10 @@ class Asker:
             else:
                 self._watch("", event.text)
         return Reply(text=text, stats=stats, logprobs=tuple(logprobs))
+
+
+def _no_picture(sha256: str) -> Image.Image:
+    raise KeyError(sha256)
 
 
 def probability_of_yes(reply: Reply) -> float | None:
