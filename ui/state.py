@@ -29,6 +29,7 @@ from ui.access import current as access
 from ui.batch.session import BatchSession
 from ui.live.session import LivePage
 from ui.text import show_error
+from ui.timeline.session import TimelineSession
 
 
 @dataclass
@@ -123,6 +124,7 @@ class Session:
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
     batch: BatchSession = field(default_factory=BatchSession)
+    timeline: TimelineSession = field(default_factory=TimelineSession)
     live: LivePage = field(default_factory=LivePage)
 
     def unsent_media(self) -> frozenset[str]:
@@ -226,6 +228,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
         current.pending = ()
     else:
         current.clip = current.sampled = None
+        current.timeline.shown &= identity is None  # a conversation is seen in the chat
 
 
 def forget_upload(upload: UploadedFile) -> None:

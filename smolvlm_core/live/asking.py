@@ -5,8 +5,6 @@ Knows a backend and prompts. Does not know where frames come from, nor what beco
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from smolvlm_core.live.records import Detail, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Progress, Stats, TokenLogprob
 from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.timeline.yes import read_yes
 
 Watch = Callable[
     [str, str], None
@@ -91,7 +90,7 @@ class Asker:
             [Message("user", question, (given.attachment,))], lambda _: given.image, settings.system_prompt
         )
         reply = self._read(question, prompt, settings)
-        yes = probability_of_yes(reply) if is_alert else None
+        yes = read_yes(reply).probability if is_alert else None
         return LiveAnswer(question=question, text=reply.text.strip(), yes=yes, prompt=prompt.text, stats=reply.stats)
 
     def _read(self, question: str, prompt: Prompt, settings: GenerationSettings) -> Reply:
@@ -111,24 +110,3 @@ class Asker:
 
 def _no_picture(sha256: str) -> Image.Image:
     raise KeyError(sha256)
-
-
-def probability_of_yes(reply: Reply) -> float | None:
-    """Of the first word: yes / (yes + no), from its log probabilities; without these 1 or 0, by the word itself. None where the answer
-    is neither."""
-    for token in reply.logprobs:
-        if not _word(token.text):
-            continue
-        found = {"yes": 0.0, "no": 0.0}
-        for text, logprob in token.top or ((token.text, token.logprob),):
-            if (word := _word(text)) in found:
-                found[word] += math.exp(logprob)
-        if (total := sum(found.values())) > 0:
-            return found["yes"] / total
-        break
-    words = reply.text.split()
-    return {"yes": 1.0, "no": 0.0}.get(_word(words[0])) if words else None
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^a-z]", "", text.lower())

@@ -21,6 +21,7 @@ from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.conversations.store import Store
 from smolvlm_core.errors import DeletedError, LensError, MediaError
+from smolvlm_core.fields import read_object
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.timeline.asking import Asked
 from smolvlm_core.timeline.records import CAPTION, MAX_COLUMNS, Clip, Cut, Hit, Request, Segment, Timeline
@@ -141,6 +142,9 @@ class Timelines:
                     columns=columns,
                 )
             )
+            known = self._found(identity).columns.values()
+            for question in [question for question in request.columns if question not in known]:
+                self.store.add_column(identity, question)  # it was there already, with other questions
             timeline = self._found(identity)
             self._start(timeline, backend, on_asked)
             return timeline
@@ -274,7 +278,8 @@ def check(request: Request) -> None:
 
 def _identity(clip: Clip, request: Request, backend: Backend) -> str:
     """Names a timeline: of this clip, by these weights, asked and cut like this. Columns can change. A file name."""
-    parts = {"clip": clip.sha256, "model": backend.identity(), **asdict(request), "columns": ()}
+    same = read_object(Request, json.loads(json.dumps(asdict(request))))  # numbers as they are once stored
+    parts = {"clip": clip.sha256, "model": backend.identity(), **asdict(same), "columns": ()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 

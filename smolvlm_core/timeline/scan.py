@@ -62,10 +62,8 @@ def scan(source: Source, progress: Callable[[int, int], None], cancel: threading
             raise MediaError(
                 f"None of {len(times)} frames of the clip can be decoded.", "Save or convert the clip again."
             )
-        if len(looks) < len(times):
-            notes.append(
-                f"{len(times) - len(looks)} of {len(times)} frames that were compared are too damaged to decode"
-            )
+        if lost:
+            notes.append(f"{lost} of {len(times)} frames that were compared are too damaged to decode")
         changes = _first_frames(clip, _differences(looks), 1 / facts.fps, cancel)
     finally:
         clip.close()
