@@ -24,7 +24,7 @@ app = st.App(
         script.ROUTE,
         segments.ROUTE,
         downloads.ROUTE,
-        live.ROUTE,
+        *live.ROUTES,
         *login.ROUTES,
     ],
     middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
