@@ -25,6 +25,7 @@ from smolvlm_core.engine.vision.features import FeatureCache
 from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preferences
 from smolvlm_core.timeline.jobs import Timelines
+from smolvlm_core.timeline.summary.jobs import Summaries
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs
 from smolvlm_core.work.pool import Pool
@@ -78,6 +79,7 @@ class Workspace:
         self.checks: Checks = base.checks if base is not None else Checks(self.jobs, self.devices, self.verdicts)
         self.batches = Batches(self.folder, self.jobs, self.registry)
         self.timelines = Timelines(self.folder, self.jobs, self.registry, lambda: self.store)
+        self.summaries = Summaries(self.folder, self.jobs, self.registry, self.timelines)
         self.unsent.add(self.timelines)
         self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)
 
