@@ -14,6 +14,7 @@ from ui.chat import ask_bar, box, gauge, media, sidebar, start, starters, transc
 from ui.clip import controls, layout, selection
 from ui.state import session, workspace
 from ui.text import show_error
+from ui.timeline import switch, view
 
 media.open_their_page("video")
 store = workspace().store
@@ -25,6 +26,9 @@ only_frames = clip is None and selection.is_missing(conversation)
 turns = active_turns(store.messages(conversation)) if conversation else []
 st.title("Video chat")
 sidebar.warn_if_blind(choice)
+if switch.draw():
+    view.draw(clip, choice)
+    st.stop()
 if only_frames:
     selection.draw_missing()
 state.show_notices()

@@ -22,6 +22,7 @@ from smolvlm_core.conversations.store import Store
 from smolvlm_core.conversations.unsent import UnsentMedia
 from smolvlm_core.engine.state import features_of
 from smolvlm_core.engine.vision.features import FeatureCache
+from smolvlm_core.live.sessions import LiveSessions
 from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preferences
 from smolvlm_core.timeline.jobs import Timelines
@@ -81,6 +82,7 @@ class Workspace:
         self.timelines = Timelines(self.folder, self.jobs, self.registry, lambda: self.store)
         self.summaries = Summaries(self.folder, self.jobs, self.registry, self.timelines)
         self.unsent.add(self.timelines)
+        self.live = LiveSessions(self.folder, self.jobs, self.registry, self.timelines.store)
         self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)
 
     @property

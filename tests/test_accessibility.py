@@ -119,6 +119,44 @@ def test_video_chat(page: playwright.Page, address: str, faults: Faults, tmp_pat
     faults.scan("narrow, open")
 
 
+def test_timeline(page: playwright.Page, address: str, faults: Faults) -> None:
+    page.goto(f"{address}/video_chat?view=timeline")
+    page.get_by_role("button", name="Add pictures or a clip").first.wait_for()
+    faults.scan("start")
+    upload(page, GALLERY / "circle-moves-right.mp4")
+    page.get_by_text("At most").or_(page.locator(".list > li")).first.wait_for()
+    if page.get_by_text("At most").count():  # in the first of the two themes
+        faults.scan("form")
+        page.get_by_role("button", name="Start", exact=True).click()
+    row = page.locator(".list > li").first
+    row.get_by_role("button", name="Edit: ").wait_for(timeout=60_000)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0, timeout=60_000)
+    row.get_by_role("button", name="Edit: ").click()
+    faults.scan("editor")
+    row.get_by_role("textbox").fill("A ball rolls by.")
+    row.get_by_role("button", name="Save").click()
+    row.get_by_text("The model:").wait_for()
+    page.get_by_label("Search the timelines of all clips").fill("ball")
+    page.keyboard.press("Enter")
+    page.locator(".st-key-timeline_hits").get_by_role("button").first.wait_for()
+    page.get_by_text("Questions", exact=True).click()
+    page.get_by_label("Another question of each segment").wait_for()
+    faults.scan("edited, searched, questions")
+    row.get_by_role("button", name="What the model was given").click()
+    page.get_by_role("dialog").wait_for()
+    faults.scan("what the model was given")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    row.get_by_role("button", name="Take the edit back").click()
+    expect(row.get_by_text("The model:")).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 844})
+    faults.scan("narrow")
+    page.get_by_role("button", name="About", exact=True).click()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete it").wait_for()
+    faults.scan("delete")
+
+
 def test_compare(page: playwright.Page, address: str, faults: Faults) -> None:
     page.goto(f"{address}/compare")
     samples(page).first.click()

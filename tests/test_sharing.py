@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
 import os
 import re
@@ -23,11 +24,19 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
+from PIL import Image
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from smolvlm_core.access.users import Users
 from smolvlm_core.conversations.store import Store
+from smolvlm_core.media import jpeg_bytes
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, GALLERY
+from smolvlm_core.prompt.messages import FrameRef
+from smolvlm_core.timeline.jobs import clip_of_file
+from smolvlm_core.timeline.records import Request, Timeline
+from smolvlm_core.timeline.segments import Piece
+from smolvlm_core.timeline.store import KeptFrame, TimelineStore
+from tests.conftest import drawn
 from tests.raw_session import RawSession
 from ui.access import current
 
@@ -50,6 +59,7 @@ ROUTES = (
     f"/clip/{'0' * 64}",
     f"/picture/{'0' * 64}",
     f"/thumbnail/{'0' * 64}",
+    "/segment/1/0/small",
     "/viewer.js",
     "/media/x.png",
     "/_stcore/host-config",
@@ -240,6 +250,32 @@ def test_pictures_are_for_the_user_who_stored_them(app: App) -> None:
     assert bob.get(f"/picture/{shown}").content == picture.read_bytes()
     store.discard({shown})
     assert bob.get(f"/picture/{shown}").status_code == 404, "deleted: no copy is left"
+
+
+def test_frames_of_timelines_are_for_the_user_who_made_them(app: App) -> None:
+    """The clip of a timeline that was made on the command line is played from where it is, for this user only."""
+    clip = clip_of_file(GALLERY / "circle-moves-right.mp4")
+    request = Request(entry="smolvlm-shapes")
+    timeline = Timeline(identity="of-bob", kind="clip", clip=clip, request=request, created=1.0)
+    store = TimelineStore(app.data / "users" / "bob")
+    store.add(timeline)
+    store.put_segments("of-bob", [Piece(0.0, 2.0)])
+    segment, thumbnail = store.segments("of-bob")[0].identity, jpeg_bytes(drawn("red", size=64))
+    store.save_frames(segment, [KeptFrame(ref=FrameRef(1.0, 15, "0" * 64), thumbnail=thumbnail)])
+    bob, anna = app.client("bob"), app.client("anna")
+    small, whole, played = f"/segment/{segment}/0/small", f"/segment/{segment}/0/whole", f"/clip/{clip.sha256}"
+    assert bob.get(small).content == thumbnail
+    with Image.open(io.BytesIO(bob.get(whole).content)) as shown:
+        assert shown.size == (480, 270)
+    assert bob.get(played).content == (GALLERY / "circle-moves-right.mp4").read_bytes()
+    for path in (small, whole, played):
+        assert "private" in bob.get(path).headers.get("cache-control", "private")
+        assert anna.get(path).status_code == 404, path
+    for path in (f"/segment/{segment}/1/small", f"/segment/{segment}/0/large", f"/segment/{10**30}/0/small"):
+        assert bob.get(path).status_code == 404, path
+    store.delete("of-bob")
+    for path in (small, whole, played):
+        assert bob.get(path).status_code == 404, path
 
 
 def test_forged_widgets_give_no_rights(app: App) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 APP = "SmolVLM Lens"
-CONVERSATION, COMPARISON, BATCH = "c", "comparison", "batch"  # parameters
+CONVERSATION, COMPARISON, BATCH, VIEW, TIMELINE = "c", "comparison", "batch", "view", "t"  # parameters
 
 
 @dataclass

@@ -27,7 +27,9 @@ from smolvlm_core.workspace import Process, Workspace
 from ui import address
 from ui.access import current as access
 from ui.batch.session import BatchSession
+from ui.live.session import LivePage
 from ui.text import show_error
+from ui.timeline.session import TimelineSession
 
 
 @dataclass
@@ -122,6 +124,8 @@ class Session:
     ollama_models: tuple[str, ...] = ()
     compare: CompareSession = field(default_factory=CompareSession)
     batch: BatchSession = field(default_factory=BatchSession)
+    timeline: TimelineSession = field(default_factory=TimelineSession)
+    live: LivePage = field(default_factory=LivePage)
 
     def unsent_media(self) -> frozenset[str]:
         """SHA-256 of what this session added and has not sent yet."""
@@ -129,7 +133,7 @@ class Session:
         if self.compare.clip is not None:
             clips.add(self.compare.clip[0])
         waiting = {a.sha256 for question in self.unsent for a in question.attachments}
-        return frozenset({attachment.sha256 for attachment in self.pending} | clips | waiting)
+        return frozenset({a.sha256 for a in self.pending} | clips | waiting | self.live.form.uploaded.keys())
 
 
 @lru_cache(maxsize=1)
@@ -224,6 +228,7 @@ def open_conversation(kind: ConversationKind, identity: str | None) -> None:
         current.pending = ()
     else:
         current.clip = current.sampled = None
+        current.timeline.shown &= identity is None  # a conversation is seen in the chat
 
 
 def forget_upload(upload: UploadedFile) -> None:

@@ -32,16 +32,17 @@ from pathlib import Path
 
 from benchmarks.kills.left import check_files, check_processes, check_temporary
 from benchmarks.kills.prepare import converted, write_old_store
-from benchmarks.kills.round import MARK, Round, command
+from benchmarks.kills.round import MARK, Round, command, film_of
 from benchmarks.kills.use import LONGEST_SECONDS, end, use_until_killed
 from smolvlm_core.errors import LensError
 from smolvlm_core.paths import GALLERY, PROJECT
 from smolvlm_core.workspace import Workspace
+from training.films import random_film, write_film
 
 # Those that load a model take most of the time, so they come less often.
 ORDER = (
     "chat", "upload", "app", "settings", "migration", "clips", "chat", "batch", "settings", "llama-server",
-    "chat", "migration", "upload", "api", "settings", "clips", "chat", "conversion", "migration", "upload",
+    "chat", "migration", "upload", "api", "settings", "clips", "chat", "conversion", "timeline", "upload",
 )  # fmt: skip
 
 
@@ -90,6 +91,9 @@ def _run(one: Round, dice: random.Random, ggufs: Path) -> None:
     temporary.mkdir()
     if one.kind == "migration":
         write_old_store(one.data)
+    if one.kind == "timeline":
+        _, scenes = random_film(dice, 5, 40)
+        write_film(film_of(one), scenes, 10)
     if one.kind == "batch":
         for number in range(3):
             shutil.copytree(GALLERY, one.out / "pictures" / str(number), ignore=shutil.ignore_patterns("*.mp4"))

@@ -68,6 +68,9 @@ def check_files(one: Round) -> None:
             sweep(one.out, "convert")  # as the next conversion does
     if one.kind == "batch":
         _check_batch(one)
+    if one.kind == "timeline":
+        _check_database(one, one.data / "timelines.sqlite3")
+        _check_timeline(one)
 
 
 def _check_database(one: Round, path: Path) -> None:
@@ -117,12 +120,32 @@ def _check_batch(one: Round) -> None:
     """What was finished is there once, and the next run goes on."""
     path = one.out / "results.jsonl"
     before = {record.id for record in read_records(path)}
-    environment = {**os.environ, "SMOLVLM_LENS_DATA": str(one.data), "HF_HUB_OFFLINE": "1", MARK: one.mark}
-    done = subprocess.run(command(one), cwd=PROJECT, env=environment, capture_output=True, text=True)
-    one.expect(done.returncode == 0, f"the next run failed: {done.stderr[-300:]}")
+    _run_again(one)
     after = [record.id for record in read_records(path)]
     one.expect(before <= set(after) and len(after) == len(set(after)), "a record is lost or there twice")
     one.said += [{"record": record} for record in after]
+
+
+def _run_again(one: Round) -> None:
+    environment = {**os.environ, "SMOLVLM_LENS_DATA": str(one.data), "HF_HUB_OFFLINE": "1", MARK: one.mark}
+    done = subprocess.run(command(one), cwd=PROJECT, env=environment, capture_output=True, text=True)
+    one.expect(done.returncode == 0, f"the next run failed: {done.stderr[-300:]}")
+
+
+def _check_timeline(one: Round) -> None:
+    """What was said stays word for word, and the next run asks the rest."""
+    timelines = Workspace(one.data).timelines
+    one.expect(len(timelines.all()) == 1, "the timeline is lost")
+    before = {s.identity: s.answers for timeline in timelines.all() for s in timelines.segments(timeline.identity)}
+    answered = {identity: answers for identity, answers in before.items() if answers}
+    one.expect(bool(answered), "no caption is kept although one was printed")
+    _run_again(one)
+    for timeline in timelines.all():
+        after = {s.identity: s.answers for s in timelines.segments(timeline.identity)}
+        kept = all(after[identity] == answers for identity, answers in answered.items())
+        one.expect(kept and after.keys() == before.keys(), "a segment or an answer has changed")
+        one.expect(timelines.is_complete(timeline), "the next run did not go on to the end")
+        one.said += [{"segment": identity} for identity in after]
 
 
 def check_temporary(one: Round) -> None:

@@ -51,7 +51,13 @@ def command(one: Round) -> list[str]:
     if one.kind == "batch":
         results = str(one.out / "results.jsonl")
         return [*core, "batch", str(one.out / "pictures"), "--prompt", "What is it?", "--out", results]
+    if one.kind == "timeline":
+        return [*core, "timeline", str(film_of(one)), "--model", "smolvlm-shapes", "--every", "1"]
     return [*python, "streamlit", "run", "app.py", "--server.port", str(port_of(one)), "--server.headless", "true"]
+
+
+def film_of(one: Round) -> Path:
+    return one.out / "film.mp4"
 
 
 def port_of(one: Round) -> int:

@@ -20,7 +20,7 @@ from smolvlm_core.paths import GALLERY
 
 READY_SECONDS = 180.0
 LONGEST_SECONDS = {"chat": 3.0, "upload": 1.5, "migration": 0.4, "settings": 1.0, "clips": 2.0, "llama-server": 2.0}
-LONGEST_SECONDS |= {"conversion": 10.0, "api": 3.0, "batch": 1.5, "app": 5.0}
+LONGEST_SECONDS |= {"conversion": 10.0, "api": 3.0, "batch": 1.5, "timeline": 1.5, "app": 5.0}
 
 
 def use_until_killed(one: Round, process: subprocess.Popen[bytes], dice: random.Random) -> None:
@@ -41,6 +41,8 @@ def use_until_killed(one: Round, process: subprocess.Popen[bytes], dice: random.
         app.wait_until_ready(port_of(one), READY_SECONDS)
     elif one.kind == "batch":
         _wait_for(lambda: (one.out / "results.jsonl").exists() and (one.out / "results.jsonl").stat().st_size > 0)
+    elif one.kind == "timeline":
+        lines.get(timeout=READY_SECONDS)  # the first caption, or nothing where it fails
     if user is not None:
         user.start()
         if dice.random() < 0.7:  # else it is killed while it loads

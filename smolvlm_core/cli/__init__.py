@@ -14,12 +14,14 @@ from smolvlm_core.cli import (
     batch,
     check,
     convert,
+    cut,
     frames,
     lint,
     models,
     serve,
     timeline,
     timeline_compare,
+    timeline_export,
     timeline_summary,
     users,
 )
@@ -65,18 +67,8 @@ def _parser() -> Parser:
     parser = Parser(prog=_program(), description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        ask,
-        batch,
-        frames,
-        models,
-        convert,
-        serve,
-        check,
-        lint,
-        timeline,
-        timeline_compare,
-        timeline_summary,
-        users,
+        *(ask, batch, frames, models, convert, serve, check, lint),
+        *(timeline, timeline_summary, timeline_compare, timeline_export, cut, users),
     ):
         command.add(commands)
     return parser

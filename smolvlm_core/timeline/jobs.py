@@ -142,6 +142,9 @@ class Timelines:
                     columns=columns,
                 )
             )
+            known = self._found(identity).columns.values()
+            for question in [question for question in request.columns if question not in known]:
+                self.store.add_column(identity, question)  # it was there already, with other questions
             timeline = self._found(identity)
             self._start(timeline, backend, on_asked)
             return timeline

@@ -265,7 +265,7 @@ class TimelineStore:
         )
         read = (rows.json_of(row["value"], self._problems.add) for row in found)
         return [
-            Document(name=str(row["name"]), value=value, created=float(row["created"]))
+            Document(name=str(row["name"]), value=value, created=rows.moment_of(row["created"]))
             for row, value in zip(found, read)
             if value is not None
         ]

@@ -35,5 +35,12 @@ def draw(name: str, conversation: str | None, questions: int) -> tuple[DeltaGene
     return clip, chat
 
 
+def draw_beside() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """The containers of the clip and of what is about it, without a chat: nothing folds."""
+    st.html(f"<style>{_CSS}</style>")
+    with st.container(key="clip_stage"):
+        return st.container(key="clip_side"), st.container(key="clip_chat")
+
+
 def _fold(state: tuple[str | None, int], is_open: bool) -> None:
     session().clip_panel = {state: is_open}

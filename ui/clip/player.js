@@ -12,9 +12,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return minutes + ":" + (units / second - 60 * minutes).toFixed(decimals).padStart(decimals + 3, "0");
   };
   const at = () => Math.max(0, video.currentTime - data.start);
+  const goTo = (seconds) => { video.pause(); video.currentTime = data.start + seconds + data.nudge; update(); };
   // One frame is the current one: the last that has begun, or the first where none has.
   const update = () => {
     now.textContent = clock(at());
+    document.dispatchEvent(new CustomEvent("lens-time", { detail: { seconds: at() } }));
     const buttons = [...strip.querySelectorAll(".go")];
     const current = buttons.findLast((go) => Number(go.dataset.time) <= at() + data.nudge) ?? buttons[0];
     for (const go of buttons) {
@@ -43,7 +45,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     image.src = frame.picture; image.alt = `Frame ${frame.index}`;
     label.textContent = `${clock(frame.time)} · #${frame.index}`;
     go.append(image, label);
-    go.onclick = () => { video.pause(); video.currentTime = data.start + frame.time + data.nudge; update(); };
+    go.onclick = () => goTo(frame.time);
     open.className = "open"; open.type = "button"; open.textContent = "⤢"; open.dataset.id = `open-${frame.index}`;
     open.title = open.ariaLabel = `Open frame ${frame.index}`;
     open.onclick = async () => {
@@ -57,6 +59,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return item;
   }));
   if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+  for (const part of [find(".row"), strip]) part.hidden = !data.frames.length;
+  // Other parts of the page move the player: `document.dispatchEvent(new CustomEvent("lens-seek", { detail: { seconds } }))`.
+  const listening = new AbortController();
+  document.addEventListener("lens-seek", (event) => goTo(event.detail.seconds), { signal: listening.signal });
+  document.addEventListener("lens-where", update, { signal: listening.signal });
   update();
-  return () => strip.viewer?.then((module) => module.closePictures());
+  if (data.seek.number && video.dataset.seek !== String(data.seek.number)) {
+    video.dataset.seek = data.seek.number;
+    goTo(data.seek.seconds);
+  }
+  return () => { listening.abort(); strip.viewer?.then((module) => module.closePictures()); };
 }

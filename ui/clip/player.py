@@ -27,10 +27,18 @@ def draw(
     facts: ClipFacts,
     frames: Sequence[tuple[Frame, Shown]],
     *,
-    on_add: Callable[[float], None],
-    on_remove: Callable[[int], None],
+    on_add: Callable[[float], None] | None = None,
+    on_remove: Callable[[int], None] | None = None,
+    seek: tuple[float, int] = (0.0, 0),
 ) -> None:
-    """`frames`: each with the picture that the viewer opens. The callbacks get the player's time in seconds, and a frame's index."""
+    """`frames`: each with the picture that the viewer opens; none for a player without a strip.
+
+    The callbacks get the player's time in seconds, and a frame's index. `seek`: a time in seconds to go to, once for each number
+    above 0.
+
+    On the page's document, the player follows the event `lens-seek` and sends `lens-time`, both with `detail: {seconds}`. On `lens-where` it
+    sends its time again.
+    """
     key = f"player_{sha256}"
 
     def value_of(name: str) -> Any:
@@ -43,6 +51,7 @@ def draw(
             "viewer": script.url(),
             "start": facts.start_seconds,
             "nudge": min(0.01, 0.25 / facts.fps),
+            "seek": {"seconds": seek[0], "number": seek[1]},
             "frames": [
                 {
                     "time": frame.timestamp_seconds,
@@ -54,8 +63,8 @@ def draw(
                 for frame, picture in frames
             ],
         },
-        on_add_change=lambda: on_add(value_of("add")),
-        on_remove_change=lambda: on_remove(value_of("remove")),
+        on_add_change=lambda: on_add(value_of("add")) if on_add else None,
+        on_remove_change=lambda: on_remove(value_of("remove")) if on_remove else None,
     )
 
 

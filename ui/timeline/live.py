@@ -1,0 +1,70 @@
+"""The timeline that is shown: how far it is, Stop or Go on, and its segments. Updates itself only while it is being made."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from smolvlm_core.errors import LensError
+from smolvlm_core.timeline.records import Segment, Timeline
+from smolvlm_core.timeline.run import Run
+from ui.state import session, workspace
+from ui.text import message, show_error
+from ui.timeline import questions, rows, segments
+
+POLL_SECONDS = 1.0
+
+
+def draw(timeline: Timeline) -> None:
+    polled = _is_running(timeline)
+    st.fragment(_follow, run_every=POLL_SECONDS if polled else None)(timeline.identity, polled)
+
+
+def _is_running(timeline: Timeline) -> bool:
+    run = workspace().timelines.run_of(timeline)
+    return run is not None and run.is_running
+
+
+def _follow(identity: str, polled: bool) -> None:
+    timeline = workspace().timelines.find(identity)
+    if timeline is None:
+        st.info("This timeline was deleted in another tab.")
+        return
+    running = _is_running(timeline)
+    if running != polled or session().timeline.given is not None:
+        st.rerun()  # begins or ends the polling, or opens what the model was given
+    run, found = workspace().timelines.run_of(timeline), workspace().timelines.segments(identity)
+    if running and run is not None:
+        _draw_running(run)
+    else:
+        _draw_ended(timeline, run, found)
+    questions.draw(timeline, running=running)
+    if found:
+        segments.draw(timeline, found, running=running)
+
+
+def _draw_running(run: Run) -> None:
+    st.progress(run.job.fraction or 0.0, text=message(run.describe()))
+    if run.job.cancel.is_set():
+        st.caption(":material/hourglass_top: Stopping…")
+    else:
+        st.button("Stop", icon=":material/stop:", key="timeline_stop", on_click=run.stop)
+
+
+def _draw_ended(timeline: Timeline, run: Run | None, found: list[Segment]) -> None:
+    if run is not None and run.problem is not None:
+        show_error(run.problem)
+    left, failed = rows.unanswered(found, tuple(timeline.columns))
+    if timeline.kind == "live" or (found and not left and not failed):
+        return
+    label = f"Ask again about {failed:,} that failed" if failed and not left else "Go on"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(label, icon=":material/play_arrow:", key="timeline_go_on", on_click=_go_on, args=(timeline,))
+        if left:
+            st.caption(f"{left:,} answers are not there yet." if left > 1 else "One answer is not there yet.")
+
+
+def _go_on(timeline: Timeline) -> None:
+    try:
+        workspace().timelines.go_on(timeline)
+    except LensError as error:
+        session().timeline.problem = str(error)

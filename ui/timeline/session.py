@@ -1,0 +1,51 @@
+"""What one browser session remembers of the Timeline view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smolvlm_core.timeline.records import Cut
+
+NEW = ""
+
+
+@dataclass
+class TimelineForm:
+    """What is set for a new timeline. `prompt`: None where nobody wrote one. `round`: raised to fill the fields from here."""
+
+    prompt: str | None = None
+    questions: tuple[str, ...] = ()
+    cut: Cut = field(default_factory=Cut)
+    round: int = 0
+
+
+@dataclass
+class TimelineSession:
+    """The Timeline view of the Video page.
+
+    Attributes:
+        shown: the page shows the timeline instead of the chat.
+        open: identity of the timeline that is shown, `NEW` for the form, None for the newest of the clip.
+        seek: where the player has to go once, in seconds, and how many times it was told so.
+        reveal: the segment that the list has to show once, and how many times it was told so.
+        deleting: identity of the timeline to confirm.
+        given: the segment whose "What the model was given" is to open.
+        listed: how many timelines are listed where no clip is open.
+        problem: why the last change was not made, to show once.
+    """
+
+    shown: bool = False
+    open: str | None = None
+    form: TimelineForm = field(default_factory=TimelineForm)
+    seek: tuple[float, int] = (0.0, 0)
+    reveal: tuple[int, int] = (0, 0)
+    deleting: str | None = None
+    given: int | None = None
+    problem: str = ""
+    listed: int = 50
+
+    def go_to(self, seconds: float, segment: int | None = None) -> None:
+        """From the next run of the page. In the browser, an event `lens-seek` does the same (ui/clip/player.js)."""
+        self.seek = seconds, self.seek[1] + 1
+        if segment is not None:
+            self.reveal = segment, self.reveal[1] + 1
