@@ -15,7 +15,7 @@ from ui.chat.choice import Choice
 from ui.clip import controls, layout, player
 from ui.state import session, workspace
 from ui.text import escape
-from ui.timeline import form, given, live, picker, search
+from ui.timeline import differences, form, given, live, picker, search, summary
 
 STYLE = Path(__file__).with_name("view.css")
 
@@ -41,7 +41,9 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
         if timeline is not None:
             given.draw_if_asked(timeline)
             live.draw(timeline)
-            # summary, compare, export: here, in this order
+            summary.draw(timeline, choice)
+            differences.draw(timeline)
+            # export: here
         elif clip is not None:
             form.draw(clip, choice)
 
