@@ -15,7 +15,7 @@ from ui.chat.choice import Choice
 from ui.clip import controls, layout, player
 from ui.state import session, workspace
 from ui.text import escape
-from ui.timeline import export, form, given, live, moments, picker, search
+from ui.timeline import differences, export, form, given, live, moments, picker, search, summary
 
 STYLE = Path(__file__).with_name("view.css")
 
@@ -42,7 +42,8 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
         if timeline is not None:
             given.draw_if_asked(timeline)
             live.draw(timeline)
-            # summary, compare: here, in this order
+            summary.draw(timeline, choice)
+            differences.draw(timeline)
             export.draw(timeline)
         elif clip is not None:
             form.draw(clip, choice)
