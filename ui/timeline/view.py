@@ -29,6 +29,7 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
     clip = session().clip  # a timeline that the address names brings its own
     if clip is None and timeline is None:
         search.draw()
+        live.draw_running_elsewhere(None)
         _draw_start()
         return
     side, main = layout.draw_beside()
@@ -37,6 +38,7 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
         # moments: here
     with main:
         search.draw()
+        live.draw_running_elsewhere(timeline)
         picker.draw(timeline, clip)
         if timeline is not None:
             given.draw_if_asked(timeline)
