@@ -21,6 +21,7 @@ def pages() -> list[StreamlitPage]:
     return [
         st.Page(CHATS["image"], title=CHAT_TITLES["image"], icon=":material/image:", default=True),
         st.Page(CHATS["video"], title=CHAT_TITLES["video"], icon=":material/movie:"),
+        st.Page(PAGES / "live.py", title="Live", icon=":material/videocam:"),
         st.Page(PAGES / "batch.py", title="Batch", icon=":material/photo_library:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(PAGES / "backends.py", title="Backends", icon=":material/dns:"),

@@ -12,7 +12,7 @@ from ui.access import account
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.png"
 STYLE = Path(__file__).resolve().parent / "style.css"
-WIDE = ("Batch", "Compare")
+WIDE = ("Live", "Batch", "Compare")
 
 # Before the navigation: the browser would fetch the icon of a page that comes first from another host.
 st.set_page_config(page_icon=ICON)

@@ -27,6 +27,7 @@ from smolvlm_core.workspace import Process, Workspace
 from ui import address
 from ui.access import current as access
 from ui.batch.session import BatchSession
+from ui.live.session import LivePage
 from ui.text import show_error
 from ui.timeline.session import TimelineSession
 
@@ -124,6 +125,7 @@ class Session:
     compare: CompareSession = field(default_factory=CompareSession)
     batch: BatchSession = field(default_factory=BatchSession)
     timeline: TimelineSession = field(default_factory=TimelineSession)
+    live: LivePage = field(default_factory=LivePage)
 
     def unsent_media(self) -> frozenset[str]:
         """SHA-256 of what this session added and has not sent yet."""
@@ -131,7 +133,7 @@ class Session:
         if self.compare.clip is not None:
             clips.add(self.compare.clip[0])
         waiting = {a.sha256 for question in self.unsent for a in question.attachments}
-        return frozenset({attachment.sha256 for attachment in self.pending} | clips | waiting)
+        return frozenset({a.sha256 for a in self.pending} | clips | waiting | self.live.form.uploaded.keys())
 
 
 @lru_cache(maxsize=1)

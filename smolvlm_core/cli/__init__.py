@@ -9,7 +9,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from smolvlm_core.cli import ask, batch, check, convert, frames, lint, models, serve, timeline, users
+from smolvlm_core.cli import (
+    ask,
+    batch,
+    check,
+    convert,
+    cut,
+    frames,
+    lint,
+    models,
+    moments,
+    serve,
+    timeline,
+    timeline_compare,
+    timeline_export,
+    timeline_summary,
+    users,
+)
 from smolvlm_core.cli.terminal import Parser, clear_line, printable_output
 from smolvlm_core.errors import LensError
 from smolvlm_core.workspace import Workspace
@@ -51,6 +67,9 @@ def _program() -> str:
 def _parser() -> Parser:
     parser = Parser(prog=_program(), description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ask, batch, frames, models, convert, serve, check, lint, timeline, users):
+    for command in (
+        *(ask, batch, frames, models, convert, serve, check, lint),
+        *(timeline, moments, timeline_summary, timeline_compare, timeline_export, cut, users),
+    ):
         command.add(commands)
     return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smolvlm_core.timeline.records import Cut
+from smolvlm_core.timeline.summary.records import SUMMARIZE
 
 NEW = ""
 LISTED = 50
@@ -31,7 +32,9 @@ class TimelineSession:
         reveal: the segment that the list has to show once, and how many times it was told so.
         deleting: identity of the timeline to confirm.
         given: the segment whose "What the model was given" is to open.
+        question: what is asked about the whole clip. `summary_problem`, `compare_problem`: why something did not start, to show once.
         listed: how many timelines are listed where no clip is open.
+        moments: the question about moments that is typed, by SHA-256 of the clip. `curve`: the one that is shown, by its question.
         problem: why the last change was not made, to show once.
     """
 
@@ -42,7 +45,12 @@ class TimelineSession:
     reveal: tuple[int, int] = (0, 0)
     deleting: str | None = None
     given: int | None = None
+    moments: dict[str, str] = field(default_factory=dict)
+    curve: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    question: str = SUMMARIZE
+    summary_problem: str = ""
+    compare_problem: str = ""
     listed: int = LISTED
 
     def go_to(self, seconds: float, segment: int | None = None) -> None:

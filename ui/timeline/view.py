@@ -15,7 +15,7 @@ from ui.chat.choice import Choice
 from ui.clip import controls, layout, player
 from ui.state import session, workspace
 from ui.text import escape
-from ui.timeline import form, given, live, picker, search
+from ui.timeline import differences, export, form, given, live, moments, picker, search, summary
 
 STYLE = Path(__file__).with_name("view.css")
 
@@ -35,7 +35,8 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
     side, main = layout.draw_beside()
     with side:
         _draw_clip(clip, timeline)
-        # moments: here
+        if clip is not None:
+            moments.draw(clip, choice)
     with main:
         search.draw()
         live.draw_running_elsewhere(timeline)
@@ -43,7 +44,9 @@ def draw(clip: StoredClip | None, choice: Choice) -> None:
         if timeline is not None:
             given.draw_if_asked(timeline)
             live.draw(timeline)
-            # summary, compare, export: here, in this order
+            summary.draw(timeline, choice)
+            differences.draw(timeline)
+            export.draw(timeline)
         elif clip is not None:
             form.draw(clip, choice)
 

@@ -1,0 +1,44 @@
+"""When each description is shown: cues that no player refuses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smolvlm_core.timeline.export.content import lines_of
+from smolvlm_core.timeline.records import Segment
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Milliseconds. `lines`: at least one, none empty."""
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+    segment: Segment
+
+
+def cues_of(segments: Sequence[Segment]) -> list[Cue]:
+    """Of the segments that have a description: by time, none over another, and each at least a millisecond long."""
+    shown = [(segment, lines) for segment in segments if (lines := tuple(lines_of(segment.caption)))]
+    shown.sort(key=lambda one: (one[0].start_seconds, one[0].end_seconds))
+    starts: list[int] = []
+    for segment, _ in shown:
+        start = max(0, round(segment.start_seconds * 1000))
+        starts.append(max(start, starts[-1] + 1) if starts else start)
+    cues = []
+    for index, (segment, lines) in enumerate(shown):
+        end = max(round(segment.end_seconds * 1000), starts[index] + 1)
+        if index + 1 < len(starts):
+            end = min(end, starts[index + 1])
+        cues.append(Cue(starts[index], end, lines, segment))
+    return cues
+
+
+def clock(milliseconds: int, separator: str) -> str:
+    """00:01:02.345. Hours have more than two digits where they must."""
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{separator}{rest:03}"
