@@ -8,14 +8,15 @@ from smolvlm_core.timeline.records import Cut
 from smolvlm_core.timeline.summary.records import SUMMARIZE
 
 NEW = ""
+LISTED = 50
 
 
 @dataclass
 class TimelineForm:
-    """What is set for a new timeline. `prompt`: None where nobody wrote one. `round`: raised to fill the fields from here."""
+    """What is set for a new timeline. `prompt`: None where nobody wrote one. `questions`: one a line. `round`: raised to fill the fields from here."""
 
     prompt: str | None = None
-    questions: tuple[str, ...] = ()
+    questions: str = ""
     cut: Cut = field(default_factory=Cut)
     round: int = 0
 
@@ -50,7 +51,7 @@ class TimelineSession:
     question: str = SUMMARIZE
     summary_problem: str = ""
     compare_problem: str = ""
-    listed: int = 50
+    listed: int = LISTED
 
     def go_to(self, seconds: float, segment: int | None = None) -> None:
         """From the next run of the page. In the browser, an event `lens-seek` does the same (ui/clip/player.js)."""
