@@ -21,7 +21,9 @@ from smolvlm_core.cli import (
     moments,
     serve,
     timeline,
+    timeline_compare,
     timeline_export,
+    timeline_summary,
     users,
 )
 from smolvlm_core.cli.terminal import Parser, clear_line, printable_output
@@ -66,19 +68,8 @@ def _parser() -> Parser:
     parser = Parser(prog=_program(), description="Ask SmolVLM2 about images and clips.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
-        ask,
-        batch,
-        frames,
-        models,
-        convert,
-        serve,
-        check,
-        lint,
-        timeline,
-        moments,
-        timeline_export,
-        cut,
-        users,
+        *(ask, batch, frames, models, convert, serve, check, lint),
+        *(timeline, moments, timeline_summary, timeline_compare, timeline_export, cut, users),
     ):
         command.add(commands)
     return parser

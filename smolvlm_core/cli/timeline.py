@@ -51,6 +51,12 @@ def add(commands: Any) -> None:
         "--every", metavar="S", type=float, help="segments of so many seconds, instead of at scene changes"
     )
     how.add_argument("--longest", metavar="S", type=float, default=10.0, help="of a segment, in seconds (default: 10)")
+    how.add_argument(
+        "--segments-of",
+        metavar="TIMELINE",
+        default="",
+        help="the segments of another timeline of this clip, to compare the two: see `timeline-compare`",
+    )
     timeline.add_argument("--frames", metavar="N", type=positive, default=4, help="shown of each segment (default: 4)")
     timeline.add_argument(
         "--budget", metavar="N", type=positive, default=480, help="frames that are shown in all (default: 480)"
@@ -104,7 +110,13 @@ def _request(args: argparse.Namespace, entry: str) -> Request:
     except ValueError as error:
         args.wrong(str(error))
     return Request(
-        entry=entry, precision=args.dtype, prompt=args.prompt, columns=tuple(args.question), settings=settings, cut=cut
+        entry=entry,
+        precision=args.dtype,
+        prompt=args.prompt,
+        columns=tuple(args.question),
+        settings=settings,
+        cut=cut,
+        segments_of=args.segments_of,
     )
 
 

@@ -1,0 +1,1 @@
+"""Answers about a whole clip from its timeline, in which every statement carries the times it came from."""
