@@ -263,7 +263,7 @@ class _Search:
         found = [
             reading.probability
             for at, reading in zip(self._plan.times[edge.after :], self._readings[edge.after :])
-            if at <= end and reading.probability is not None and (reading.word == edge.new or edge.new in ("yes", "no"))
+            if at < end and reading.probability is not None and (reading.word == edge.new or edge.new in ("yes", "no"))
         ]
         mean = fmean(found) if found else 0.0
         return 1 - mean if edge.new == "no" else mean

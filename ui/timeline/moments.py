@@ -58,8 +58,15 @@ def _draw_question(clip: StoredClip, choice: Choice) -> None:
             on_click=_begin,
             args=(clip, choice, key),
         )
-    _draw_budget(clip, questions[clip.sha256])
+    if not _is_answered(clip, questions[clip.sha256]):
+        _draw_budget(clip, questions[clip.sha256])
     forms.draw_problems(FORM)
+
+
+def _is_answered(clip: StoredClip, typed: str) -> bool:
+    """Whether the curve that is shown belongs to this question. Then its cost is no news."""
+    search = workspace().moments.search_of(clip.sha256)
+    return search is not None and search.wording.typed == typed.strip() and search.job.problem is None
 
 
 def _draw_budget(clip: StoredClip, typed: str) -> None:
