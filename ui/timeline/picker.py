@@ -100,7 +100,7 @@ def _menu(timeline: Timeline) -> None:
     if page.deleting == timeline.identity:
         st.warning("This deletes the timeline with its captions, edits and notes for good. The clip stays.")
         with st.container(horizontal=True, gap="xsmall"):
-            st.button("Delete it", key="timeline_sure", type="primary", on_click=_delete, args=(timeline,))
+            st.button("Delete it", key="timeline_sure", icon=":material/delete:", on_click=_delete, args=(timeline,))
             st.button("Keep it", key="timeline_keep", on_click=_confirm, args=(None,))
     else:
         st.button(
