@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import zipfile
 from dataclasses import replace
@@ -278,3 +279,26 @@ def test_the_command_finds_timelines(
         cli.main(["timeline-export", "aaaa", "--format", "markdown"])
     with pytest.raises(LensError, match="no segments"):
         write(replace(hostile(), segments=()), FORMATS["srt"], tmp_path / "b.srt")
+
+
+def test_files_wait_in_the_data_folder_for_their_timeline_alone(stored: tuple[Workspace, Timeline]) -> None:
+    workspace, timeline = stored
+    downloads = workspace.timelines.downloads
+    for name in ("old.zip", "a b.zip"):
+        downloads.place("one-export", name).write_bytes(b"x")
+    assert downloads.find("one-export", "a b.zip") is not None and downloads.find("one-export", "old.zip") is None
+    for owner, name in (
+        ("..", "timelines.sqlite3"),
+        ("one-export", "../../timelines.sqlite3"),
+        ("", "."),
+        ("one-export", ".."),
+    ):
+        assert downloads.find(owner, name) is None
+    mine = downloads.place(f"{timeline.identity}-cut", "cut.mp4")
+    mine.write_bytes(b"x")
+    os.utime(workspace.folder / "exports" / "one-export", (1, 1))
+    downloads.place("two-export", "b.zip")
+    assert downloads.find("one-export", "a b.zip") is None, "older than a day"
+    assert mine.exists()
+    workspace.timelines.delete(timeline.identity)
+    assert not mine.exists()

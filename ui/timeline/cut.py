@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from smolvlm_core.errors import LensError
+from smolvlm_core.timeline.export import stem_of
 from smolvlm_core.timeline.export.content import one_line
 from smolvlm_core.timeline.records import Segment, Timeline, leaves
 from smolvlm_core.times import Range, parse_range, time_text
@@ -135,7 +136,7 @@ def _cut(timeline: Timeline, clip: Path, by: str, exact: bool) -> None:
     forms.pressed(FORM)
     try:
         ranges = _ranges(timeline, by)
-        name = f"{Path(timeline.title).stem} cut{suffix_of(clip, exact=exact)}".replace("/", "_")
+        name = f"{stem_of(timeline)} cut{suffix_of(clip, exact=exact)}"
         path = downloads.place(_owner(timeline.identity), name, clip.stat().st_size)
     except (LensError, OSError) as error:
         forms.refuse(FORM, str(error))

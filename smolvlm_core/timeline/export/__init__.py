@@ -14,9 +14,10 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.files import replacing
 from smolvlm_core.timeline.export import as_json, as_markdown, chapters, page, subtitles, table
 from smolvlm_core.timeline.export.content import Content
+from smolvlm_core.timeline.records import Timeline
 from smolvlm_core.work.report import Report
 
-__all__ = ["FORMATS", "Content", "Format", "file_name", "write"]
+__all__ = ["FORMATS", "Content", "Format", "file_name", "stem_of", "write"]
 
 Make = Callable[[Content], tuple[str, list[str]]]
 Write = Callable[[Content, Path, Report, threading.Event | None], list[str]]
@@ -157,8 +158,13 @@ def write(
     return notes
 
 
+def stem_of(timeline: Timeline) -> str:
+    """The beginning of a file's name that any system takes, after the clip."""
+    stem = "".join(c for c in Path(timeline.title).stem if c.isalnum() or c in " ._-()")[:60].strip(" .")
+    return stem or "timeline"
+
+
 def file_name(content: Content, format: Format) -> str:
     """After the clip: "walk chapters.txt"."""
-    stem = "".join(c for c in Path(content.timeline.title).stem if c.isalnum() or c in " ._-()")[:80].strip(" .")
     kind = {"chapters": " chapters", "chapters-vtt": " chapters", "ffmetadata": " ffmetadata"}.get(format.key, "")
-    return f"{stem or 'timeline'}{kind}{format.suffix}"
+    return f"{stem_of(content.timeline)}{kind}{format.suffix}"

@@ -177,9 +177,10 @@ def _piece(file: ClipFile, wanted: tuple[Range, ...], hides: bool, back: int, ca
     shown = [at for at in order if at not in hidden]
     if not shown:
         raise MediaError(f"No frame is shown at {time_text(wanted[0][0])}.", "Choose another range.")
-    if any(at in hidden for at in order if at > min(shown)):
-        raise MediaError(f"An edit list hides frames after {time_text(file.seconds(min(shown)))}.", EXACT_HINT)
-    start = min(shown) if hides else begin
+    first_shown = min(shown)
+    if any(at in hidden for at in order if at > first_shown):
+        raise MediaError(f"An edit list hides frames after {time_text(file.seconds(first_shown))}.", EXACT_HINT)
+    start = first_shown if hides else begin
     highest = max(shown)
     stop = min((at for at in after if at > highest), default=highest + (last_ticks or round(1 / file.fps / file.tick)))
     return Piece(wanted=wanted, key=key, order=order, start=start, stop=stop)
