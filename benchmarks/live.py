@@ -53,10 +53,11 @@ def send(source: CameraSource, shown: list[bytes], over: threading.Event) -> Non
         number += 1
 
 
-def measured(live: LiveSession, folder: Path) -> dict[str, float]:
+def measured(live: LiveSession, folder: Path, workspace: Workspace) -> dict[str, float]:
     process = psutil.Process()
     return {
         "memory MiB": process.memory_info().rss / 2**20,
+        "of it features": workspace.features.memory_bytes / 2**20,  # a cache of at most 256 MiB
         "threads": process.num_threads(),
         "open files": process.num_fds() if hasattr(process, "num_fds") else len(process.open_files()),
         "stored MiB": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20,
@@ -93,12 +94,12 @@ def run(args: argparse.Namespace, folder: Path) -> None:
     while not live.asked:
         time.sleep(0.1)
     time.sleep(args.warm_up)
-    start, began = measured(live, folder), time.monotonic()
+    start, began = measured(live, folder, workspace), time.monotonic()
     latencies: dict[int, float] = {}
     while time.monotonic() - began < 60 * args.minutes and live.is_running:
         latencies |= {entry.segment or 0: entry.latency_seconds for entry in live.entries}
         time.sleep(2)
-    end = measured(live, folder)
+    end = measured(live, folder, workspace)
     live.stop()
     assert live.job is not None
     live.job.wait(30)
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace, folder: Path) -> None:
     sender.join()
     print(f"{args.minutes:g} minutes, frames of {args.width} px, {live.backend.name}")
     for name in start:
-        print(f"{name:>12}: {start[name]:10,.1f} → {end[name]:10,.1f}")
+        print(f"{name:>14}: {start[name]:10,.1f} → {end[name]:10,.1f}")
     p50, p95 = np.percentile(list(latencies.values()), (50, 95))
     print(
         f"frame to answers: p50 {p50:.3f} s, p95 {p95:.3f} s ({len(latencies):,} frames, {len(request.questions)} questions each)"
