@@ -13,11 +13,20 @@ from ui.live import route as live
 from ui.pictures import route as pictures
 from ui.pictures import script
 from ui.security_headers import SecurityHeaders
+from ui.timeline import downloads
 from ui.timeline import route as segments
 
 app = st.App(
     "ui/router.py",
-    routes=[Route(PATH, send_clip), *pictures.ROUTES, script.ROUTE, segments.ROUTE, live.ROUTE, *login.ROUTES],
+    routes=[
+        Route(PATH, send_clip),
+        *pictures.ROUTES,
+        script.ROUTE,
+        segments.ROUTE,
+        downloads.ROUTE,
+        *live.ROUTES,
+        *login.ROUTES,
+    ],
     middleware=[Middleware(SecurityHeaders), Middleware(Guard)],
     lifespan=lifespan,
     on_script_error=problems.show_fault,

@@ -12,7 +12,7 @@ from smolvlm_core.files import sweep
 
 logger = logging.getLogger(__name__)
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-FOLDERS = ("batches", "checks", "encoders", "features", "gguf", "logs", "media", "uploads", "users")
+FOLDERS = ("batches", "checks", "encoders", "exports", "features", "gguf", "logs", "media", "uploads", "users")
 FILES = (
     "backends.json",
     "conversations.sqlite3",

@@ -26,6 +26,7 @@ from smolvlm_core.live.sessions import LiveSessions
 from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preferences
 from smolvlm_core.timeline.jobs import Timelines
+from smolvlm_core.timeline.moment_jobs import Moments
 from smolvlm_core.timeline.summary.jobs import Summaries
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs
@@ -80,6 +81,7 @@ class Workspace:
         self.checks: Checks = base.checks if base is not None else Checks(self.jobs, self.devices, self.verdicts)
         self.batches = Batches(self.folder, self.jobs, self.registry)
         self.timelines = Timelines(self.folder, self.jobs, self.registry, lambda: self.store)
+        self.moments = Moments(self.folder, self.jobs, self.timelines)
         self.summaries = Summaries(self.folder, self.jobs, self.registry, self.timelines)
         self.unsent.add(self.timelines)
         self.live = LiveSessions(self.folder, self.jobs, self.registry, self.timelines.store)

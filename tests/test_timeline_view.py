@@ -60,7 +60,7 @@ def test_what_was_said_about_a_clip_that_is_gone_is_still_found(workspace: Works
     assert "(the clip's file is gone)" in hit.label and hit.label.endswith("The red **circle** **leaves**.")
     hit.click().run()
     assert not app.exception and "The file of this clip is gone" in app.info[0].value
-    assert app.query_params["t"] == [timeline.identity]
+    assert app.query_params["t"] == timeline.identity
 
 
 def test_a_timeline_of_the_command_line_is_shown_with_its_clip(workspace: Workspace) -> None:

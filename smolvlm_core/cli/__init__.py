@@ -18,6 +18,7 @@ from smolvlm_core.cli import (
     frames,
     lint,
     models,
+    moments,
     serve,
     timeline,
     timeline_compare,
@@ -68,7 +69,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (
         *(ask, batch, frames, models, convert, serve, check, lint),
-        *(timeline, timeline_summary, timeline_compare, timeline_export, cut, users),
+        *(timeline, moments, timeline_summary, timeline_compare, timeline_export, cut, users),
     ):
         command.add(commands)
     return parser

@@ -5,8 +5,6 @@ Knows a backend and prompts. Does not know where frames come from, nor what beco
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +15,9 @@ from smolvlm_core.backends.base import Backend, Reply
 from smolvlm_core.errors import LensError
 from smolvlm_core.live.records import Detail, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Stats, TokenLogprob
+from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Progress, Stats, TokenLogprob
 from smolvlm_core.prompt.messages import Attachment, Message
+from smolvlm_core.timeline.yes import read_yes
 
 Watch = Callable[
     [str, str], None
@@ -56,6 +55,13 @@ class Asker:
         first = len(request.questions) - len(request.alerts)
         self._is_alert = [number >= first for number in range(len(request.questions))]
 
+    def prepare(self) -> None:
+        """Load the model, where there is something to load. Raises LensError."""
+        prompt = build_prompt([Message("user", self.request.questions[0])], _no_picture)
+        for event in self.backend.prepare(prompt, self.request.settings, self._cancel):
+            if isinstance(event, Progress):
+                self._watch("", event.text)
+
     def ask(self, given: Given) -> tuple[LiveAnswer, ...]:
         """The answers to all questions; fewer where the session was cancelled. After a failure, the questions that follow are not
         asked. Never raises LensError: what went wrong is in the last answer."""
@@ -84,7 +90,7 @@ class Asker:
             [Message("user", question, (given.attachment,))], lambda _: given.image, settings.system_prompt
         )
         reply = self._read(question, prompt, settings)
-        yes = probability_of_yes(reply) if is_alert else None
+        yes = read_yes(reply).probability if is_alert else None
         return LiveAnswer(question=question, text=reply.text.strip(), yes=yes, prompt=prompt.text, stats=reply.stats)
 
     def _read(self, question: str, prompt: Prompt, settings: GenerationSettings) -> Reply:
@@ -102,22 +108,5 @@ class Asker:
         return Reply(text=text, stats=stats, logprobs=tuple(logprobs))
 
 
-def probability_of_yes(reply: Reply) -> float | None:
-    """Of the first word: yes / (yes + no), from its log probabilities; without these 1 or 0, by the word itself. None where the answer
-    is neither."""
-    for token in reply.logprobs:
-        if not _word(token.text):
-            continue
-        found = {"yes": 0.0, "no": 0.0}
-        for text, logprob in token.top or ((token.text, token.logprob),):
-            if (word := _word(text)) in found:
-                found[word] += math.exp(logprob)
-        if (total := sum(found.values())) > 0:
-            return found["yes"] / total
-        break
-    words = reply.text.split()
-    return {"yes": 1.0, "no": 0.0}.get(_word(words[0])) if words else None
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^a-z]", "", text.lower())
+def _no_picture(sha256: str) -> Image.Image:
+    raise KeyError(sha256)

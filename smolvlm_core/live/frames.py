@@ -42,6 +42,7 @@ class NewestFrame:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._frame: LiveFrame | None = None
+        self.latest: LiveFrame | None = None  # taken or not, for people to look at
         self.offered = 0
         self.replaced = 0  # frames that a newer one replaced before anyone took them
         self.last_seen: float | None = None
@@ -55,7 +56,7 @@ class NewestFrame:
             self.offered += 1
             self.replaced += self._frame is not None
             self.last_seen = time.monotonic() if seen is None else seen
-            self._frame = LiveFrame(number=self.offered, seconds=seconds, seen=self.last_seen, jpeg=jpeg)
+            self._frame = self.latest = LiveFrame(number=self.offered, seconds=seconds, seen=self.last_seen, jpeg=jpeg)
             self._changed.notify_all()
 
     def end(self, why: str) -> None:

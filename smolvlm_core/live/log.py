@@ -93,7 +93,7 @@ class LiveLog:
 
 def answer_text(answer: LiveAnswer) -> str:
     """The model's words; for an alert, with the probability of yes."""
-    return answer.text if answer.yes is None else f"{answer.text} ({answer.yes:.0%} yes)"
+    return answer.text if answer.yes is None else f"{answer.text.rstrip('.')} ({answer.yes:.0%} yes)"
 
 
 def events_of(store: TimelineStore, identity: str) -> list[AlertEvent]:

@@ -53,6 +53,7 @@ class LiveSession:
         self.job: Job | None = None
         self._triggers = [Trigger(alert) for alert in request.alerts]
         self._look: Look | None = None
+        self._source_began: float | None = None
         self._skipped_before = self._unchanged_before = self._failures = 0
 
     # What a page reads
@@ -87,8 +88,9 @@ class LiveSession:
 
     @property
     def silent_seconds(self) -> float:
-        """Since the last frame, or since the session began."""
-        return time.monotonic() - (self.newest.last_seen or self._began)
+        """Since the last frame, or since the source began; 0 before that."""
+        since = self.newest.last_seen or self._source_began
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def seconds(self) -> float:
@@ -108,18 +110,24 @@ class LiveSession:
     # The work
 
     def work(self, report: Report, cancel: threading.Event) -> None:
-        """Until it is stopped or ends by itself. Raises StoreError where it cannot be stored at all."""
+        """Until it is stopped or ends by itself.
+
+        Raises:
+            LensError: the model cannot be loaded, or the session cannot be stored at all.
+        """
         self.log.begin()
         source_ends = threading.Event()
+        asker = Asker(self.backend, self.request, cancel, self._watch)
         reader = threading.Thread(
             target=self.source.run,
             args=(self.newest, EDGES[self.request.detail], source_ends),
             name="live-source",
             daemon=True,
         )
-        reader.start()
-        asker = Asker(self.backend, self.request, cancel, self._watch)
         try:
+            asker.prepare()  # a clip does not play while the model loads
+            self._source_began = time.monotonic()
+            reader.start()
             while not (why := self._why_over(cancel)):
                 if (frame := self.newest.take(0.25)) is not None:
                     self._look_at(frame, asker, cancel)

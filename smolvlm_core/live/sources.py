@@ -47,13 +47,13 @@ class CameraSource:
     def __init__(self) -> None:
         self.name, self.sha256, self.problem = "Camera", "", ""
         self.token = secrets.token_urlsafe(24)
-        self._newest: NewestFrame | None = None
-        self._began = 0.0
+        self._newest: NewestFrame | None = None  # before and after `run`
+        self._began, self._is_over = 0.0, False
 
     def run(self, newest: NewestFrame, edge: int, cancel: threading.Event) -> None:
         self._began, self._newest = time.monotonic(), newest
         cancel.wait()
-        self._newest = None
+        self._newest, self._is_over = None, True
 
     def renew_token(self) -> str:
         """Another tab takes over: what the one before still sends is refused."""
@@ -61,20 +61,24 @@ class CameraSource:
         return self.token
 
     def offer(self, token: str, data: bytes, age_seconds: float = 0.0) -> bool:
-        """A frame from the browser, which it took `age_seconds` ago. False where the session is over or another tab sends.
+        """A frame from the browser, which it took `age_seconds` ago. One that comes before `run` is dropped.
+
+        Returns:
+            False where the session is over or another tab sends.
 
         Raises:
             MediaError: it is not a JPEG, or too large.
         """
         newest = self._newest
-        if newest is None or newest.ended or not secrets.compare_digest(token.encode(), self.token.encode()):
+        if self._is_over or not secrets.compare_digest(token.encode(), self.token.encode()):
             return False
         if not data.startswith(b"\xff\xd8\xff"):
             raise MediaError("A camera frame must be a JPEG.", "Reload the page.")
         if len(data) > MAX_CAMERA_BYTES:
             raise MediaError(f"A camera frame has {len(data):,} bytes; {MAX_CAMERA_BYTES:,} are allowed.")
-        seen = time.monotonic() - min(max(age_seconds, 0.0), 10.0)
-        newest.offer(max(0.0, seen - self._began), lambda: data, seen)
+        if newest is not None:
+            seen = max(self._began, time.monotonic() - min(max(age_seconds, 0.0), 10.0))
+            newest.offer(seen - self._began, lambda: data, seen)
         return True
 
 

@@ -24,6 +24,7 @@ from smolvlm_core.errors import DeletedError, LensError, MediaError
 from smolvlm_core.fields import read_object
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.timeline.asking import Asked
+from smolvlm_core.timeline.downloads import Downloads
 from smolvlm_core.timeline.records import CAPTION, MAX_COLUMNS, Clip, Cut, Hit, Request, Segment, Timeline
 from smolvlm_core.timeline.run import Run
 from smolvlm_core.timeline.segments import Estimate, Piece, estimate
@@ -42,6 +43,7 @@ class Timelines:
 
     def __init__(self, folder: Path, jobs: Jobs, registry: Registry, conversations: Callable[[], Store]) -> None:
         self.store = TimelineStore(folder)
+        self.downloads = Downloads(folder)
         self._folder, self._jobs, self._registry, self._conversations = folder, jobs, registry, conversations
         self._starting = threading.Lock()
         self._runs: dict[str, Run] = {}
@@ -237,6 +239,8 @@ class Timelines:
         if run is not None and run.is_running:
             raise LensError("This timeline is being made.", "Stop it first.")
         self.store.delete(identity)
+        for kind in ("export", "cut"):
+            self.downloads.forget(f"{identity}-{kind}")
         if timeline is not None and timeline.clip.sha256:
             self._conversations().discard({timeline.clip.sha256})
 

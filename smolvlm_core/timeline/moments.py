@@ -125,6 +125,7 @@ class _Search:
         self._rate, self._counting = Rate(), threading.Lock()
         self._done, self._of, self._doing = 0, len(plan.times), "question"
         self._settings = settings_for(wording, logprobs=True)
+        self._questioner = Questioner(source, facts, wording, backend, self._settings, cancel, self._answered)
 
     def run(self) -> Curve:
         load(self._backend, self._settings, self._cancel, lambda event: self._report(event.text, event.fraction))
@@ -134,9 +135,7 @@ class _Search:
         if not logprobs:
             self._notes.append(f"{self._backend.name} gives no probabilities: each answer counts as 0 or 100%")
         self._settings = settings_for(self._wording, logprobs=logprobs)
-        self._questioner = Questioner(
-            self._source, self._facts, self._wording, self._backend, self._settings, self._cancel, self._answered
-        )
+        self._questioner.settings = self._settings
         self._rate.mark()
         self._sample()
         edges = self._edges()
@@ -264,7 +263,7 @@ class _Search:
         found = [
             reading.probability
             for at, reading in zip(self._plan.times[edge.after :], self._readings[edge.after :])
-            if at <= end and reading.probability is not None and (reading.word == edge.new or edge.new in ("yes", "no"))
+            if at < end and reading.probability is not None and (reading.word == edge.new or edge.new in ("yes", "no"))
         ]
         mean = fmean(found) if found else 0.0
         return 1 - mean if edge.new == "no" else mean
@@ -302,7 +301,7 @@ class _Search:
             model=self._backend.name,
             weights=self._backend.revision,
             settings=self._settings,
-            questions=self._done,
+            questions=self._questioner.asked,
             complete=complete,
             created=time.time(),
         )

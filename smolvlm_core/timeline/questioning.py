@@ -75,7 +75,7 @@ class Questioner:
         on_answer: Callable[[], None],
     ) -> None:
         self._source, self._facts, self._wording = source, facts, wording
-        self._backend, self._settings, self._cancel, self._on_answer = backend, settings, cancel, on_answer
+        self._backend, self.settings, self._cancel, self._on_answer = backend, settings, cancel, on_answer
         self.lost = self.asked = 0
 
     def ask(
@@ -139,7 +139,7 @@ class Questioner:
                 readings.append(NOTHING)
                 continue
             try:
-                reply = collect(self._backend.generate(prompt, self._settings, cancel))
+                reply = collect(self._backend.generate(prompt, self.settings, cancel))
             except LensError:
                 if cancel.is_set() and self._cancel.is_set():
                     return None

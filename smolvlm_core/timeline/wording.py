@@ -49,7 +49,7 @@ HINT = (
 )
 _WHEN = r"(?:(?:please )?(?:find|show me|tell me) )?(?:when|at (?:what|which) (?:times?|moments?|points?))"
 _DO = r"(?:do|does|did|will|is|are|was|were)"
-_PICTURE = r"(?: (?:in|into|on|from|out of|off) (?:the )?(?:picture|image|scene|frame|video|clip|view|screen|sight))?"
+_PICTURE = r"(?: (?:in|into|on|from|out of|off) (?:the )?(?:picture|image|scene|frame|video|clip|view|screen|sight|room|door|house|building))?"
 _AGAIN = r"(?: for the first time| again| suddenly)?"
 _YES_NO = re.compile(
     r"(?:is|are|was|were|does|do|did|can|could|has|have|had|will|would|am|isn't|aren't|doesn't)\b", re.IGNORECASE
@@ -202,11 +202,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Wording]]
     ),
     (
         _pattern(
-            rf"(?:appear|show up|turn up|pop up|come in|come|become visible|enter|arrive|start to appear){_S}{_PICTURE}{_AGAIN}"
+            rf"(?:appear|show up|turn up|pop up|come in|come|become visible|enter|arrive|start to appear){_S}(?: the \w+)?{_PICTURE}{_AGAIN}"
         ),
         _appears,
     ),
-    (_pattern(rf"(?:disappear|vanish|go away|go|leave|exit|get lost){_S}{_PICTURE}{_AGAIN}"), _disappears),
+    (_pattern(rf"(?:disappear|vanish|go away|go|leave|exit|get lost){_S}(?: the \w+)?{_PICTURE}{_AGAIN}"), _disappears),
     (_pattern(rf"(?:change{_S}|switch{_S}) (?:its |their |the )?(?:moving )?directions?{_AGAIN}"), _changes_direction),
     (_pattern(rf"(?:turn around|turn back|reverse|bounce|bounce back){_AGAIN}"), _changes_direction),
     (_pattern(rf"change{_S} (?:its |their |the )?colou?rs?{_AGAIN}"), _changes_color),

@@ -24,7 +24,7 @@ def put(db: sqlite3.Connection, segment: int, column: int | None, text: str) -> 
     """The text of an answer, or of a note (None), in place of the one before."""
     db.execute("DELETE FROM words WHERE rowid = ?", (_row(segment, column),))
     if text.strip():
-        db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (_row(segment, column), text))
+        db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (_row(segment, column), valid_text(text)))
 
 
 def forget_column(db: sqlite3.Connection, timeline: str, column: int) -> None:

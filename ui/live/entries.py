@@ -36,11 +36,11 @@ def of_entry(entry: Entry) -> dict[str, Any]:
     stats = [answer.stats for answer in entry.answers if answer.stats is not None]
     facts = [time_text(entry.seconds, 1), f"{entry.latency_seconds:.2f} s from frame to answer"]
     if entry.skipped:
-        facts.append(f"{_counted(entry.skipped)} skipped before it")
+        facts.append(f"{entry.skipped:,} skipped before it")
     if entry.unchanged:
-        facts.append(f"{_counted(entry.unchanged)} unchanged before it")
+        facts.append(f"{entry.unchanged:,} unchanged before it")
     if entry.changed is not None:
-        facts.append(f"{entry.changed:.0%} of the picture changed")
+        facts.append(f"{entry.changed:.0%} changed")
     return {
         "picture": _picture(entry.segment, entry.sha256, entry.seconds, entry.width, entry.height),
         "answer": next((a.text for a in entry.answers if a.yes is None and not a.error), ""),
@@ -78,10 +78,6 @@ def of_segment(segment: Segment, timeline: Timeline, events: set[int]) -> dict[s
         "facts": " · ".join([time_text(segment.start_seconds, 1), *_tokens(stats)]),
         "event": segment.identity in events,
     }
-
-
-def _counted(frames: int) -> str:
-    return f"{frames:,} {'frame' if frames == 1 else 'frames'}"
 
 
 def _tokens(stats: Sequence[Stats]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Takes the frames that the camera of a browser sends, one after another, for the live session of the same user."""
+"""Takes the frames that the camera of a browser sends, one after another, and shows the newest frame of a clip or stream.
+
+Each user reaches the live session of their own only.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from smolvlm_core.web import content_length
 from ui.access import current
 from ui.state import workspace_of
 
-PATH = "/live/frame/{token}"
+PATH, NEWEST = "/live/frame/{token}", "/live/newest"
+HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store", "Vary": "Cookie"}
 
 
 def url_of(token: str) -> str:
@@ -47,6 +51,19 @@ async def take_frame(request: Request) -> Response:
     return JSONResponse({}) if taken else Response(status_code=410)
 
 
+def send_newest(request: Request) -> Response:
+    """The newest frame of the session that runs, as a JPEG, whether the model is asked about it or not."""
+    try:
+        user = current.user_of_route(request.scope)
+        session = workspace_of(user).live.running if user is not None else None
+        latest = session.newest.latest if session is not None else None
+        if latest is None:
+            return Response(status_code=404)
+        return Response(latest.jpeg(), media_type="image/jpeg", headers=HEADERS)
+    except LensError:
+        return Response(status_code=404)
+
+
 def _seconds(text: str) -> float:
     try:
         return float(text)
@@ -54,4 +71,4 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
-ROUTE = Route(PATH, take_frame, methods=["POST"])
+ROUTES = [Route(PATH, take_frame, methods=["POST"]), Route(NEWEST, send_newest)]

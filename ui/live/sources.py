@@ -61,7 +61,7 @@ def _draw_clip() -> None:
             "Clip, played at its own speed",
             options,
             options.index(form.clip) if form.clip in options else 0,
-            key=f"live_clip_{form.round}",
+            key=f"live_chosen_clip_{form.round}",
             format_func=lambda key: names.get(key, key),
         )
         or ""

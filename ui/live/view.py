@@ -43,13 +43,15 @@ def draw(live: LiveSession) -> None:
 def _draw_camera(live: LiveSession) -> None:
     """Outside of what is drawn again and again."""
     source, page = live.source, session().live
-    if not isinstance(source, CameraSource) or not live.is_running:
+    if not live.is_running:
         return
-    if page.token == source.token:
+    if isinstance(source, CameraSource) and page.token == source.token:
         camera.draw(source.token, EDGES[live.request.detail])
         return
-    st.info("Another tab sends its camera to this session.", icon=":material/videocam:")
-    st.button("Use the camera of this tab", key="live_take_over", on_click=_take_over, args=(source,))
+    camera.draw_newest()
+    if isinstance(source, CameraSource):
+        st.caption(":material/videocam: The camera of another tab or of before a reload.")
+        st.button("Use the camera of this tab", key="live_take_over", on_click=_take_over, args=(source,))
 
 
 def _take_over(source: CameraSource) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -22,7 +22,6 @@ MODES = {"scenes": "Scene changes", "fixed": "Fixed intervals"}
 
 
 def draw(clip: StoredClip, choice: Choice) -> None:
-    form = session().timeline.form
     prompt = _draw_prompt(choice)
     questions = _draw_questions(choice)
     cut = _draw_cut()
@@ -40,7 +39,7 @@ def draw(clip: StoredClip, choice: Choice) -> None:
             disabled=bool(problem) or not fits or running is not None,
         )
         if running is not None:
-            st.caption(":material/hourglass_top: Another timeline is being made. Stop it first, or wait.")
+            st.caption("One timeline is made at a time.")
     if pressed and isinstance(cut, Cut):
         request = Request(
             entry=choice.entry.key,
@@ -50,31 +49,18 @@ def draw(clip: StoredClip, choice: Choice) -> None:
             settings=choice.settings,
             cut=cut,
         )
-        form.cut = cut
         _start(clip, request, choice.backend)
 
 
 def _draw_prompt(choice: Choice) -> str:
     form = session().timeline.form
     suggestions = wording.descriptions(choice.backend.spec)
+    default = suggestions[0] if form.prompt is None else form.prompt
     text = st.text_area(
-        "Ask of each segment",
-        suggestions[0] if form.prompt is None else form.prompt,
-        key=f"timeline_prompt_{form.round}_{suggestions[0] if form.prompt is None else ''}",
-        height=68,
+        "Ask of each segment", default, key=f"timeline_prompt_{form.round}_{suggestions[0]}", height=68
     ).strip()
     form.prompt = None if text == suggestions[0] else text
-    with st.container(horizontal=True, gap="xsmall"):
-        for number, suggestion in enumerate(suggestions):
-            if suggestion != text:
-                st.button(
-                    escape(suggestion),
-                    key=f"timeline_preset_{number}",
-                    type="tertiary",
-                    icon=":material/edit_note:",
-                    on_click=_use_prompt,
-                    args=(suggestion,),
-                )
+    _draw_suggestions("prompt", [suggestion for suggestion in suggestions if suggestion != text], _use_prompt)
     return text
 
 
@@ -85,19 +71,33 @@ def _use_prompt(text: str) -> None:
 
 def _draw_questions(choice: Choice) -> tuple[str, ...]:
     form = session().timeline.form
-    offered = list(dict.fromkeys((*wording.questions(choice.backend.spec), *form.questions)))
-    chosen: Any = st.multiselect(
-        "Further questions",
-        offered,
-        list(form.questions),
-        key="timeline_questions",
-        accept_new_options=True,
-        max_selections=MAX_COLUMNS - 1,
-        placeholder="Choose or type a question",
+    form.questions = st.text_area(
+        "Further questions, one per line",
+        form.questions,
+        key=f"timeline_questions_{form.round}",
+        height=68,
+        placeholder="Is anyone in the picture?",
         help="Each one is asked of every segment, and becomes a column. You can add more later: only what is new is asked then.",
     )
-    form.questions = tuple(dict.fromkeys(text.strip() for text in chosen if text.strip()))
-    return form.questions
+    found = tuple(dict.fromkeys(line.strip() for line in form.questions.splitlines() if line.strip()))
+    _draw_suggestions(
+        "question", [one for one in wording.questions(choice.backend.spec) if one not in found], _add_question
+    )
+    return found
+
+
+def _add_question(text: str) -> None:
+    form = session().timeline.form
+    form.questions = "\n".join([*form.questions.strip().splitlines(), text])
+    form.round += 1
+
+
+def _draw_suggestions(name: str, texts: Sequence[str], use: Callable[[str], None]) -> None:
+    """Small buttons that fill a field."""
+    with st.container(horizontal=True, gap="xsmall", key=f"timeline_{name}_suggestions"):
+        for text in texts:
+            key = f"timeline_{name}_{text}"
+            st.button(escape(text), key=key, type="tertiary", icon=":material/add:", on_click=use, args=(text,))
 
 
 def _draw_cut() -> Cut | str:
@@ -137,6 +137,8 @@ def _draw_cut() -> Cut | str:
 def _problem(prompt: str, questions: Sequence[str]) -> str:
     if not prompt:
         return "Write what to ask of each segment."
+    if len(questions) >= MAX_COLUMNS:
+        return f"There are {len(questions)} further questions; {MAX_COLUMNS - 1} are allowed."
     try:
         for text in (prompt, *questions):
             check_text(text)

@@ -1,7 +1,7 @@
 // The segments of a timeline. Rows are drawn again only where they changed: focus, scrolling and what is being typed stay.
 // A click on a row moves the player (`lens-seek`); the row of the player's time is marked (`lens-time`). See ui/clip/player.js.
 const HANDS_OFF_MS = 4000; // after someone scrolled, the list does not follow the player
-const THUMBNAIL = 54; // px: height
+const THUMBNAIL = 54, SMALL = 32; // px: heights, of the frames of a segment and of a chapter
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const list = parentElement.querySelector(".list"), state = (list.lens ??= begin(list));
@@ -49,10 +49,11 @@ function fill(state, item, drawn) {
   const { row } = item, focused = item.getRootNode().activeElement, act = item.contains(focused) ? focused.dataset.act : null;
   item.drawn = drawn;
   item.className = row.chapter ? "chapter" : "";
-  const parts = [top(row)];
-  if (!row.chapter && row.frames.length) parts.push(frames(state, row));
+  const { columns } = state.data, asked = row.answers.length ? columns : columns.slice(0, 1); // one line says that all wait
+  const said = asked.flatMap(({ number, question }) => answer(state, row, number, question));
+  const strip = row.frames.length ? [frames(state, row)] : [];
+  const parts = row.chapter ? [top(row), ...said, ...strip] : [top(row), ...strip, ...said];
   for (const note of row.notes) parts.push(make("p", "quiet", note));
-  for (const { number, question } of state.data.columns) parts.push(...answer(state, row, number, question));
   if (row.note) parts.push(make("p", "words note", `${row.note} `, button("note", "Edit note", `Edit note: ${row.label}`)));
   item.replaceChildren(...parts);
   if (act) item.querySelector(`[data-act="${act}"]`)?.focus({ preventScroll: true });
@@ -75,8 +76,8 @@ function frames({ data }, row) {
     open.dataset.position = position;
     open.title = `Open the frame at ${name}`;
     image.loading = "lazy";
-    image.height = THUMBNAIL;
-    image.width = Math.round((THUMBNAIL * data.width) / data.height);
+    image.height = row.chapter ? SMALL : THUMBNAIL;
+    image.width = Math.round((image.height * data.width) / data.height);
     image.alt = `Frame at ${name}`;
     image.src = address(data, row, position, "small");
     open.append(image);

@@ -8,8 +8,8 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.timeline.records import Segment, Timeline
 from smolvlm_core.timeline.run import Run
 from ui.state import session, workspace
-from ui.text import message, show_error
-from ui.timeline import questions, rows, segments
+from ui.text import escape, message, show_error
+from ui.timeline import picker, questions, rows, segments
 
 POLL_SECONDS = 1.0
 
@@ -17,6 +17,18 @@ POLL_SECONDS = 1.0
 def draw(timeline: Timeline) -> None:
     polled = _is_running(timeline)
     st.fragment(_follow, run_every=POLL_SECONDS if polled else None)(timeline.identity, polled)
+
+
+def draw_running_elsewhere(timeline: Timeline | None) -> None:
+    """Another timeline than the one that is shown: one is made at a time."""
+    run = workspace().timelines.running
+    if run is None or (timeline is not None and run.timeline.identity == timeline.identity):
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f":material/hourglass_top: The timeline of {escape(run.timeline.title)} is being made.", width="content"
+        )
+        st.button("Show", key="timeline_show", type="tertiary", on_click=picker.open_timeline, args=(run.timeline,))
 
 
 def _is_running(timeline: Timeline) -> bool:
@@ -43,11 +55,12 @@ def _follow(identity: str, polled: bool) -> None:
 
 
 def _draw_running(run: Run) -> None:
-    st.progress(run.job.fraction or 0.0, text=message(run.describe()))
-    if run.job.cancel.is_set():
-        st.caption(":material/hourglass_top: Stopping…")
-    else:
-        st.button("Stop", icon=":material/stop:", key="timeline_stop", on_click=run.stop)
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+        st.progress(run.job.fraction or 0.0, text=message(run.describe()), width="stretch")
+        if run.was_stopped:
+            st.caption(":material/hourglass_top: Stopping…", width="content")
+        else:
+            st.button("Stop", icon=":material/stop:", key="timeline_stop", on_click=run.stop)
 
 
 def _draw_ended(timeline: Timeline, run: Run | None, found: list[Segment]) -> None:

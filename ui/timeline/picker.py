@@ -52,7 +52,8 @@ def shown(clip: StoredClip | None) -> Timeline | None:
 def draw(timeline: Timeline | None, clip: StoredClip | None) -> None:
     """The choice, where there is one, and a menu."""
     sha256 = timeline.clip.sha256 if timeline is not None else clip.sha256 if clip is not None else ""
-    known = {one.identity: one for one in workspace().timelines.of_clip(sha256)}
+    found = workspace().timelines.of_clip(sha256) if sha256 else [timeline] if timeline is not None else []
+    known = {one.identity: one for one in found}
     if not known:
         return
     choices = [*known, *([NEW] if clip is not None else [])]

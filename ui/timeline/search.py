@@ -9,6 +9,7 @@ from smolvlm_core.timeline.records import MARK, Hit, Segment, Timeline
 from ui.state import session, workspace
 from ui.text import escape, show_error
 from ui.timeline import picker, rows
+from ui.timeline.session import LISTED
 
 SHOWN = 20
 KEY = "timeline_search"
@@ -114,3 +115,9 @@ def draw_all() -> None:
                 on_click=picker.open_timeline,
                 args=(timeline,),
             )
+        if len(found) > most:
+            st.button(f"Show more ({len(found) - most:,})", key="timeline_more", type="tertiary", on_click=_list_more)
+
+
+def _list_more() -> None:
+    session().timeline.listed += LISTED

@@ -8,14 +8,15 @@ from smolvlm_core.timeline.records import Cut
 from smolvlm_core.timeline.summary.records import SUMMARIZE
 
 NEW = ""
+LISTED = 50
 
 
 @dataclass
 class TimelineForm:
-    """What is set for a new timeline. `prompt`: None where nobody wrote one. `round`: raised to fill the fields from here."""
+    """What is set for a new timeline. `prompt`: None where nobody wrote one. `questions`: one a line. `round`: raised to fill the fields from here."""
 
     prompt: str | None = None
-    questions: tuple[str, ...] = ()
+    questions: str = ""
     cut: Cut = field(default_factory=Cut)
     round: int = 0
 
@@ -33,6 +34,7 @@ class TimelineSession:
         given: the segment whose "What the model was given" is to open.
         question: what is asked about the whole clip. `summary_problem`, `compare_problem`: why something did not start, to show once.
         listed: how many timelines are listed where no clip is open.
+        moments: the question about moments that is typed, by SHA-256 of the clip. `curve`: the one that is shown, by its question.
         problem: why the last change was not made, to show once.
     """
 
@@ -43,11 +45,13 @@ class TimelineSession:
     reveal: tuple[int, int] = (0, 0)
     deleting: str | None = None
     given: int | None = None
+    moments: dict[str, str] = field(default_factory=dict)
+    curve: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     question: str = SUMMARIZE
     summary_problem: str = ""
     compare_problem: str = ""
-    listed: int = 50
+    listed: int = LISTED
 
     def go_to(self, seconds: float, segment: int | None = None) -> None:
         """From the next run of the page. In the browser, an event `lens-seek` does the same (ui/clip/player.js)."""

@@ -33,6 +33,7 @@ class Format:
     about: str
     make: Make | None = None
     write: Write | None = None
+    is_slow: bool = False  # many frames are decoded, or a large file is copied
 
 
 FORMATS = {
@@ -54,13 +55,14 @@ FORMATS = {
             mime="application/zip",
             about="timeline.md, and the frames as JPEG.",
             write=as_markdown.write_markdown,
+            is_slow=True,
         ),
         Format(
             key="srt",
             label="Subtitles (SRT)",
             suffix=".srt",
             mime="application/x-subrip",
-            about="The descriptions, for any player. Edited ones without the model's own words.",
+            about="The descriptions, for any player. Edited ones without the model's own words. Empty ones are left out.",
             make=subtitles.to_srt,
         ),
         Format(
@@ -68,7 +70,8 @@ FORMATS = {
             label="Subtitles (WebVTT)",
             suffix=".vtt",
             mime="text/vtt",
-            about="The descriptions, for players in web pages. The model's own words are in notes.",
+            about="The descriptions, for players in web pages. Where you edited them, the model's own words are in notes. Empty ones are "
+            "left out.",
             make=subtitles.to_vtt,
         ),
         Format(
@@ -76,7 +79,8 @@ FORMATS = {
             label="Chapters (list)",
             suffix=".txt",
             mime="text/plain",
-            about="Lines such as “1:02 A dog runs”, for the description of a video on YouTube.",
+            about="Lines such as “1:02 A dog runs”, for the description of a video on YouTube, which wants three at "
+            "least, each of 10 s or more.",
             make=chapters.to_list,
         ),
         Format(
@@ -120,6 +124,7 @@ ZIP = Format(
     mime="application/zip",
     about=FORMATS["html"].about,
     write=page.write_page_with_clip,
+    is_slow=True,
 )
 
 

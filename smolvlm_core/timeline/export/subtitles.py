@@ -9,8 +9,9 @@ from smolvlm_core.timeline.export.cues import Cue, clock, cues_of
 from smolvlm_core.timeline.records import CAPTION
 
 JOINER = "\u2060"  # no width: what follows is no longer read as markup
-# Players read tags, entities and {\...} in SRT, which has no way to escape them.
-_SRT_MARKUP = re.compile(r"(--)(?=>)|(<)(?=[\w/!?])|(\{)(?=\\)|(&)(?=#?\w+;)")
+# Players read tags, entities and {...} in SRT, which has no way to escape them.
+_SRT_MARKUP = re.compile(r"(--)(?=>)|(<)(?=[\w/!?])|(&)(?=#?\w+;)")
+_SRT_BRACKETS = str.maketrans("{}", "｛｝")  # players take text between curly brackets for commands, and hide it
 
 
 def to_srt(content: Content) -> tuple[str, list[str]]:
@@ -26,7 +27,9 @@ def to_srt(content: Content) -> tuple[str, list[str]]:
 
 
 def _srt_text(cue: Cue) -> str:
-    return "\n".join(_SRT_MARKUP.sub(lambda found: f"{found[0]}{JOINER}", line) for line in cue.lines)
+    return "\n".join(
+        _SRT_MARKUP.sub(lambda found: f"{found[0]}{JOINER}", line.translate(_SRT_BRACKETS)) for line in cue.lines
+    )
 
 
 def to_vtt(content: Content) -> tuple[str, list[str]]:
