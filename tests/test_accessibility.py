@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def test_timeline(page: playwright.Page, address: str, faults: Faults) -> None:
     faults.scan("what the model was given")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_text("Summary with times", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Answer")).click()
+    page.locator(".statements > li").first.wait_for(timeout=60_000)
+    page.get_by_role("button", name="Answer again").wait_for(timeout=60_000)
+    page.locator(".statements summary, .statements .quiet").first.click()
+    page.get_by_text("Compare with another timeline", exact=True).click()
+    page.get_by_role("combobox", name="Compare with").wait_for()
+    faults.scan("summary, compare")
     row.get_by_role("button", name="Take the edit back").click()
     expect(row.get_by_text("The model:")).to_have_count(0)
     page.set_viewport_size({"width": 390, "height": 844})

@@ -45,6 +45,7 @@ const badge = (edited) => (edited ? [make("span", "badge", "Edited")] : []);
 
 // The words that the other one does not have.
 function marked(text, other) {
+  if (!other) return [text];
   const plain = (word) => word.toLowerCase().replace(/[^\p{L}\p{N}]/gu, ""), has = new Set(other.split(/\s+/).map(plain));
   return text.split(/(\s+)/).map((word) => (plain(word) && !has.has(plain(word)) ? make("mark", "", word) : word));
 }

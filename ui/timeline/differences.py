@@ -19,7 +19,9 @@ from smolvlm_core.times import time_text
 from ui.state import session, workspace
 from ui.text import escape, message, show_error
 from ui.timeline import picker, route
+from ui.timeline.session import NEW
 
+POLL_SECONDS = 1.0
 FEW = 50  # rows that are shown at first
 _FOLDER = Path(__file__).parent
 _html, _css, _js = ((_FOLDER / f"differences.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
@@ -34,11 +36,26 @@ def draw(timeline: Timeline) -> None:
         on_change="rerun",
     )
     if panel.open:
+        polled = _other_is_running(timeline)
         with panel:
-            _draw(timeline)
+            st.fragment(_follow, run_every=POLL_SECONDS if polled else None)(timeline.identity, polled)
 
 
-def _draw(timeline: Timeline) -> None:
+def _other_is_running(timeline: Timeline) -> bool:
+    run = workspace().timelines.running
+    return (
+        run is not None
+        and run.timeline.identity != timeline.identity
+        and run.timeline.clip.sha256 == timeline.clip.sha256
+    )
+
+
+def _follow(identity: str, polled: bool) -> None:
+    timeline = workspace().timelines.find(identity)
+    if timeline is None:
+        return
+    if _other_is_running(timeline) != polled:
+        st.rerun()  # begins or ends the polling
     other = _draw_choice(timeline)
     if session().timeline.compare_problem:
         show_error(session().timeline.compare_problem)
@@ -56,41 +73,43 @@ def _draw_choice(timeline: Timeline) -> Timeline | None:
     others = [t for t in workspace().timelines.of_clip(timeline.clip.sha256) if t.identity != timeline.identity]
     others.sort(key=lambda t: timeline.identity not in (t.request.segments_of,))  # those of the same segments first
     known = {other.identity: other for other in others}
-    chosen = None
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        if known:
-            chosen = st.selectbox(
-                "Compare with",
-                list(known),
-                key=f"compare_with_{timeline.identity}",
-                format_func=lambda identity: picker.label(known.get(identity)),
-                width="stretch",
-            )
-        else:
-            st.caption("There is no other timeline of this clip yet.")
-        if timeline.kind == "clip":
-            popover = st.popover(
-                "Run with another backend", icon=":material/play_arrow:", key="compare_run", on_change="rerun"
-            )
-            if popover.open:
-                with popover:
-                    _draw_form(timeline)
-    if chosen is None:
+    choices = [*known, *([NEW] if timeline.kind == "clip" else [])]
+    if not choices:
+        st.caption("There is no other timeline of this session.")
         return None
-    run = workspace().timelines.run_of(known[chosen])
-    if run is not None and run.is_running:
-        st.fragment(_follow, run_every=1.0)(chosen)
+    chosen = st.selectbox(
+        "Compare with",
+        choices,
+        key=f"compare_with_{timeline.identity}",
+        format_func=lambda identity: picker.label(known[identity]) if identity in known else "Another backend…",
+    )
+    if chosen not in known:
+        _draw_form(timeline)
+        return None
+    _draw_run(known[chosen])
     return known[chosen]
 
 
-def _follow(identity: str) -> None:
-    """While the other timeline is being made."""
-    timeline = workspace().timelines.find(identity)
-    run = workspace().timelines.run_of(timeline) if timeline is not None else None
-    if run is None or not run.is_running:
-        st.rerun()
-    st.progress(run.job.fraction or 0.0, text=message(run.describe()))
-    st.button("Stop", icon=":material/stop:", key="compare_stop", on_click=run.stop)
+def _draw_run(other: Timeline) -> None:
+    """How far the other timeline is, while it is being made, and why it ended early."""
+    run = workspace().timelines.run_of(other)
+    if run is not None and run.is_running:
+        st.progress(run.job.fraction or 0.0, text=message(run.describe()))
+        st.button("Stop", icon=":material/stop:", key="compare_stop", on_click=run.stop)
+        return
+    if run is not None and run.problem is not None:
+        show_error(run.problem)
+    if other.kind == "clip" and not workspace().timelines.is_complete(other):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button("Go on", icon=":material/play_arrow:", key="compare_go_on", on_click=_go_on, args=(other,))
+            st.caption("The other timeline is not complete.")
+
+
+def _go_on(other: Timeline) -> None:
+    try:
+        workspace().timelines.go_on(other)
+    except LensError as error:
+        session().timeline.compare_problem = str(error)
 
 
 def _draw_form(timeline: Timeline) -> None:
@@ -99,16 +118,18 @@ def _draw_form(timeline: Timeline) -> None:
         e.key: e for e in workspace().registry.entries() if e.key != timeline.request.entry and e.is_on_this_machine
     }
     if not entries:
-        st.markdown("There is no other backend on this machine. Add one on the Backends page.")
+        st.info("There is no other backend yet. Add one on the Backends page.")
         return
     key = st.selectbox("Backend", list(entries), key="compare_backend", format_func=lambda k: entries[k].label)
     count = len(leaves(workspace().timelines.segments(timeline.identity)))
     questions = len(timeline.columns)
-    st.caption(f"The same {count:,} segments and {'question' if questions == 1 else f'{questions} questions'}.")
+    what = "question" if questions == 1 else f"{questions} questions"
+    st.caption(f"It is shown the same {count:,} segments and asked the same {what}.")
     running = workspace().timelines.running
     st.button(
-        "Start",
+        "Run with this backend",
         type="primary",
+        icon=":material/play_arrow:",
         key="compare_start",
         disabled=running is not None or count == 0,
         on_click=_start,

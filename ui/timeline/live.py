@@ -41,9 +41,10 @@ def _follow(identity: str, polled: bool) -> None:
     if timeline is None:
         st.info("This timeline was deleted in another tab.")
         return
-    running = _is_running(timeline)
-    if running != polled or session().timeline.given is not None:
-        st.rerun()  # begins or ends the polling, or opens what the model was given
+    running, changed = _is_running(timeline), session().timeline.changed
+    session().timeline.changed = False
+    if changed or running != polled or session().timeline.given is not None:
+        st.rerun()  # begins or ends the polling, opens what the model was given, or draws what is made of the words
     run, found = workspace().timelines.run_of(timeline), workspace().timelines.segments(identity)
     if running and run is not None:
         _draw_running(run)

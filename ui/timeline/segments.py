@@ -69,8 +69,10 @@ def _act(timeline: Timeline, act: Any) -> None:
     try:
         if does == "edit":
             timelines.edit(segment, column, str(act["text"]))
+            page.changed = True
         elif does == "restore":
             timelines.edit(segment, column, None)
+            page.changed = True
         elif does == "note":
             timelines.set_note(segment, str(act["text"]))
         elif does == "again":

@@ -32,6 +32,7 @@ class TimelineSession:
         reveal: the segment that the list has to show once, and how many times it was told so.
         deleting: identity of the timeline to confirm.
         given: the segment whose "What the model was given" is to open.
+        changed: words were edited, so what is made of them has to be drawn again.
         question: what is asked about the whole clip. `summary_problem`, `compare_problem`: why something did not start, to show once.
         listed: how many timelines are listed where no clip is open.
         moments: the question about moments that is typed, by SHA-256 of the clip. `curve`: the one that is shown, by its question.
@@ -48,6 +49,7 @@ class TimelineSession:
     moments: dict[str, str] = field(default_factory=dict)
     curve: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    changed: bool = False
     question: str = SUMMARIZE
     summary_problem: str = ""
     compare_problem: str = ""

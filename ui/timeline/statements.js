@@ -7,7 +7,7 @@ export default function ({ data, parentElement }) {
     statements.replaceChildren(...data.statements.map((each, number) => statement(each, open.has(number))));
     parts.replaceChildren(...data.parts.map((part) => make("li", "", `${part.text}: `, ...part.times.map(time))));
   }
-  parentElement.onclick = (event) => {
+  statements.onclick = parts.onclick = (event) => {
     const start = event.target.closest("button")?.dataset.start;
     if (start !== undefined) document.dispatchEvent(new CustomEvent("lens-seek", { detail: { seconds: Number(start) } }));
   };
