@@ -76,11 +76,6 @@ class FeatureCache:
         with self._counting:
             self._on_disk[self._folder()] = 0
 
-    @property
-    def memory_bytes(self) -> int:
-        """What the features in memory take."""
-        return self._memory.held_bytes
-
     def disk_bytes(self) -> int:
         """What the files take. Counted once; what other processes write later is found with the next eviction."""
         with self._counting:
