@@ -31,6 +31,7 @@ EXCEPTIONS = (
         ".stSlider:has(input:disabled)",
         "WCAG 1.4.3 excepts what belongs to a disabled control; axe does not see that the label does",
     ),
+    ("aria-dialog-name", "[data-testid=stToast]", "Streamlit names it after a title that its messages do not have"),
 )
 
 
@@ -183,6 +184,29 @@ def test_moments(page: playwright.Page, address: str, faults: Faults, tmp_path: 
     page.get_by_role("button", name="Find", exact=True).click()
     page.locator(".moments tbody tr").first.wait_for(timeout=60_000)
     faults.scan("moments")
+
+
+def test_live(page: playwright.Page, address: str, faults: Faults) -> None:
+    page.goto(f"{address}/live")
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+    page.get_by_text("Stream", exact=True).click()
+    page.get_by_text("Streams by address are off").wait_for()
+    page.mouse.move(0, 0)  # the color below the pointer is Streamlit's
+    faults.scan("streams are off")
+    page.get_by_text("Clip", exact=True).click()
+    page.get_by_role("button", name="Is there a red circle?").click()
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_text("When the picture changes").click()
+    page.get_by_role("slider", name="Least part of the picture that changes").wait_for()
+    faults.scan("form")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The clip ended.").wait_for()
+    page.get_by_role("list", name="Answers").get_by_role("listitem").first.wait_for()
+    page.get_by_role("list", name="Alerts").get_by_role("listitem").first.wait_for()
+    faults.scan("session")
+    page.set_viewport_size({"width": 390, "height": 844})
+    faults.scan("narrow")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_compare(page: playwright.Page, address: str, faults: Faults) -> None:

@@ -148,7 +148,12 @@ def test_an_idle_page_receives_no_messages(page: playwright.Page, address: str) 
     """Every rerun costs server time, so idle tabs must not cause any."""
     received: list[object] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(frame)))
-    for path, text in (("", "Ready"), ("backends", "in this app"), ("batch", "Try it with the samples")):
+    for path, text in (
+        ("", "Ready"),
+        ("backends", "in this app"),
+        ("batch", "Try it with the samples"),
+        ("live", "Start"),
+    ):
         page.goto(f"{address}/{path}")
         page.get_by_text(text).first.wait_for()
         page.wait_for_timeout(2500)  # wait for the last polls
