@@ -62,10 +62,10 @@ def test_two_timelines_are_compared(page: playwright.Page, address: str, film: F
     compared = page.locator(".rows > li")
     expect(compared).to_have_count(6)
     page.get_by_text(re.compile("^6 of 6 segments differ$")).wait_for()
-    degrees = [int(text.split("%")[0]) for text in page.locator(".rows .degree").all_inner_texts()]
+    degrees = [int(text.split("%")[0]) for text in page.locator(".rows .degree").all_text_contents()]
     assert degrees == sorted(degrees, reverse=True) and degrees[-1] > 0, "the largest disagreement comes first"
     label = compared.nth(3).locator(".time")
-    start = label.inner_text().split(" – ")[0]
+    start = (label.text_content() or "").split(" – ")[0]
     label.click()
     expect(page.locator(".list > li[aria-current=true] .time")).to_contain_text(start)
     with page.expect_download() as download:
