@@ -96,9 +96,12 @@ def run(args: argparse.Namespace, folder: Path) -> None:
     time.sleep(args.warm_up)
     start, began = measured(live, folder, workspace), time.monotonic()
     latencies: dict[int, float] = {}
+    by_minute: list[float] = []
     while time.monotonic() - began < 60 * args.minutes and live.is_running:
         latencies |= {entry.segment or 0: entry.latency_seconds for entry in live.entries}
         time.sleep(2)
+        if time.monotonic() - began > 60 * len(by_minute):
+            by_minute.append(psutil.Process().memory_info().rss / 2**20)
     end = measured(live, folder, workspace)
     live.stop()
     assert live.job is not None
@@ -108,6 +111,7 @@ def run(args: argparse.Namespace, folder: Path) -> None:
     print(f"{args.minutes:g} minutes, frames of {args.width} px, {live.backend.name}")
     for name in start:
         print(f"{name:>14}: {start[name]:10,.1f} → {end[name]:10,.1f}")
+    print(f"memory MiB by minute: {' '.join(f'{size:.0f}' for size in by_minute)}")
     p50, p95 = np.percentile(list(latencies.values()), (50, 95))
     print(
         f"frame to answers: p50 {p50:.3f} s, p95 {p95:.3f} s ({len(latencies):,} frames, {len(request.questions)} questions each)"

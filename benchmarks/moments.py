@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from smolvlm_core.timeline.curve import Curve
-from smolvlm_core.timeline.moment_plan import plan_for
-from smolvlm_core.timeline.moments import find_moments
-from smolvlm_core.timeline.wording import wording_of
+from smolvlm_core.timeline.moments.curve import Curve
+from smolvlm_core.timeline.moments.find import find_moments
+from smolvlm_core.timeline.moments.plan import plan_for
+from smolvlm_core.timeline.moments.wording import wording_of
 from smolvlm_core.video import open_clip
 from smolvlm_core.workspace import Workspace
 from training.clips import DIRECTIONS

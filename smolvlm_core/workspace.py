@@ -26,7 +26,7 @@ from smolvlm_core.live.sessions import LiveSessions
 from smolvlm_core.paths import data_folder
 from smolvlm_core.preferences import Preferences
 from smolvlm_core.timeline.jobs import Timelines
-from smolvlm_core.timeline.moment_jobs import Moments
+from smolvlm_core.timeline.moments.jobs import Moments
 from smolvlm_core.timeline.summary.jobs import Summaries
 from smolvlm_core.work.device_lock import DeviceLocks
 from smolvlm_core.work.job import Jobs

@@ -19,11 +19,11 @@ from smolvlm_core.cli import main
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings, Stats, TokenLogprob
-from smolvlm_core.timeline.curve import Curve
-from smolvlm_core.timeline.edges import word_edges, yes_edges
-from smolvlm_core.timeline.moment_plan import plan_for
-from smolvlm_core.timeline.moments import find_moments
-from smolvlm_core.timeline.wording import WORDS, WordingError, wording_of
+from smolvlm_core.timeline.moments.curve import Curve
+from smolvlm_core.timeline.moments.edges import word_edges, yes_edges
+from smolvlm_core.timeline.moments.find import find_moments
+from smolvlm_core.timeline.moments.plan import plan_for
+from smolvlm_core.timeline.moments.wording import WORDS, WordingError, wording_of
 from smolvlm_core.timeline.yes import read_word, read_yes
 from smolvlm_core.video import open_clip
 from smolvlm_core.workspace import Workspace

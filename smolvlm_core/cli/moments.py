@@ -16,7 +16,7 @@ from smolvlm_core.cli.terminal import clear_line, positive, status
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from smolvlm_core.timeline.curve import Curve
+    from smolvlm_core.timeline.moments.curve import Curve
 
 INTERRUPTED = 130
 
@@ -42,9 +42,9 @@ def add(commands: Any) -> None:
 
 def _moments(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.timeline.jobs import clip_of_file
-    from smolvlm_core.timeline.moment_plan import BUDGET, plan_for
-    from smolvlm_core.timeline.moments import find_moments
-    from smolvlm_core.timeline.wording import wording_of
+    from smolvlm_core.timeline.moments.find import find_moments
+    from smolvlm_core.timeline.moments.plan import BUDGET, plan_for
+    from smolvlm_core.timeline.moments.wording import wording_of
 
     wording = wording_of(args.question)
     clip = clip_of_file(args.clip)

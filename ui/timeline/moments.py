@@ -10,10 +10,10 @@ import streamlit as st
 
 from smolvlm_core.conversations.clip_frames import StoredClip
 from smolvlm_core.errors import LensError
-from smolvlm_core.timeline.curve import Curve
-from smolvlm_core.timeline.moment_jobs import Search
-from smolvlm_core.timeline.moment_plan import plan_for
-from smolvlm_core.timeline.wording import Wording, wording_of
+from smolvlm_core.timeline.moments.curve import Curve
+from smolvlm_core.timeline.moments.jobs import Search
+from smolvlm_core.timeline.moments.plan import plan_for
+from smolvlm_core.timeline.moments.wording import Wording, wording_of
 from ui import forms
 from ui.chat.choice import Choice
 from ui.chat.starters import knows_shapes_only

@@ -12,11 +12,11 @@ from pathlib import Path
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.errors import LensError
 from smolvlm_core.fields import FieldError
-from smolvlm_core.timeline.curve import Curve
 from smolvlm_core.timeline.jobs import Timelines
-from smolvlm_core.timeline.moment_plan import Plan
-from smolvlm_core.timeline.moments import find_moments
-from smolvlm_core.timeline.wording import Wording
+from smolvlm_core.timeline.moments.curve import Curve
+from smolvlm_core.timeline.moments.find import find_moments
+from smolvlm_core.timeline.moments.plan import Plan
+from smolvlm_core.timeline.moments.wording import Wording
 from smolvlm_core.video import ClipFacts
 from smolvlm_core.work.job import Job, Jobs
 from smolvlm_core.work.report import Report

@@ -14,11 +14,11 @@ from statistics import fmean
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.ready import load
-from smolvlm_core.timeline.curve import Curve, Moment, MomentKind
-from smolvlm_core.timeline.edges import Edge, word_edges, yes_edges
-from smolvlm_core.timeline.moment_plan import MAX_REFINED, REFINING, WINDOW_INTERVALS, Plan
-from smolvlm_core.timeline.questioning import Questioner, settings_for
-from smolvlm_core.timeline.wording import Wording
+from smolvlm_core.timeline.moments.curve import Curve, Moment, MomentKind
+from smolvlm_core.timeline.moments.edges import Edge, word_edges, yes_edges
+from smolvlm_core.timeline.moments.plan import MAX_REFINED, REFINING, WINDOW_INTERVALS, Plan
+from smolvlm_core.timeline.moments.questioning import Questioner, settings_for
+from smolvlm_core.timeline.moments.wording import Wording
 from smolvlm_core.timeline.yes import NOTHING, Reading
 from smolvlm_core.times import duration_text
 from smolvlm_core.video import ClipFacts

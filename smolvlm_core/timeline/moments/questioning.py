@@ -17,7 +17,7 @@ from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
-from smolvlm_core.timeline.wording import WORDS, Wording
+from smolvlm_core.timeline.moments.wording import WORDS, Wording
 from smolvlm_core.timeline.yes import NOTHING, Reading, read_word, read_yes
 from smolvlm_core.video import ClipFacts, Frame, take_frames
 from smolvlm_core.work.gate import Gate

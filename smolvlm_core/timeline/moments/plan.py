@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smolvlm_core.timeline.wording import Wording
+from smolvlm_core.timeline.moments.wording import Wording
 from smolvlm_core.times import length_text
 from smolvlm_core.video import ClipFacts
 

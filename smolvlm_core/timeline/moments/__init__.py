@@ -1,0 +1,1 @@
+"""When something happens in a clip: the probability of *yes* over its frames, and where it changes."""
