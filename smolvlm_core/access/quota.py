@@ -8,11 +8,11 @@ from pathlib import Path
 
 from smolvlm_core.errors import StoreError
 
-COUNTED = ("media", "uploads")
+COUNTED = ("media", "uploads", "exports", "timelines.sqlite3")
 
 
 def used_bytes(folder: Path) -> int:
-    """Of the pictures, clips and uploads in a user's folder."""
+    """Of the pictures, clips, uploads, timelines and exports in a user's folder."""
     return sum(_sizes(folder / name) for name in COUNTED)
 
 
@@ -21,9 +21,9 @@ def refuse_if_full(folder: Path, more_bytes: int, most_bytes: int) -> None:
     used = used_bytes(folder)
     if used + more_bytes > most_bytes:
         raise StoreError(
-            f"Your pictures, clips and uploads take {used / 2**30:.2f} GiB, and {more_bytes / 2**30:.2f} GiB more would be over "
+            f"Your pictures, clips, uploads and timelines take {used / 2**30:.2f} GiB, and {more_bytes / 2**30:.2f} GiB more would be over "
             f"your limit of {most_bytes / 2**30:g} GiB.",
-            "Delete conversations or uploads that you no longer need.",
+            "Delete conversations, timelines or uploads that you no longer need.",
         )
 
 
@@ -32,6 +32,8 @@ def _sizes(folder: Path) -> int:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
     for where, _, names in os.walk(folder):
         yield from (Path(where, name) for name in names)
 

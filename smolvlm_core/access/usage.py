@@ -14,7 +14,7 @@ from smolvlm_core.access.users import User, Users
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Of one user. `stored_bytes`: pictures, clips and uploads. `last_question`: None where nothing was asked."""
+    """Of one user. `stored_bytes`: pictures, clips, uploads and timelines. `last_question`: None where nothing was asked."""
 
     name: str
     is_admin: bool

@@ -71,7 +71,7 @@ LOCAL = User(name="", is_admin=True, owns_machine_data=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of each user. `disk_bytes`: of pictures, clips and uploads. `questions`: that run and wait at once."""
+    """Of each user. `disk_bytes`: of pictures, clips, uploads and timelines. `questions`: that run and wait at once."""
 
     disk_bytes: int = 5 * 2**30
     questions: int = 4

@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     revoke.add_argument("id", metavar="ID", help="as `users` lists it")
     revoke.set_defaults(run=_revoke)
     limits = actions.add_parser("limits", help="set what each user may take")
-    limits.add_argument("--disk-gib", metavar="N", type=positive, help="of pictures, clips and uploads")
+    limits.add_argument("--disk-gib", metavar="N", type=positive, help="of pictures, clips, uploads and timelines")
     limits.add_argument("--questions", metavar="N", type=positive, help="that run and wait at once")
     limits.set_defaults(run=_limits)
 

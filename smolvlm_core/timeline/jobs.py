@@ -59,8 +59,8 @@ class Timelines:
         return self.store.find(identity)
 
     def of_clip(self, sha256: str) -> list[Timeline]:
-        """The newest first."""
-        return self.store.all(sha256)
+        """The newest first. Live sessions that played the clip are not among them."""
+        return [timeline for timeline in self.store.all(sha256) if timeline.kind == "clip"]
 
     def segments(self, identity: str) -> list[Segment]:
         """All of them, by time; see `records.leaves`."""

@@ -28,6 +28,6 @@ def draw() -> None:
     st.dataframe(rows, hide_index=True, column_config={"Last question": st.column_config.DatetimeColumn()})
     limits = users.limits
     st.caption(
-        f"Each user: {limits.disk_bytes / 2**30:g} GiB of pictures, clips and uploads, and {limits.questions} questions at once. "
+        f"Each user: {limits.disk_bytes / 2**30:g} GiB of pictures, clips, uploads and timelines, and {limits.questions} questions at once. "
         "`python -m smolvlm_core users limits` changes this."
     )

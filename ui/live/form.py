@@ -168,6 +168,7 @@ def _start(choice: Choice) -> None:
     page = session().live
     try:
         source = sources.make()
+        workspace().refuse_if_full(1)
         live = workspace().live.begin(request_of(choice), source)
     except LensError as error:
         forms.refuse(FORM, error)

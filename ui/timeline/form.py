@@ -162,6 +162,7 @@ def _start(clip: StoredClip, request: Request, backend: Backend) -> None:
     timelines, page = workspace().timelines, session().timeline
     path = workspace().store.media.path(clip.sha256)
     try:
+        workspace().refuse_if_full(1)
         made = timelines.begin(Clip(sha256=clip.sha256, name=clip.name, path=str(path), facts=clip.facts), request)
     except LensError as error:
         show_error(error)
