@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from smolvlm_core.backends.base import Backend
+from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.cli import main
 from smolvlm_core.errors import LensError
 from smolvlm_core.models import catalog
@@ -26,9 +26,10 @@ from smolvlm_core.timeline.summary import claims, statements
 from smolvlm_core.timeline.summary.plan import Line, lines_of, plan
 from smolvlm_core.timeline.summary.records import SUMMARIZE, Source, Statement, read_summary
 from smolvlm_core.timeline.summary.run import material
+from smolvlm_core.timeline.summary.verify import Judge, Shot
 from smolvlm_core.timeline.summary.writing import Writer, frame_tokens, notes_prompt
 from smolvlm_core.workspace import Workspace
-from tests.conftest import Wrapper
+from tests.conftest import Wrapper, drawn
 from training.films import random_film, write_film
 
 TOKENIZER = Path(__file__).parents[2] / "shared" / "fixtures" / "smolvlm-256m"
@@ -169,6 +170,11 @@ class Told(Wrapper):
         yield Stats("end")
 
 
+class WithoutLogprobs(Wrapper):
+    def capabilities(self) -> Capabilities:
+        return replace(self.inner.capabilities(), logprobs=False)
+
+
 def test_what_a_model_writes_is_kept_only_where_it_can_be_traced_back(backend: Backend) -> None:
     told = Told(
         backend,
@@ -284,6 +290,16 @@ def test_a_stopped_summary_goes_on(
     assert whole is not None and whole.finished and whole.created == half.created, "it went on with the same one"
     assert [s.verdict for s in whole.statements][:2] == verdicts[:2] and whole.count("open") == 0
     assert "fit the model's context" in out.err
+
+
+def test_a_thing_that_only_some_frames_show_is_found_by_the_word_alone(backend: Backend) -> None:
+    shots = [Shot(float(second), drawn("blue", "rectangle")) for second in range(4)]
+    judge = Judge(backend=WithoutLogprobs(backend), cancel=threading.Event())
+    statement = Statement(text="There is a red circle.")
+    assert judge.check(statement, [shots], "parts").verdict == "unsupported"
+    shots[3] = Shot(3.0, drawn("red"))
+    checked = judge.check(statement, [shots], "parts")
+    assert checked.verdict == "supported" and checked.evidence[0].seconds == (3.0,)
 
 
 def test_what_cannot_be_summarized_is_refused(workspace: Workspace, described: Timeline, tmp_path: Path) -> None:

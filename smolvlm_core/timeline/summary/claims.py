@@ -102,5 +102,5 @@ def _with_article(noun: str) -> str:
 
 
 def names(answer: str, word: str) -> bool:
-    """Whether an answer has a word, and not the opposite one alone."""
+    """Whether an answer has a word: "left" is in "To the left." and in "Leftwards". Other words in it do not matter."""
     return re.search(rf"\b{re.escape(word)}(?:wards?)?\b", answer, re.IGNORECASE) is not None

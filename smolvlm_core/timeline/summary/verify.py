@@ -91,10 +91,10 @@ class Judge:
         best: Evidence | None = None
         for shot in sorted(_spread(shots, MOST_FRAMES), key=lambda s: abs(s.seconds - _middle(shots))):
             evidence = self._ask(claim, [shot], as_picture=True)
+            if evidence.says_yes:
+                return evidence, True
             if best is None or (evidence.p_yes or 0.0) > (best.p_yes or 0.0):
                 best = evidence
-            if evidence.says_yes:
-                break
         assert best is not None, "there is a frame"
         return best, best.says_yes
 
