@@ -89,6 +89,14 @@ def test_the_largest_disagreement_comes_first() -> None:
     assert found.describe() == "2 of 3 segments differ · 1 not answered by both · 2 cut differently"
 
 
+def test_what_a_person_wrote_counts_where_the_model_failed() -> None:
+    failed = replace(segment(1, 0, 4), answers={CAPTION: Answer(error="The server is gone.")})
+    edited = replace(failed, answers={CAPTION: Answer(error="The server is gone.", edited="A dog.")})
+    other = [segment(11, 0, 4, "A dog.")]
+    for first, texts in ((failed, ("", "A dog.")), (edited, ("A dog.", "A dog."))):
+        assert compare(timeline("one"), [first], timeline("other"), other).rows[0].compared[0].texts == texts
+
+
 def test_a_report_has_every_segment() -> None:
     found = example()
     markdown = as_markdown(found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from smolvlm_core.timeline.records import CAPTION, Segment, Timeline
+from smolvlm_core.timeline.records import CAPTION, Answer, Segment, Timeline
 from smolvlm_core.times import Range
 
 MEASURE = "the words that they share in the same order (difflib's ratio; case and punctuation do not count)"
@@ -197,7 +197,7 @@ def _key(question: str) -> str:
 
 def _compared(pair: tuple[Segment, Segment], question: str, first: int, second: int) -> Compared:
     answers = pair[0].answers.get(first), pair[1].answers.get(second)
-    texts = tuple(answer.words.strip() if answer is not None and not answer.error else "" for answer in answers)
+    texts = tuple(_said(answer) for answer in answers)
     one, other = answers
     edited = (one is not None and one.edited is not None, other is not None and other.edited is not None)
     if not all(texts):
@@ -206,6 +206,13 @@ def _compared(pair: tuple[Segment, Segment], question: str, first: int, second: 
     return Compared(
         question=question, texts=(texts[0], texts[1]), disagreement=value, by_meaning=by_meaning, edited=edited
     )
+
+
+def _said(answer: Answer | None) -> str:
+    """What a person wrote counts where the model failed."""
+    if answer is None or (answer.error and answer.edited is None):
+        return ""
+    return answer.words.strip()
 
 
 def _tally(question: str, number: int, rows: Sequence[Row]) -> Tally:
