@@ -182,8 +182,9 @@ def test_the_budget_is_stated_and_kept(film: tuple[Path, str, list[float]]) -> N
     plan = plan_for(hour, wording_of(film[1]))
     assert len(plan.times) <= 240 and plan.times[-1] <= 3599.9 < plan.times[-1] + plan.interval_seconds
     assert plan.describe().startswith("240 questions, about a frame every 15.1 s.")
-    with pytest.raises(ValueError, match="above 0"):
-        plan_for(hour, wording_of(film[1]), 0.0)
+    for interval, said in ((0.0, "above 0"), (0.0001, "a frame of this clip lasts 0.1 s"), (0.1, "36,000 questions")):
+        with pytest.raises(ValueError, match=said):
+            plan_for(hour, wording_of(film[1]), interval)
 
 
 def test_the_command_keeps_the_curve_with_the_clip(

@@ -9,6 +9,7 @@ from smolvlm_core.times import length_text
 from smolvlm_core.video import ClipFacts
 
 BUDGET = 240  # questions that are asked first
+MAX_QUESTIONS = 20_000  # that are asked first, whatever the interval and the budget
 SHORTEST_INTERVAL = 0.5  # seconds, where none is given
 WINDOW_FRAMES = 3
 WINDOW_INTERVALS = (2, 4, 6)  # a slow motion is looked for in longer windows
@@ -69,13 +70,23 @@ def plan_for(facts: ClipFacts, wording: Wording, interval_seconds: float | None 
     """`interval_seconds`: None for one that keeps the `budget`. One that is given is kept.
 
     Raises:
-        ValueError: the interval or the budget is not above zero.
+        ValueError: the interval is shorter than a frame, the budget below 2, or there are more than MAX_QUESTIONS.
     """
     if budget < 2 or (interval_seconds is not None and not interval_seconds > 0):
         raise ValueError(f"interval is {interval_seconds}, budget {budget}; above 0, and at least 2 are needed")
     last, steps = facts.last_frame_seconds, 2 if wording.motion else 1
     step = interval_seconds / steps if interval_seconds else max(SHORTEST_INTERVAL, last / (budget - 1))
+    _check(facts, interval_seconds, int(last / step) + 1)
     times = [i * step for i in range(int(last / step + 1e-9) + 1)]
     if last - times[-1] > step / 2:
         times.append(last)
     return Plan(times=tuple(times), interval_seconds=step * steps, frames=WINDOW_FRAMES if wording.motion else 1)
+
+
+def _check(facts: ClipFacts, interval_seconds: float | None, questions: int) -> None:
+    """Raises ValueError as `plan_for`."""
+    frame = 1 / max(facts.fps, 1.0)
+    if interval_seconds is not None and interval_seconds < 0.99 * frame:
+        raise ValueError(f"interval is {interval_seconds:g} s; a frame of this clip lasts {frame:.3g} s, the minimum")
+    if questions > MAX_QUESTIONS:
+        raise ValueError(f"{questions:,} questions are too many; at most {MAX_QUESTIONS:,}: use a longer interval")
