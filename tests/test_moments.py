@@ -141,6 +141,16 @@ class WithoutLogprobs(Wrapper):
         return replace(self.inner.capabilities(), logprobs=False)
 
 
+class StoppedWhileLoading(Wrapper):
+    def __init__(self, inner: TransformersBackend, stop: threading.Event) -> None:
+        super().__init__(inner)
+        self.stop = stop
+
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        self.stop.set()
+        raise BackendError("The model was not loaded.")
+
+
 class Stopping(Wrapper):
     """Sets an event after some answers, or fails."""
 
@@ -171,6 +181,8 @@ def test_a_search_can_be_stopped_and_says_so(backend: TransformersBackend, film:
     stopping.stop = threading.Event()
     curve = search(film[0], film[1], stopping, stopping.stop)
     assert not curve.complete and not curve.moments
+    stop = threading.Event()
+    assert not search(film[0], film[1], StoppedWhileLoading(backend, stop), stop).complete
     with pytest.raises(LensError, match="server is gone"):
         search(film[0], film[1], Stopping(backend))
 

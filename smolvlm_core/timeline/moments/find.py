@@ -14,6 +14,7 @@ from statistics import fmean
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.ready import load
+from smolvlm_core.errors import LensError
 from smolvlm_core.timeline.moments.curve import Curve, Moment, MomentKind
 from smolvlm_core.timeline.moments.edges import Edge, word_edges, yes_edges
 from smolvlm_core.timeline.moments.plan import MAX_REFINED, REFINING, WINDOW_INTERVALS, Plan
@@ -69,6 +70,14 @@ class _Search:
         self._questioner = Questioner(source, facts, wording, backend, self._settings, cancel, self._answered)
 
     def run(self) -> Curve:
+        try:
+            return self._run()
+        except LensError:  # loading or decoding that was stopped
+            if self._cancel.is_set():
+                return self._curve(complete=False)
+            raise
+
+    def _run(self) -> Curve:
         load(self._backend, self._settings, self._cancel, lambda event: self._report(event.text, event.fraction))
         if self._cancel.is_set():
             return self._curve(complete=False)
