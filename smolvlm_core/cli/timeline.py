@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.model import add_model, chosen_entry
-from smolvlm_core.cli.terminal import clear_line, positive, status
+from smolvlm_core.cli.terminal import clear_line, positive
+from smolvlm_core.cli.timelines import wait
 from smolvlm_core.errors import LensError
+from smolvlm_core.timeline.records import DESCRIBE
 from smolvlm_core.times import time_text
 from smolvlm_core.workspace import Workspace
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from smolvlm_core.timeline.run import Run
 
 INTERRUPTED = 130
-DESCRIBE = "Describe what happens."
-WAIT_SECONDS = 0.2
 
 
 def add(commands: Any) -> None:
@@ -84,13 +82,13 @@ def _timeline(args: argparse.Namespace, workspace: Workspace) -> int:
     missing = [question for question in wanted if question not in timeline.columns.values()]
     run = workspace.timelines.run_of(timeline)
     assert run is not None, "`begin` started it"
-    interrupted = _wait(run)
+    interrupted = wait(run)
     if missing and not interrupted and run.problem is None:
         for question in missing:
             workspace.timelines.add_column(timeline.identity, question)
         workspace.timelines.go_on(timeline, _quiet if args.json else _print_asked)
         run = workspace.timelines.run_of(timeline) or run
-        interrupted = _wait(run)
+        interrupted = wait(run)
     return _end(args, workspace, run, interrupted)
 
 
@@ -118,23 +116,6 @@ def _request(args: argparse.Namespace, entry: str) -> Request:
         cut=cut,
         segments_of=args.segments_of,
     )
-
-
-def _wait(run: Run) -> bool:
-    """Until the run ends. True where Ctrl-C ended it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        run.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        while run.is_running:
-            status(run.describe())
-            run.job.wait(WAIT_SECONDS)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        clear_line()
-    return run.was_stopped
 
 
 def _quiet(asked: Asked) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolvlm_core.cli.timeline_summary import find_timeline
+from smolvlm_core.cli.timelines import find_timeline
 from smolvlm_core.errors import LensError
 from smolvlm_core.workspace import Workspace
 

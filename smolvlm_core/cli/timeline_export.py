@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.terminal import clear_line, status
+from smolvlm_core.cli.timelines import find_timeline
 from smolvlm_core.errors import LensError
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from smolvlm_core.timeline.export import Format
-    from smolvlm_core.timeline.records import Timeline
 
 FORMATS = ("html", "markdown", "srt", "vtt", "chapters", "chapters-vtt", "ffmetadata", "csv", "json")
-FEWEST_CHARACTERS = 4  # of an identity
 
 
 def add(commands: Any) -> None:
@@ -46,7 +44,7 @@ def _export(args: argparse.Namespace, workspace: Workspace) -> int:
     from smolvlm_core.timeline import export
     from smolvlm_core.timeline.export.stored import content_of
 
-    content = content_of(workspace.timelines, _timeline(args.timeline, workspace))
+    content = content_of(workspace.timelines, find_timeline(args.timeline, workspace))
     format = export.FORMATS[args.format]
     if args.out is None:
         text, notes = format.make(content) if format.make is not None else ("", [])
@@ -72,23 +70,3 @@ def _fitting(format: Format, out: Path, content: Any) -> Format:
     if export.fitting(format, content) is export.ZIP:
         raise LensError("The clip is too large to be in the page.", "Use --out with a name that ends with .zip.")
     return format
-
-
-def _timeline(name: str, workspace: Workspace) -> Timeline:
-    """Raises LensError where there is none, or several."""
-    path = Path(name)
-    if path.is_file():
-        with path.open("rb") as file:
-            found = workspace.timelines.of_clip(hashlib.file_digest(file, "sha256").hexdigest())
-        if not found:
-            raise LensError(f"There is no timeline of {name}.", f"Make one first: timeline {name}")
-        if len(found) > 1:
-            others = ", ".join(timeline.identity for timeline in found[1:])
-            print(f"note: the newest of {len(found)} timelines of this clip; the others: {others}", file=sys.stderr)
-        return found[0]
-    found = [timeline for timeline in workspace.timelines.all() if timeline.identity.startswith(name)]
-    if len(name) < FEWEST_CHARACTERS or not found:
-        raise LensError(f"There is no timeline and no file {name!r}.", "Check the name.")
-    if len(found) > 1:
-        raise LensError(f"{len(found)} timelines begin with {name!r}.", "Write more of the identity.")
-    return found[0]

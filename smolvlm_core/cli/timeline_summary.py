@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from smolvlm_core.cli.model import chosen_entry
-from smolvlm_core.cli.terminal import clear_line, status
+from smolvlm_core.cli.timelines import find_timeline, wait
 from smolvlm_core.errors import LensError
+from smolvlm_core.timeline.summary.records import SUMMARIZE
 from smolvlm_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from smolvlm_core.timeline.records import Timeline
     from smolvlm_core.timeline.summary.records import Statement, Summary
-    from smolvlm_core.timeline.summary.run import SummaryRun
 
 INTERRUPTED = 130
-SUMMARIZE = "Summarize the video."
-WAIT_SECONDS = 0.2
 MARKS = {"supported": "✓", "unsupported": "✗", "unclear": "?", "open": "·"}
 WORDS = {
     "supported": "supported by its frames",
@@ -61,7 +55,7 @@ def _summary(args: argparse.Namespace, workspace: Workspace) -> int:
     if args.plan:
         return 0
     run = workspace.summaries.begin(timeline, args.question, entry, args.dtype if entry else "")
-    if _wait(run):
+    if wait(run):
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return INTERRUPTED
     if run.problem is not None:
@@ -71,40 +65,6 @@ def _summary(args: argparse.Namespace, workspace: Workspace) -> int:
     else:
         _print(run.summary)
     return 0
-
-
-def find_timeline(name: str, workspace: Workspace) -> Timeline:
-    """By its name, or the newest one of a clip. Raises LensError where there is none."""
-    from smolvlm_core.timeline.jobs import clip_of_file
-
-    if (found := workspace.timelines.find(name)) is not None:
-        return found
-    path = Path(name)
-    if not path.is_file():
-        raise LensError(
-            f"{name} is neither a clip nor a timeline.", "Use the name that `timeline` prints, or a clip's path."
-        )
-    of_clip = workspace.timelines.of_clip(clip_of_file(path).sha256)
-    if not of_clip:
-        raise LensError(f"{name} has no timeline yet.", f"Run `timeline {name}` first.")
-    return of_clip[0]
-
-
-def _wait(run: SummaryRun) -> bool:
-    """Until the run ends. True where Ctrl-C ended it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        run.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        while run.is_running:
-            status(run.describe())
-            run.job.wait(WAIT_SECONDS)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        clear_line()
-    return run.was_stopped
 
 
 def _print(summary: Summary) -> None:
