@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smolvlm_core import media
 from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.errors import LensError, MediaError
-from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import GenerationSettings
-from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
 from smolvlm_core.timeline.moments.wording import WORDS, Wording
+from smolvlm_core.timeline.prompts import Shot, clip_prompt, picture_prompt
 from smolvlm_core.timeline.yes import NOTHING, Reading, read_word, read_yes
 from smolvlm_core.video import ClipFacts, Frame, take_frames
 from smolvlm_core.work.gate import Gate
@@ -129,8 +128,8 @@ class Questioner:
         if any(frame.damaged or frame.timestamp_seconds > time + slack for frame, time in zip(found, times)):
             return None
         if len(times) == 1:
-            return picture_prompt(found[0], self._wording.asked)
-        return window_prompt(found, self._facts.duration_seconds, self._wording.asked)
+            return picture_prompt(_shot(found[0]), self._wording.asked)
+        return clip_prompt([_shot(frame) for frame in found], self._facts.duration_seconds, self._wording.asked)
 
     def _ask(self, ready: _Ready, cancel: threading.Event) -> tuple[_Ready, list[Reading]] | None:
         readings: list[Reading] = []
@@ -156,39 +155,8 @@ class Questioner:
         return read_word(reply, WORDS[self._wording.answers])
 
 
-def picture_prompt(frame: Frame, question: str) -> Prompt:
-    """One frame as a picture of one tile, as frames of clips are."""
-    sha256 = _sha256(frame)
-    attachment = Attachment(
-        kind="image",
-        sha256=sha256,
-        name="frame",
-        mime="image/png",
-        width=frame.image.width,
-        height=frame.image.height,
-        tiled=False,
-    )
-    return build_prompt([Message("user", question, (attachment,))], {sha256: frame.image}.__getitem__)
-
-
-def window_prompt(frames: Sequence[Frame], duration_seconds: float, question: str) -> Prompt:
-    """A few frames in a row, as a clip."""
-    images = {_sha256(frame): frame.image for frame in frames}
-    attachment = Attachment(
-        kind="video",
-        sha256="",
-        name="clip",
-        mime="video/mp4",
-        width=frames[0].image.width,
-        height=frames[0].image.height,
-        duration_seconds=duration_seconds,
-        frames=tuple(FrameRef(f.timestamp_seconds, f.frame_index, _sha256(f)) for f in frames),
-    )
-    return build_prompt([Message("user", question, (attachment,))], images.__getitem__)
-
-
-def _sha256(frame: Frame) -> str:
-    return media.sha256_of(f"{frame.pixels.shape}".encode() + frame.pixels.tobytes())
+def _shot(frame: Frame) -> Shot:
+    return Shot(frame.timestamp_seconds, frame.image, frame.frame_index)
 
 
 def _chunks(windows: Sequence[Times]) -> Iterator[_Chunk]:

@@ -20,10 +20,10 @@ from smolvlm_core.errors import LensError
 from smolvlm_core.fields import FieldError, read_value
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.timeline.jobs import Timelines
+from smolvlm_core.timeline.prompts import Shot
 from smolvlm_core.timeline.records import Segment, Timeline, leaves
 from smolvlm_core.timeline.summary.records import KIND, AskedAs, Summary, read_summary
 from smolvlm_core.timeline.summary.run import Material, Reliability, SummaryRun, material
-from smolvlm_core.timeline.summary.verify import Shot
 from smolvlm_core.video import take_frames
 from smolvlm_core.work.job import Jobs
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass, replace
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.ready import load
+from smolvlm_core.errors import LensError
 from smolvlm_core.models.tokens import counter
 from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.timeline.prompts import Shot
 from smolvlm_core.timeline.records import Segment, Timeline
 from smolvlm_core.timeline.summary import plan, statements
+from smolvlm_core.timeline.summary.asking import Stopped
 from smolvlm_core.timeline.summary.plan import Line
 from smolvlm_core.timeline.summary.records import AskedAs, Plan, Statement, Summary
-from smolvlm_core.timeline.summary.verify import Judge, Shot, Stopped, reliability
+from smolvlm_core.timeline.summary.verify import Judge, reliability
 from smolvlm_core.timeline.summary.writing import Writer, frame_tokens
 from smolvlm_core.times import duration_text
 from smolvlm_core.work.job import Job
@@ -141,8 +144,8 @@ class SummaryRun:
 
     def work(self, report: Report, cancel: threading.Event) -> Summary:
         """Raises LensError: the model cannot be used. What is done stays."""
-        load(self._backend, GenerationSettings(), cancel, lambda event: report(event.text, event.fraction))
         try:
+            self._load(report, cancel)
             self._map(cancel)
             self._reduce(cancel)
             self._verify(cancel)
@@ -150,6 +153,14 @@ class SummaryRun:
             return self.summary
         self._keep(finished=True, weights=self._backend.revision)
         return self.summary
+
+    def _load(self, report: Report, cancel: threading.Event) -> None:
+        try:
+            load(self._backend, GenerationSettings(), cancel, lambda event: report(event.text, event.fraction))
+        except LensError:
+            if cancel.is_set():
+                raise Stopped from None
+            raise
 
     # Reading
 

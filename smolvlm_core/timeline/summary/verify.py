@@ -9,16 +9,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from PIL import Image
-
-from smolvlm_core import media
-from smolvlm_core.backends.base import Backend, Reply, collect
-from smolvlm_core.errors import LensError
-from smolvlm_core.prompt.build import Prompt, build_prompt
+from smolvlm_core.backends.base import Backend
+from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.geometry import estimate_tokens
-from smolvlm_core.prompt.messages import Attachment, FrameRef, Message
+from smolvlm_core.timeline.prompts import Shot, clip_prompt, picture_prompt
 from smolvlm_core.timeline.summary import claims
+from smolvlm_core.timeline.summary.asking import reply_of
 from smolvlm_core.timeline.summary.claims import Claim
 from smolvlm_core.timeline.summary.known import known_clips
 from smolvlm_core.timeline.summary.records import AskedAs, Evidence, Statement, Verdict
@@ -31,18 +28,6 @@ TOP = 20
 YES = 0.5
 
 Asked = Callable[[], None]  # called after each question
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A frame of a clip."""
-
-    seconds: float
-    image: Image.Image
-
-
-class Stopped(Exception):
-    """The work was cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +91,13 @@ class Judge:
         return evidence, claims.names(evidence.answer, claim.right)
 
     def _ask(self, claim: Claim, shots: Sequence[Shot], *, as_picture: bool) -> Evidence:
-        if self.cancel.is_set():
-            raise Stopped
         prompt = _prompt(claim.question, shots, as_picture)
         while len(shots) > 1 and not self._fits(prompt):
             shots = _spread(shots, len(shots) - 1)
             prompt = _prompt(claim.question, shots, as_picture)
         top = TOP if self.backend.capabilities().logprobs else None
         settings = GenerationSettings(max_new_tokens=ANSWER_TOKENS, top_logprobs=top)
-        reply = self._reply(prompt, settings)
+        reply = reply_of(self.backend, prompt, settings, self.cancel)
         self.on_asked()
         reading = read_yes(reply) if claim.right in ("yes", "no") else None
         p_yes = reading.probability if reading is not None else None
@@ -125,17 +108,6 @@ class Judge:
             p_yes=p_yes if top is not None else None,
             says_yes=None if p_yes is None else p_yes >= YES,
         )
-
-    def _reply(self, prompt: Prompt, settings: GenerationSettings) -> Reply:
-        try:
-            reply = collect(self.backend.generate(prompt, settings, self.cancel))
-        except LensError:
-            if self.cancel.is_set():
-                raise Stopped from None
-            raise
-        if reply.stats.stop_reason == "cancelled":
-            raise Stopped
-        return reply
 
     def _fits(self, prompt: Prompt) -> bool:
         spec = self.backend.spec
@@ -195,22 +167,4 @@ def _middle(shots: Sequence[Shot]) -> float:
 
 
 def _prompt(question: str, shots: Sequence[Shot], as_picture: bool) -> Prompt:
-    images = {media.sha256_of(f"{shot.image.size}".encode() + shot.image.tobytes()): shot.image for shot in shots}
-    keys = [media.sha256_of(f"{shot.image.size}".encode() + shot.image.tobytes()) for shot in shots]
-    width, height = shots[0].image.size
-    if as_picture:
-        attachment = Attachment(
-            kind="image", sha256=keys[0], name="frame", mime="image/png", width=width, height=height, tiled=False
-        )
-    else:
-        attachment = Attachment(
-            kind="video",
-            sha256="",
-            name="clip",
-            mime="video/mp4",
-            width=width,
-            height=height,
-            duration_seconds=shots[-1].seconds + 1.0,
-            frames=tuple(FrameRef(shot.seconds, number, key) for number, (shot, key) in enumerate(zip(shots, keys))),
-        )
-    return build_prompt([Message("user", question, (attachment,))], images.__getitem__)
+    return picture_prompt(shots[0], question) if as_picture else clip_prompt(shots, shots[-1].seconds + 1.0, question)

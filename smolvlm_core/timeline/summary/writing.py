@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from smolvlm_core.backends.base import Backend, collect
-from smolvlm_core.errors import LensError
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.prompt.build import Prompt, build_prompt
 from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Message
 from smolvlm_core.timeline.summary import statements
+from smolvlm_core.timeline.summary.asking import reply_of
 from smolvlm_core.timeline.summary.plan import Count, Line
 from smolvlm_core.timeline.summary.records import Statement
-from smolvlm_core.timeline.summary.verify import Stopped
 
 NOTES = "These are notes about the parts of a video, in order. Each note begins with its time."
 PARTS = "These are statements about a video, in order."
@@ -52,18 +51,8 @@ class Writer:
         return written if statements.hold(written) and len(written) < len(found) else None
 
     def _ask(self, prompt: Prompt) -> str:
-        if self.cancel.is_set():
-            raise Stopped
         settings = GenerationSettings(max_new_tokens=self.answer_tokens)
-        try:
-            reply = collect(self.backend.generate(prompt, settings, self.cancel))
-        except LensError:
-            if self.cancel.is_set():
-                raise Stopped from None
-            raise
-        if reply.stats.stop_reason == "cancelled":
-            raise Stopped
-        return reply.text
+        return reply_of(self.backend, prompt, settings, self.cancel).text
 
 
 def notes_prompt(question: str, lines: Sequence[Line]) -> Prompt:
