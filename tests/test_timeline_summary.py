@@ -14,19 +14,20 @@ import pytest
 
 from smolvlm_core.backends.base import Backend, Capabilities
 from smolvlm_core.cli import main
-from smolvlm_core.errors import LensError
+from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.models import catalog
 from smolvlm_core.models.catalog import BUNDLED
 from smolvlm_core.models.tokens import counter
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
 from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.prompts import Shot
 from smolvlm_core.timeline.records import CAPTION, Answer, Request, Segment, Timeline, leaves
 from smolvlm_core.timeline.summary import claims, statements
 from smolvlm_core.timeline.summary.plan import Line, lines_of, plan
-from smolvlm_core.timeline.summary.records import SUMMARIZE, Source, Statement, read_summary
-from smolvlm_core.timeline.summary.run import material
-from smolvlm_core.timeline.summary.verify import Judge, Shot
+from smolvlm_core.timeline.summary.records import SUMMARIZE, Source, Statement, Summary, read_summary
+from smolvlm_core.timeline.summary.run import SummaryRun, material
+from smolvlm_core.timeline.summary.verify import Judge
 from smolvlm_core.timeline.summary.writing import Writer, frame_tokens, notes_prompt
 from smolvlm_core.workspace import Workspace
 from tests.conftest import Wrapper, drawn
@@ -300,6 +301,43 @@ def test_a_thing_that_only_some_frames_show_is_found_by_the_word_alone(backend: 
     shots[3] = Shot(3.0, drawn("red"))
     checked = judge.check(statement, [shots], "parts")
     assert checked.verdict == "supported" and checked.evidence[0].seconds == (3.0,)
+
+
+class Failing(Wrapper):
+    """Fails while it loads, or with its answers. `stop`: what the user stops meanwhile; else it sets the event it is given."""
+
+    def __init__(self, inner: Backend, stop: threading.Event | None = None, *, loads: bool = True) -> None:
+        super().__init__(inner)
+        self.stop, self.loads = stop, loads
+
+    def prepare(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        if self.loads:
+            return super().prepare(prompt, settings, cancel)
+        return self.generate(prompt, settings, cancel)
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        (self.stop or cancel).set()
+        raise BackendError("The server is gone.")
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_stop_is_no_error_while_a_failure_is(workspace: Workspace, described: Timeline, loads: bool) -> None:
+    def summarize(stop: threading.Event, failing: Failing) -> Summary:
+        made = material(described, segments_of(workspace.timelines, described), SUMMARIZE, failing)
+        run = SummaryRun(
+            timeline=described,
+            question=SUMMARIZE,
+            material=made,
+            backend=failing,
+            shots_of=lambda segments: [],
+            keep=lambda summary: None,
+        )
+        return run.work(lambda text, fraction: None, stop)
+
+    backend, stop = workspace.registry.make(BUNDLED), threading.Event()
+    assert not summarize(stop, Failing(backend, stop, loads=loads)).finished
+    with pytest.raises(BackendError, match="server is gone"):
+        summarize(threading.Event(), Failing(backend, loads=loads))
 
 
 def test_what_cannot_be_summarized_is_refused(workspace: Workspace, described: Timeline, tmp_path: Path) -> None:

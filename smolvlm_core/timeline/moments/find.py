@@ -23,6 +23,7 @@ from smolvlm_core.timeline.moments.wording import Wording
 from smolvlm_core.timeline.yes import NOTHING, Reading
 from smolvlm_core.times import duration_text
 from smolvlm_core.video import ClipFacts
+from smolvlm_core.work.events import child
 from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
 
@@ -78,7 +79,8 @@ class _Search:
             raise
 
     def _run(self) -> Curve:
-        load(self._backend, self._settings, self._cancel, lambda event: self._report(event.text, event.fraction))
+        with child(self._cancel) as own:
+            load(self._backend, self._settings, own, lambda event: self._report(event.text, event.fraction))
         if self._cancel.is_set():
             return self._curve(complete=False)
         logprobs = self._backend.capabilities().logprobs

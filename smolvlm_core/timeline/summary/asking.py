@@ -8,6 +8,7 @@ from smolvlm_core.backends.base import Backend, Reply, collect
 from smolvlm_core.errors import BackendError, LensError
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import GenerationSettings
+from smolvlm_core.work.events import child
 
 
 class Stopped(Exception):
@@ -15,7 +16,7 @@ class Stopped(Exception):
 
 
 def reply_of(backend: Backend, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Reply:
-    """The whole answer.
+    """The whole answer. The backend gets an event of its own: it may set that when it fails.
 
     Raises:
         Stopped: `cancel` was set.
@@ -24,7 +25,8 @@ def reply_of(backend: Backend, prompt: Prompt, settings: GenerationSettings, can
     if cancel.is_set():
         raise Stopped
     try:
-        reply = collect(backend.generate(prompt, settings, cancel))
+        with child(cancel) as own:
+            reply = collect(backend.generate(prompt, settings, own))
     except LensError:
         if cancel.is_set():
             raise Stopped from None

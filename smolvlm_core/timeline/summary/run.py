@@ -24,6 +24,7 @@ from smolvlm_core.timeline.summary.records import AskedAs, Plan, Statement, Summ
 from smolvlm_core.timeline.summary.verify import Judge, reliability
 from smolvlm_core.timeline.summary.writing import Writer, frame_tokens
 from smolvlm_core.times import duration_text
+from smolvlm_core.work.events import child
 from smolvlm_core.work.job import Job
 from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
@@ -156,7 +157,8 @@ class SummaryRun:
 
     def _load(self, report: Report, cancel: threading.Event) -> None:
         try:
-            load(self._backend, GenerationSettings(), cancel, lambda event: report(event.text, event.fraction))
+            with child(cancel) as own:
+                load(self._backend, GenerationSettings(), own, lambda event: report(event.text, event.fraction))
         except LensError:
             if cancel.is_set():
                 raise Stopped from None
