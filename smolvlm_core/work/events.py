@@ -1,41 +1,34 @@
-"""An event of one's own that is set when another event is.
-
-A backend may set the event it was given, for instance when it fails. Who gives it the event of a
-whole job cannot tell a failure from a stop by the user; a child event keeps the two apart.
-"""
+"""An event of one's own that is also set when another one is. Does not know what is cancelled."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-#: How often, in seconds, a watching thread looks whether its block has ended.
-POLL_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 
 
-@contextlib.contextmanager
+class _Child(threading.Event):
+    def __init__(self, parent: threading.Event) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._parent.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        ends = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = LOOK_SECONDS if ends is None else min(LOOK_SECONDS, ends - time.monotonic())
+            if left <= 0:
+                return False
+            super().wait(left)
+        return True
+
+
+@contextmanager
 def child(parent: threading.Event) -> Iterator[threading.Event]:
-    """An event that is set when ``parent`` is; setting it leaves ``parent`` as it was.
-
-    A thread watches the parent and ends within :data:`POLL_SECONDS` after the block.
-    """
-    own = threading.Event()
-    if parent.is_set():
-        own.set()
-        yield own
-        return
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            if parent.wait(POLL_SECONDS):
-                own.set()
-                return
-
-    watcher = threading.Thread(target=watch, name="child-event", daemon=True)
-    watcher.start()
-    try:
-        yield own
-    finally:
-        done.set()
+    """For something that may set the event it is given, as a backend that fails does: the parent stays as it is."""
+    yield _Child(parent)
