@@ -120,6 +120,12 @@ class Database:
             if self._found() != self._file:
                 raise StoreError(f"{self.path} was moved or deleted while it was written.", "Try again.")
 
+    def shrink(self) -> None:
+        """Give the room of deleted rows back to the disk, as far as others do not read meanwhile. Raises StoreError."""
+        with self._in_words("written", WRITE_HINT), self._using() as db:
+            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     @contextmanager
     def _in_words(self, what: str, hint: str) -> Iterator[None]:
         try:
@@ -215,6 +221,7 @@ class Database:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         db.text_factory = lambda data: data.decode("utf-8", "replace")  # one damaged text must not hide the others
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for a new file only: see `shrink`
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")

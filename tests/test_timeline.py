@@ -20,7 +20,8 @@ from smolvlm_core.errors import DeletedError, LensError, MediaError, StoreError
 from smolvlm_core.models.catalog import BUNDLED
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
-from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.timeline.records import CAPTION, MARK, Clip, Cut, Request, Segment, Timeline, leaves
 from smolvlm_core.timeline.scan import scan
 from smolvlm_core.timeline.segments import Change, Piece, cut_up, estimate

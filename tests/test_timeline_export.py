@@ -26,7 +26,7 @@ from smolvlm_core.timeline.export import FORMATS, ZIP, Content, file_name, page,
 from smolvlm_core.timeline.export.cues import clock, cues_of
 from smolvlm_core.timeline.export.stored import content_of
 from smolvlm_core.timeline.export.subtitles import JOINER
-from smolvlm_core.timeline.jobs import clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.records import DESCRIBE, Answer, Clip, Request, Segment, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame

@@ -75,7 +75,7 @@ def _summary(args: argparse.Namespace, workspace: Workspace) -> int:
 
 def find_timeline(name: str, workspace: Workspace) -> Timeline:
     """By its name, or the newest one of a clip. Raises LensError where there is none."""
-    from smolvlm_core.timeline.jobs import clip_of_file
+    from smolvlm_core.timeline.clips import clip_of_file
 
     if (found := workspace.timelines.find(name)) is not None:
         return found
