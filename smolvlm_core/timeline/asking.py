@@ -21,8 +21,8 @@ from smolvlm_core.prompt.generation import GenerationSettings
 from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.timeline.records import Answer, Segment
 from smolvlm_core.timeline.store import KeptFrame
-from smolvlm_core.work.events import child
 from smolvlm_core.video import SampledClip, sample_clip, take_frames
+from smolvlm_core.work.events import child
 
 GAVE_UP = "The answer ended before it was complete."
 THUMBNAIL_EDGE = 256  # px
