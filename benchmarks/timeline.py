@@ -29,7 +29,8 @@ import psutil
 
 from smolvlm_core.models import catalog
 from smolvlm_core.models.memory import MIB
-from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.timeline.records import CAPTION, Cut, Request, Segment, Timeline, leaves
 from smolvlm_core.timeline.scan import scan
 from smolvlm_core.workspace import Workspace

@@ -28,11 +28,13 @@ class Schema:
     """The tables of a database, as numbered migrations.
 
     `migrations[n]` are the statements that upgrade version n to n + 1; released ones never change. `what`: the rows, for people.
-    `parameters`: names in the statements that are NULL in a migration.
+    `parameters`: names in the statements that are NULL in a migration. `shrinks`: whether `Database.shrink` is used.
     """
 
-    def __init__(self, what: str, migrations: Sequence[Sequence[str]], parameters: Sequence[str] = ()) -> None:
-        self.what, self.migrations, self.parameters = what, migrations, parameters
+    def __init__(
+        self, what: str, migrations: Sequence[Sequence[str]], parameters: Sequence[str] = (), shrinks: bool = False
+    ) -> None:
+        self.what, self.migrations, self.parameters, self.shrinks = what, migrations, parameters, shrinks
 
     @property
     def version(self) -> int:
@@ -119,6 +121,12 @@ class Database:
                 raise
             if self._found() != self._file:
                 raise StoreError(f"{self.path} was moved or deleted while it was written.", "Try again.")
+
+    def shrink(self) -> None:
+        """Give the room of deleted rows back to the disk, as far as others do not read meanwhile. Raises StoreError."""
+        with self._in_words("written", WRITE_HINT), self._using() as db:
+            db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
     def _in_words(self, what: str, hint: str) -> Iterator[None]:
@@ -215,6 +223,8 @@ class Database:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         db.text_factory = lambda data: data.decode("utf-8", "replace")  # one damaged text must not hide the others
+        if self._schema.shrinks and not self.path.stat().st_size:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # can be set for a new file only
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")

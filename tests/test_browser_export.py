@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.export import FORMATS, ZIP, Content, write
-from smolvlm_core.timeline.jobs import clip_of_file
 from smolvlm_core.video import open_clip
 from tests.clips import remuxed, write_numbered
 from tests.test_browser import CHROMIUM, FLAGS, address, downloaded, page, playwright, pytestmark  # noqa: F401

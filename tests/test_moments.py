@@ -208,7 +208,7 @@ def test_the_command_keeps_the_curve_with_the_clip(
     assert "questions, about a frame every 1.0 s" in said.err
     printed = Curve.from_row(json.loads(said.out))
     assert [moment.seconds for moment in printed.moments] == pytest.approx(known, abs=0.11)
-    from smolvlm_core.timeline.jobs import clip_of_file
+    from smolvlm_core.timeline.clips import clip_of_file
 
     assert workspace.moments.curves(clip_of_file(path).sha256) == [printed]
     assert main(["moments", str(path), "What happens?", "--model", "smolvlm-shapes"]) == 1

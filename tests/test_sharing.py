@@ -32,7 +32,7 @@ from smolvlm_core.conversations.store import Store
 from smolvlm_core.media import jpeg_bytes
 from smolvlm_core.paths import BUNDLED_CHECKPOINT, GALLERY
 from smolvlm_core.prompt.messages import FrameRef
-from smolvlm_core.timeline.jobs import clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.records import Request, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame, TimelineStore

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,16 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from smolvlm_core import owners
 from smolvlm_core.backends import registry
 from smolvlm_core.cli import main
 from smolvlm_core.errors import DeletedError, LensError, MediaError, StoreError
 from smolvlm_core.models.catalog import BUNDLED
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Event, GenerationSettings
-from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.timeline.records import CAPTION, MARK, Clip, Cut, Request, Segment, Timeline, leaves
 from smolvlm_core.timeline.scan import scan
 from smolvlm_core.timeline.segments import Change, Piece, cut_up, estimate
+from smolvlm_core.timeline.store import KeptFrame
 from smolvlm_core.video import take_frames
 from smolvlm_core.workspace import Workspace
 from tests.test_batch import until
@@ -105,6 +110,11 @@ def test_segments_cover_the_clip_once_and_cost_at_most_what_was_said(seed: int) 
             assert window.start_seconds <= piece.start_seconds < piece.end_seconds <= window.end_seconds
     if not said.is_coarse:
         assert max(p.length_seconds for p in pieces) <= said.longest_seconds + 0.5 + 1e-6
+
+
+def test_a_budget_that_is_too_small_for_fixed_intervals_is_said() -> None:
+    text = estimate(3600, Cut(mode="fixed", seconds=5, frames=4, budget=480)).describe()
+    assert text == "At most 120 segments and 480 frames. The budget does not reach for shorter ones: each takes 30 s."
 
 
 def test_an_hour_is_described_coarsely_first_and_finer_where_something_happens() -> None:
@@ -317,3 +327,90 @@ def test_the_command_prints_as_it_goes_and_the_app_finds_it(
     workspace = Workspace(tmp_path)
     until(lambda: len(workspace.timelines.all()) == 1)
     workspace.close()
+
+
+# What a review found
+
+
+def test_a_clip_that_moved_goes_on_where_it_is_now_and_another_file_is_not_it(
+    tmp_path: Path, film: tuple[Path, list[Drawn]], timelines: Timelines
+) -> None:
+    first = tmp_path / "a.mp4"
+    first.write_bytes(film[0].read_bytes())
+    timeline, _ = made(timelines, first, TOY)
+    first.rename(tmp_path / "b.mp4")
+    again, _ = made(timelines, tmp_path / "b.mp4", TOY)
+    assert again.identity == timeline.identity and again.clip.name == "b.mp4"
+    assert timelines.path_of(again) == tmp_path / "b.mp4"
+    data = bytearray((tmp_path / "b.mp4").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "b.mp4").write_bytes(data)
+    assert timelines.path_of(again) is None, "a file of the same size is not the clip"
+
+
+class Failing(ToyBackend):
+    """Sets the event it is given when it fails, as the hybrid backend does."""
+
+    def generate(self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event) -> Iterator[Event]:
+        if "second" in prompt.text:
+            cancel.set()
+            raise LensError("The server went away.", "Start it again.")
+        yield from super().generate(prompt, settings, cancel)
+
+
+def test_a_backend_that_fails_leaves_its_reason_with_the_question(
+    film: tuple[Path, list[Drawn]], timelines: Timelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ToyEntry, "make", lambda self, pool, precision="": Failing(self.title))
+    timeline, segments = made(
+        timelines, film[0], replace(TOY, columns=("The second question?", "The second question?"))
+    )
+    assert timeline.columns == {0: TOY.prompt, 1: "The second question?"}, "the same question is asked once"
+    run = timelines.run_of(timeline)
+    assert run is not None and (run.progress.answered, run.progress.failed) == (0, EVENTS)
+    assert all(s.answers[CAPTION].text and "went away" in s.answers[1].error for s in segments)
+
+
+def test_stopping_while_the_clip_is_cut_is_no_error(film: tuple[Path, list[Drawn]], timelines: Timelines) -> None:
+    from smolvlm_core.timeline.run import Run
+
+    timeline = Timeline(
+        identity="t", kind="clip", clip=clip_of_file(film[0]), request=replace(TOY, cut=Cut()), created=1.0
+    )
+    timelines.store.add(timeline)
+    cancel = threading.Event()
+    cancel.set()
+    run = Run(timeline=timeline, source=film[0], backend=ToyBackend("a"), store=timelines.store)
+    assert run.work(lambda text, fraction: None, cancel).total is None
+
+
+def test_a_deleted_timeline_frees_its_room_and_takes_nothing_more(
+    film: tuple[Path, list[Drawn]], timelines: Timelines, workspace: Workspace
+) -> None:
+    timeline, segments = made(timelines, film[0], TOY)
+    database = workspace.folder / "timelines.sqlite3"
+    noise = random.Random(1).randbytes(200_000)
+    for segment in segments:
+        kept = [KeptFrame(ref=ref, thumbnail=b"x", picture=noise) for ref in segment.frames]
+        timelines.store.save_frames(segment.identity, kept)
+    before = database.stat().st_size + database.with_name("timelines.sqlite3-wal").stat().st_size
+    timelines.delete(timeline.identity)
+    assert before > 4_000_000 > 10 * database.stat().st_size
+    with pytest.raises(DeletedError):
+        timelines.keep(timeline.identity, "summary", "x", {})
+
+
+def test_another_process_that_makes_the_same_timeline_is_not_raced(
+    film: tuple[Path, list[Drawn]], timelines: Timelines
+) -> None:
+    timeline, _ = made(timelines, film[0], TOY)
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        timelines.store.keep(timeline.identity, "process", "process", f"{other.pid} {owners._began(other.pid)}")
+        with pytest.raises(LensError, match="another process"):
+            timelines.go_on(timeline)
+    finally:
+        other.kill()
+        other.wait()
+    timelines.go_on(timeline)  # it ended without a word
+    ended(timelines, timeline)

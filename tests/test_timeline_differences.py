@@ -11,9 +11,10 @@ import pytest
 from smolvlm_core.backends import registry
 from smolvlm_core.cli import main
 from smolvlm_core.models.catalog import BUNDLED
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.differences import Differences, compare, disagreement
 from smolvlm_core.timeline.differences_report import as_markdown, as_object
-from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.timeline.records import CAPTION, Answer, Clip, Cut, Request, Segment, Timeline, leaves
 from smolvlm_core.workspace import Workspace
 from tests.toy_backend import ToyEntry

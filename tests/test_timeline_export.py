@@ -22,11 +22,11 @@ from PIL import Image
 from smolvlm_core import cli, media
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import FrameRef
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.export import FORMATS, ZIP, Content, file_name, page, write
 from smolvlm_core.timeline.export.cues import clock, cues_of
 from smolvlm_core.timeline.export.stored import content_of
 from smolvlm_core.timeline.export.subtitles import JOINER
-from smolvlm_core.timeline.jobs import clip_of_file
 from smolvlm_core.timeline.records import DESCRIBE, Answer, Clip, Request, Segment, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame

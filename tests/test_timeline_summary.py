@@ -20,7 +20,8 @@ from smolvlm_core.models.catalog import BUNDLED
 from smolvlm_core.models.tokens import counter
 from smolvlm_core.prompt.build import Prompt
 from smolvlm_core.prompt.generation import Delta, Event, GenerationSettings, Stats
-from smolvlm_core.timeline.jobs import Timelines, clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
+from smolvlm_core.timeline.jobs import Timelines
 from smolvlm_core.timeline.prompts import Shot
 from smolvlm_core.timeline.records import CAPTION, Answer, Request, Segment, Timeline, leaves
 from smolvlm_core.timeline.summary import claims, statements

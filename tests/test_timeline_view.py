@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from smolvlm_core.paths import GALLERY
-from smolvlm_core.timeline.jobs import clip_of_file
+from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.records import CAPTION, Answer, Clip, Request, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.workspace import Workspace

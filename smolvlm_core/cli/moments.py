@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 
 def _moments(args: argparse.Namespace, workspace: Workspace) -> int:
-    from smolvlm_core.timeline.jobs import clip_of_file
+    from smolvlm_core.timeline.clips import clip_of_file
     from smolvlm_core.timeline.moments.find import find_moments
     from smolvlm_core.timeline.moments.plan import BUDGET, plan_for
     from smolvlm_core.timeline.moments.wording import wording_of

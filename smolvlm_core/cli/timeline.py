@@ -69,7 +69,7 @@ def add(commands: Any) -> None:
 
 
 def _timeline(args: argparse.Namespace, workspace: Workspace) -> int:
-    from smolvlm_core.timeline.jobs import clip_of_file
+    from smolvlm_core.timeline.clips import clip_of_file
 
     entry = chosen_entry(args, workspace)
     request = _request(args, entry.key)
@@ -78,17 +78,9 @@ def _timeline(args: argparse.Namespace, workspace: Workspace) -> int:
         print(f"{clip.facts.describe()}", file=sys.stderr)
         print(workspace.timelines.estimate(clip.facts, request.cut).describe(), file=sys.stderr)
     timeline = workspace.timelines.begin(clip, request, _quiet if args.json else _print_asked)
-    wanted = dict.fromkeys(args.question)
-    missing = [question for question in wanted if question not in timeline.columns.values()]
     run = workspace.timelines.run_of(timeline)
     assert run is not None, "`begin` started it"
     interrupted = wait(run)
-    if missing and not interrupted and run.problem is None:
-        for question in missing:
-            workspace.timelines.add_column(timeline.identity, question)
-        workspace.timelines.go_on(timeline, _quiet if args.json else _print_asked)
-        run = workspace.timelines.run_of(timeline) or run
-        interrupted = wait(run)
     return _end(args, workspace, run, interrupted)
 
 

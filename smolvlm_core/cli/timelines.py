@@ -51,7 +51,7 @@ def find_timeline(name: str, workspace: Workspace) -> Timeline:
 
 
 def _newest(path: str, workspace: Workspace) -> Timeline:
-    from smolvlm_core.timeline.jobs import clip_of_file
+    from smolvlm_core.timeline.clips import clip_of_file
 
     found = workspace.timelines.of_clip(clip_of_file(Path(path)).sha256)
     if not found:

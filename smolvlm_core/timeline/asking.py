@@ -22,7 +22,9 @@ from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.timeline.records import Answer, Segment
 from smolvlm_core.timeline.store import KeptFrame
 from smolvlm_core.video import SampledClip, sample_clip, take_frames
+from smolvlm_core.work.events import child
 
+GAVE_UP = "The answer ended before it was complete."
 THUMBNAIL_EDGE = 256  # px
 
 
@@ -58,6 +60,11 @@ class Asked:
     @property
     def failed(self) -> bool:
         return any(answer.error for answer in self.answers.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """False where the run ended before all questions were asked."""
+        return self.answers.keys() >= self.prepared.task.questions.keys()
 
 
 def frames_of(
@@ -130,13 +137,16 @@ def ask(prepared: Prepared, backend: Backend, settings: GenerationSettings, canc
 
 def _answer(prompt: Prompt, backend: Backend, settings: GenerationSettings, cancel: threading.Event) -> Answer | None:
     try:
-        reply = collect(backend.generate(prompt, settings, cancel))
+        with child(cancel) as own:  # a backend that fails may set the event it is given
+            reply = collect(backend.generate(prompt, settings, own))
     except LensError as error:
         if cancel.is_set():
             return None
         return Answer(error=str(error), model=backend.name, prompt=prompt.text, finished=time.time())
-    if reply.stats.stop_reason == "cancelled" or cancel.is_set():
+    if cancel.is_set():
         return None
+    if reply.stats.stop_reason == "cancelled":
+        return Answer(error=GAVE_UP, model=backend.name, prompt=prompt.text, finished=time.time())
     return Answer(
         text=reply.text.strip(),
         model=backend.name,

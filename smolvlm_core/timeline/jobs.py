@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,22 +18,26 @@ from typing import Any
 
 from PIL import Image
 
+from smolvlm_core import owners
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.registry import Registry
 from smolvlm_core.conversations.store import Store
-from smolvlm_core.errors import DeletedError, LensError, MediaError
+from smolvlm_core.errors import DeletedError, LensError
 from smolvlm_core.fields import read_object
 from smolvlm_core.prompt.build import check_text
 from smolvlm_core.timeline.asking import Asked
+from smolvlm_core.timeline.clips import gone, is_same
 from smolvlm_core.timeline.downloads import Downloads
 from smolvlm_core.timeline.records import CAPTION, MAX_COLUMNS, Clip, Cut, Hit, Request, Segment, Timeline
 from smolvlm_core.timeline.run import Run
 from smolvlm_core.timeline.segments import Estimate, Piece, estimate
 from smolvlm_core.timeline.store import Document, TimelineStore
-from smolvlm_core.video import ClipFacts, open_clip, take_frames
+from smolvlm_core.video import ClipFacts, take_frames
 from smolvlm_core.work.job import Jobs
 
 PREFIX = "timeline "
+OWNER = "process"  # kind and name of the document that says which process makes a timeline
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Timelines:
@@ -76,14 +81,9 @@ class Timelines:
         if not clip.sha256:
             return None
         stored = self._conversations().media.path(clip.sha256)
-        size = clip.facts.size_bytes if clip.facts is not None else None
-        for path in (stored, *([Path(clip.path)] if clip.path else [])):
-            try:
-                if path.is_file() and size in (None, path.stat().st_size):
-                    return path
-            except OSError:
-                continue
-        return None
+        if stored.is_file():
+            return stored
+        return Path(clip.path) if clip.path and is_same(Path(clip.path), clip) else None
 
     def picture(self, segment: int, position: int) -> Image.Image:
         """A frame as the model was shown it: the stored one, or decoded again from the clip.
@@ -100,7 +100,7 @@ class Timelines:
             raise DeletedError("This frame was deleted.", "Reload the page.")
         path = self.path_of(timeline)
         if path is None:
-            raise _gone(timeline)
+            raise gone(timeline)
         return take_frames(path, [found[0].frames[position].timestamp_seconds]).frames[0].image
 
     def unsent_media(self) -> frozenset[str]:
@@ -132,7 +132,7 @@ class Timelines:
             check(request)
             backend = self._registry.make(request.entry, request.precision)
             identity = _identity(clip, request, backend)
-            columns = {CAPTION: request.prompt} | dict(enumerate(request.columns, start=1))
+            columns = {CAPTION: request.prompt} | dict(enumerate(dict.fromkeys(request.columns), start=1))
             self.store.add(
                 Timeline(
                     identity=identity,
@@ -145,7 +145,7 @@ class Timelines:
                 )
             )
             known = self._found(identity).columns.values()
-            for question in [question for question in request.columns if question not in known]:
+            for question in [question for question in columns.values() if question not in known]:
                 self.store.add_column(identity, question)  # it was there already, with other questions
             timeline = self._found(identity)
             self._start(timeline, backend, on_asked)
@@ -173,7 +173,9 @@ class Timelines:
     def _start(self, timeline: Timeline, backend: Backend, on_asked: Callable[[Asked], None]) -> None:
         source = self.path_of(timeline)
         if source is None:
-            raise _gone(timeline)
+            raise gone(timeline)
+        self._refuse_while_elsewhere(timeline)
+        self.store.keep(timeline.identity, OWNER, OWNER, owners.this_process())
         run = Run(
             timeline=timeline,
             source=source,
@@ -184,6 +186,15 @@ class Timelines:
         )
         run.job = self._jobs.start(f"{PREFIX}{self._folder} {timeline.identity}", run.work)
         self._runs[timeline.identity] = run
+
+    def _refuse_while_elsewhere(self, timeline: Timeline) -> None:
+        """Each process has its own runs: two of the same timeline would do all work twice."""
+        for found in self.store.documents(timeline.identity, OWNER):
+            if found.value != owners.this_process() and owners.is_alive(str(found.value)):
+                raise LensError(
+                    f"The timeline of {timeline.title} is being made by another process of this machine.",
+                    "Wait until it ends, or stop it there.",
+                )
 
     def _pieces_of(self, identity: str) -> list[Piece] | None:
         """How another timeline is cut; None for none."""
@@ -234,11 +245,12 @@ class Timelines:
 
     def delete(self, identity: str) -> None:
         """Delete a timeline, and its clip where nothing else uses it. Raises LensError while it runs."""
-        timeline = self.store.find(identity)
-        run = self._runs.get(identity)
-        if run is not None and run.is_running:
-            raise LensError("This timeline is being made.", "Stop it first.")
-        self.store.delete(identity)
+        with self._starting:
+            timeline = self.store.find(identity)
+            run = self._runs.get(identity)
+            if run is not None and run.is_running:
+                raise LensError("This timeline is being made.", "Stop it first.")
+            self.store.delete(identity)
         for kind in ("export", "cut"):
             self.downloads.forget(f"{identity}-{kind}")
         if timeline is not None and timeline.clip.sha256:
@@ -247,7 +259,9 @@ class Timelines:
     # What is kept with a clip or a timeline
 
     def keep(self, owner: str, kind: str, name: str, value: Any) -> None:
-        """See `TimelineStore.keep`."""
+        """See `TimelineStore.keep`. Raises DeletedError where the owner is a timeline that was deleted."""
+        if not _SHA256.fullmatch(owner):
+            self._found(owner)
         self.store.keep(owner, kind, name, value)
 
     def documents(self, owner: str, kind: str) -> list[Document]:
@@ -256,18 +270,6 @@ class Timelines:
 
     def forget(self, owner: str, kind: str, name: str) -> None:
         self.store.forget(owner, kind, name)
-
-
-def clip_of_file(path: Path) -> Clip:
-    """A clip of a file that stays where it is. Raises MediaError where it cannot be read."""
-    opened = open_clip(path)
-    opened.close()
-    try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error}.", "Check the path and its permissions.") from error
-    return Clip(sha256=sha256, name=path.name, path=str(path.resolve()), facts=opened.facts)
 
 
 def check(request: Request) -> None:
@@ -285,7 +287,3 @@ def _identity(clip: Clip, request: Request, backend: Backend) -> str:
     same = read_object(Request, json.loads(json.dumps(asdict(request))))  # numbers as they are once stored
     parts = {"clip": clip.sha256, "model": backend.identity(), **asdict(same), "columns": ()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-
-def _gone(timeline: Timeline) -> MediaError:
-    return MediaError(f"The clip {timeline.clip.name} is not there any more.", "Add the same clip again.")

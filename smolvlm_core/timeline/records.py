@@ -65,11 +65,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """The file that a timeline is about. `path`: where it was; the file can be gone. `facts`: None for a live session."""
+    """The file that a timeline is about. `path`: where it was, and when it last changed; it can be gone. `facts`: None for a live session."""
 
     sha256: str
     name: str
     path: str = ""
+    modified_ns: int = 0
     facts: ClipFacts | None = None
 
 

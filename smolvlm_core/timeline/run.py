@@ -13,7 +13,8 @@ from pathlib import Path
 
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.backends.ready import load
-from smolvlm_core.timeline.asking import Asked, Prepared, Task, ask, prepare
+from smolvlm_core.errors import LensError
+from smolvlm_core.timeline.asking import GAVE_UP, Asked, Prepared, Task, ask, prepare
 from smolvlm_core.timeline.records import Answer, Segment, Timeline
 from smolvlm_core.timeline.scan import scan
 from smolvlm_core.timeline.segments import Piece, cut_up
@@ -132,12 +133,20 @@ class Run:
         return progress.describe() if progress.answered or progress.failed else self.job.text
 
     def work(self, report: Report, cancel: threading.Event) -> TimelineProgress:
-        """Raises LensError: the clip or the model cannot be used. Everything stored stays."""
+        """Raises LensError: the clip or the model cannot be used. Everything stored stays, and where it was stopped nothing is raised."""
+        try:
+            self._work(report, cancel)
+        except LensError:
+            if not cancel.is_set():
+                raise
+        return self.progress
+
+    def _work(self, report: Report, cancel: threading.Event) -> None:
         settings, name = self.timeline.request.settings, self.timeline.clip.name
         self._cut(report, cancel)
         tasks = self._tasks()
         if not tasks or cancel.is_set():
-            return self.progress
+            return
         load(self._backend, settings, cancel, lambda event: report(event.text, event.fraction))
         pipeline: Pipeline[Task, Prepared, Asked] = Pipeline(
             prepare=lambda task, stop: prepare(task, self._source, name, settings, stop),
@@ -150,7 +159,6 @@ class Run:
         self._rate.mark()
         report(f"Asking about the first of {len(tasks)} segments", None)
         self._keep(pipeline.run(tasks, cancel), report)
-        return self.progress
 
     def _cut(self, report: Report, cancel: threading.Event) -> None:
         """Store the segments, where there are none yet."""
@@ -201,7 +209,7 @@ class Run:
                 self._store.save_answer(segment.identity, column, answer)
             with self._counting:
                 self._failed += asked.failed
-                self._answered += not asked.failed
+                self._answered += asked.is_complete and not asked.failed
             self._rate.mark()
             self._on_asked(asked)
             if time.monotonic() - reported > REPORT_SECONDS:
@@ -210,8 +218,7 @@ class Run:
 
 
 def _gave_up(prepared: Prepared) -> Asked:
-    error = "The answer ended before it was complete."
     return Asked(
         prepared=prepared,
-        answers={column: Answer(error=error, finished=time.time()) for column in prepared.task.questions},
+        answers={column: Answer(error=GAVE_UP, finished=time.time()) for column in prepared.task.questions},
     )

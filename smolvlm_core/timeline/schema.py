@@ -39,4 +39,4 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         'CREATE VIRTUAL TABLE words USING fts5(text, tokenize = "unicode61 remove_diacritics 2")',
     ),
 )
-SCHEMA = Schema("timelines", MIGRATIONS)
+SCHEMA = Schema("timelines", MIGRATIONS, shrinks=True)

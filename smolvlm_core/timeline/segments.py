@@ -50,17 +50,20 @@ class Estimate:
     """What a timeline will cost at most, before anything is looked at.
 
     `segments`: those that are asked about. `longest_seconds`: of a segment whose clip is cut no finer. `is_coarse`: the budget
-    does not reach for segments as short as wanted.
+    does not reach for segments as short as wanted. `is_longer`: so all are longer than wanted.
     """
 
     segments: int
     frames: int
     longest_seconds: float
     is_coarse: bool
+    is_longer: bool = False
 
     def describe(self) -> str:
         """One sentence, for people."""
         text = f"At most {self.segments:,} segment{'' if self.segments == 1 else 's'} and {self.frames:,} frames"
+        if self.is_longer:
+            return f"{text}. The budget does not reach for shorter ones: each takes {_length(self.longest_seconds)}."
         if not self.is_coarse:
             return f"{text}."
         return (
@@ -76,7 +79,13 @@ def estimate(duration_seconds: float, cut: Cut) -> Estimate:
     if cut.mode == "fixed":
         count = min(most, wanted)
         longest = max(cut.seconds, duration_seconds / count) if count < wanted else cut.seconds
-        return Estimate(segments=count, frames=count * cut.frames, longest_seconds=longest, is_coarse=False)
+        return Estimate(
+            segments=count,
+            frames=count * cut.frames,
+            longest_seconds=longest,
+            is_coarse=False,
+            is_longer=count < wanted,
+        )
     if wanted <= most:
         count = min(most, max(wanted, min(MOST_CUTS * wanted, int(duration_seconds / MIN_SECONDS))))
         return Estimate(segments=count, frames=count * cut.frames, longest_seconds=cut.seconds, is_coarse=False)

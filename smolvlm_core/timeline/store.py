@@ -59,7 +59,7 @@ class TimelineStore:
     # Timelines
 
     def add(self, timeline: Timeline) -> None:
-        """Store a timeline with its columns; it has no segments yet. One of the same identity stays as it is."""
+        """Store a timeline with its columns; it has no segments yet. One of the same identity stays: only where its clip is changes."""
         with self._database.transaction() as db:
             added = db.execute(
                 "INSERT OR IGNORE INTO timelines (id, kind, clip, sha256, request, created, model, notes)"
@@ -75,6 +75,9 @@ class TimelineStore:
                     _json(timeline.notes),
                 ),
             ).rowcount
+            if not added:
+                clip = _json(asdict(timeline.clip))
+                db.execute("UPDATE timelines SET clip = ? WHERE id = ?", (clip, timeline.identity))
             for number, question in timeline.columns.items() if added else ():
                 db.execute("INSERT INTO columns VALUES (?, ?, ?)", (timeline.identity, number, valid_text(question)))
 
@@ -110,6 +113,7 @@ class TimelineStore:
             words.forget_timeline(db, identity)
             db.execute("DELETE FROM documents WHERE owner = ?", (identity,))
             db.execute("DELETE FROM timelines WHERE id = ?", (identity,))
+        self._database.shrink()
 
     def add_column(self, identity: str, question: str) -> int:
         """Add a question. Returns its number. Raises StoreError where there are too many."""
