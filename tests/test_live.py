@@ -7,7 +7,8 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from smolvlm_core.live.log import picture_of
 from smolvlm_core.live.records import LiveRequest
 from smolvlm_core.live.session import LiveSession
 from smolvlm_core.live.sessions import LiveSessions
-from smolvlm_core.live.sources import CameraSource, ClipSource, Source, StreamSource
+from smolvlm_core.live.sources import CameraSource, ClipSource, Source, StreamSource, _jpeg_of
+from smolvlm_core.video.decoders.pixels import Orientation
 from smolvlm_core.workspace import Workspace
 from tests.conftest import drawn
 
@@ -282,3 +284,71 @@ def test_a_frame_that_is_kept_is_the_one_that_was_given() -> None:
     """JPEG is lossy: the model is given what its bytes decode to, not what they were made from."""
     jpeg = media.jpeg_bytes(drawn("red"), 30)
     assert media.open_image(jpeg).image.tobytes() == Image.open(io.BytesIO(jpeg)).convert("RGB").tobytes()
+
+
+def latin_title(path: Path, data: bytes) -> Path:
+    """A clip whose title is not UTF-8."""
+    assert b"Ol-title" in data
+    path.write_bytes(data.replace(b"Ol-title", b"Ol\xe9title"))
+    return path
+
+
+def offered(source: Source, seconds: float = 20) -> NewestFrame:
+    """What a source offers until it ends."""
+    newest, cancel = NewestFrame(), threading.Event()
+    thread = threading.Thread(target=source.run, args=(newest, 320, cancel), daemon=True)
+    thread.start()
+    until(lambda: newest.ended or not thread.is_alive(), seconds)
+    cancel.set()
+    return newest
+
+
+def titled_clip(path: Path) -> Path:
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        container.metadata["title"] = "Ol-title"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_image(drawn("red", size=64))))
+        container.mux(stream.encode(None))
+    return latin_title(path, path.read_bytes())
+
+
+def test_a_clip_is_played_whatever_its_title_and_only_formats_of_clips_are_opened(tmp_path: Path) -> None:
+    played = offered(ClipSource(titled_clip(tmp_path / "a.mp4"), "a.mp4"))
+    assert (played.ended, played.offered) == ("The clip ended.", 10)
+    listing = tmp_path / "list.mp4"
+    listing.write_text(f"ffconcat version 1.0\nfile {tmp_path / 'a.mp4'}\n")  # would open another file
+    refused = offered(ClipSource(listing, "list.mp4"))
+    assert "cannot be read" in refused.ended
+    assert refused.offered == 0
+
+
+def test_a_source_that_breaks_ends_the_session(workspace: Workspace) -> None:
+    class Broken(CameraSource):
+        def run(self, newest: NewestFrame, edge: int, cancel: threading.Event) -> None:
+            raise RuntimeError("out of order")
+
+    live = workspace.live.begin(request(), Broken())
+    assert live.job is not None
+    live.job.wait(30)
+    assert "out of order" in live.over
+
+
+def test_a_file_by_address_is_played_once_at_its_own_speed(tmp_path: Path) -> None:
+    titled_clip(tmp_path / "a.mp4")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        address = check_address(f"http://127.0.0.1:{server.server_port}/a.mp4", ["127.0.0.1"])
+        played = offered(StreamSource(address))
+        server.shutdown()
+    assert (played.ended, played.offered) == ("The stream ended.", 10)
+    assert time.monotonic() - began >= 0.9
+
+
+def test_a_frame_that_cannot_be_converted_is_a_damaged_one() -> None:
+    with pytest.raises(MediaError, match="A frame cannot be read"):
+        _jpeg_of(av.VideoFrame(64, 64, "rgb24"), Orientation(), float("nan"), 320)

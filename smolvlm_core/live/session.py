@@ -5,6 +5,7 @@ Knows a source, a backend and a log. Does not know pages.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -119,8 +120,8 @@ class LiveSession:
         source_ends = threading.Event()
         asker = Asker(self.backend, self.request, cancel, self._watch)
         reader = threading.Thread(
-            target=self.source.run,
-            args=(self.newest, EDGES[self.request.detail], source_ends),
+            target=self._run_source,
+            args=(source_ends,),
             name="live-source",
             daemon=True,
         )
@@ -154,6 +155,14 @@ class LiveSession:
         if self._failures >= MOST_FAILURES:
             return f"It ended after {MOST_FAILURES} failures one after another."
         return self.log.full
+
+    def _run_source(self, ends: threading.Event) -> None:
+        """Whatever goes wrong, the session is told that no more frames come."""
+        try:
+            self.source.run(self.newest, EDGES[self.request.detail], ends)
+        except Exception as error:
+            self.newest.end(f"{self.source.name} cannot be read any further: {error}")
+            logging.getLogger(__name__).exception("A live source failed.")
 
     def _watch(self, question: str, text: str) -> None:
         if question:

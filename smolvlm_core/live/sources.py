@@ -18,7 +18,8 @@ from smolvlm_core import media
 from smolvlm_core.errors import MediaError
 from smolvlm_core.live.addresses import StreamAddress
 from smolvlm_core.live.frames import NewestFrame
-from smolvlm_core.video.decoders.base import check_pixels, opened
+from smolvlm_core.video.cut.plan import open_source
+from smolvlm_core.video.decoders.base import check_pixels
 from smolvlm_core.video.decoders.pixels import Orientation, orientation_of, pixels_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ JPEG_QUALITY = 90
 MAX_CAMERA_BYTES = 2 * 2**20
 CONNECT_SECONDS, READ_SECONDS = 10.0, 10.0
 MAX_RETRY_SECONDS = 30.0
+FILES = (
+    "mov",
+    "matroska",
+    "ogg",
+    "flv",
+    "mpegts",
+)  # formats of files that a server can send faster than they are played
 
 
 class Source(Protocol):
@@ -38,7 +46,8 @@ class Source(Protocol):
     problem: str
 
     def run(self, newest: NewestFrame, edge: int, cancel: threading.Event) -> None:
-        """Offer frames of at most `edge` px until there are no more, or `cancel` is set. Runs on a thread of its own."""
+        """Offer frames until there are no more, or `cancel` is set. Runs on a thread of its own. They are decoded to at most `edge` px;
+        a camera sends JPEGs of its own size."""
 
 
 class CameraSource:
@@ -92,16 +101,18 @@ class ClipSource:
         import av
 
         try:
-            with av.open(opened(self.path), "r") as container:
-                _play(container, self.path, newest, edge, cancel)
-        except (av.error.FFmpegError, OSError, IndexError) as error:
+            with open_source(self.path) as container:
+                _play(container, newest, edge, cancel)
+        except MediaError as error:
+            newest.end(str(error))
+        except (av.error.FFmpegError, ValueError, OSError, IndexError) as error:
             newest.end(f"The clip cannot be played any further: {error}.")
         else:
             newest.end("The clip ended.")
 
 
 class StreamSource:
-    """A stream by address. Connects again when it breaks off. `seconds` of its frames: since `run` began."""
+    """A stream by address. Connects again when it breaks off. A file is played once. `seconds` of its frames: since `run` began."""
 
     def __init__(self, address: StreamAddress) -> None:
         self.address, self.name, self.sha256, self.problem = address, address.name, "", ""
@@ -111,31 +122,43 @@ class StreamSource:
         while not cancel.is_set():
             before = newest.offered
             try:
-                self._read(newest, edge, cancel, began)
+                if self._read(newest, edge, cancel, began) and not cancel.is_set():
+                    newest.end("The stream ended.")
+                    return
                 self.problem = f"{self.name} ended the stream. Connecting again."
             except MediaError as error:
                 self.problem = str(error)
             wait = 1.0 if newest.offered > before else min(2 * wait, MAX_RETRY_SECONDS)
             cancel.wait(wait)
 
-    def _read(self, newest: NewestFrame, edge: int, cancel: threading.Event, began: float) -> None:
-        """Raises MediaError."""
+    def _read(self, newest: NewestFrame, edge: int, cancel: threading.Event, began: float) -> bool:
+        """Whether it was a file, which has an end. Raises MediaError."""
         import av
 
         try:
-            timeout = (CONNECT_SECONDS, READ_SECONDS)
-            with av.open(self.address.url, "r", options=self.address.options, timeout=timeout) as container:
+            given: Any = {"options": self.address.options, "timeout": (CONNECT_SECONDS, READ_SECONDS)}
+            with av.open(self.address.url, "r", metadata_errors="replace", **given) as container:
+                if _is_file(container):
+                    self.problem = ""
+                    _play(container, newest, edge, cancel, time.monotonic() - began)
+                    return True
                 stream = container.streams.video[0]
                 _check(stream)
                 for frame in container.decode(stream):
                     if cancel.is_set():
-                        return
+                        return False
                     self.problem = ""
                     newest.offer(time.monotonic() - began, partial(_jpeg_of, frame, orientation_of(frame), 1.0, edge))
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, ValueError, OSError) as error:
             raise MediaError(f"{self.name} cannot be read: {_reason(error)}. Trying again.") from error
         except IndexError as error:
             raise MediaError(f"{self.name} has no video. Trying again.") from error
+        return False
+
+
+def _is_file(container: av.container.InputContainer) -> bool:
+    """Whether it has an end that is known now. A stream that goes on has neither a size nor a duration."""
+    return container.format.name.split(",")[0] in FILES and (container.size > 0 or (container.duration or 0) > 0)
 
 
 def _reason(error: BaseException) -> str:
@@ -144,15 +167,20 @@ def _reason(error: BaseException) -> str:
 
 
 def _check(stream: Any) -> None:
-    check_pixels(Path("The stream"), stream.codec_context.width, stream.codec_context.height)
+    check_pixels(Path("The clip"), stream.codec_context.width, stream.codec_context.height)
 
 
 def _play(
-    container: av.container.InputContainer, path: Path, newest: NewestFrame, edge: int, cancel: threading.Event
+    container: av.container.InputContainer,
+    newest: NewestFrame,
+    edge: int,
+    cancel: threading.Event,
+    zero_seconds: float = 0.0,
 ) -> None:
+    """Each frame when it is due. `zero_seconds`: the time of the first one."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    check_pixels(path, stream.codec_context.width, stream.codec_context.height)
+    _check(stream)
     aspect = float(stream.sample_aspect_ratio or 1)
     aspect = aspect if 0.1 < aspect < 10 else 1.0
     began, first = time.monotonic(), None
@@ -164,8 +192,14 @@ def _play(
         due = began + at - first
         if cancel.wait(max(0.0, due - time.monotonic())) or cancel.is_set():
             return
-        newest.offer(at - first, partial(_jpeg_of, frame, orientation_of(frame), aspect, edge), due)
+        newest.offer(zero_seconds + at - first, partial(_jpeg_of, frame, orientation_of(frame), aspect, edge), due)
 
 
 def _jpeg_of(frame: av.VideoFrame, orientation: Orientation, aspect: float, edge: int) -> bytes:
-    return media.jpeg_bytes(Image.fromarray(pixels_of(frame, orientation, aspect, edge)), JPEG_QUALITY)
+    """Raises MediaError."""
+    import av
+
+    try:
+        return media.jpeg_bytes(Image.fromarray(pixels_of(frame, orientation, aspect, edge)), JPEG_QUALITY)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(f"A frame cannot be read: {_reason(error)}.") from error
