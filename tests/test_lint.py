@@ -108,6 +108,7 @@ def test_only_a_limited_process_renders_templates_of_others() -> None:
     own = {
         "smolvlm_core/compare/report.py",
         "smolvlm_core/conversations/export_html.py",
+        "smolvlm_core/timeline/export/page.py",
         "ui/access/login.py",
         "ui/backends/evidence.py",
         "ui/compare/summary.py",

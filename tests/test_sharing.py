@@ -36,6 +36,7 @@ from smolvlm_core.timeline.clips import clip_of_file
 from smolvlm_core.timeline.records import Request, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame, TimelineStore
+from tests.clips import write_numbered
 from tests.conftest import drawn
 from tests.raw_session import RawSession
 from ui.access import current
@@ -252,9 +253,11 @@ def test_pictures_are_for_the_user_who_stored_them(app: App) -> None:
     assert bob.get(f"/picture/{shown}").status_code == 404, "deleted: no copy is left"
 
 
-def test_frames_of_timelines_are_for_the_user_who_made_them(app: App) -> None:
+def test_frames_of_timelines_are_for_the_user_who_made_them(app: App, tmp_path: Path) -> None:
     """The clip of a timeline that was made on the command line is played from where it is, for this user only."""
-    clip = clip_of_file(GALLERY / "circle-moves-right.mp4")
+    film = tmp_path / "film.mp4"
+    write_numbered(film, 30)
+    clip = clip_of_file(film)
     request = Request(entry="smolvlm-shapes")
     timeline = Timeline(identity="of-bob", kind="clip", clip=clip, request=request, created=1.0)
     store = TimelineStore(app.data / "users" / "bob")
@@ -266,8 +269,8 @@ def test_frames_of_timelines_are_for_the_user_who_made_them(app: App) -> None:
     small, whole, played = f"/segment/{segment}/0/small", f"/segment/{segment}/0/whole", f"/clip/{clip.sha256}"
     assert bob.get(small).content == thumbnail
     with Image.open(io.BytesIO(bob.get(whole).content)) as shown:
-        assert shown.size == (480, 270)
-    assert bob.get(played).content == (GALLERY / "circle-moves-right.mp4").read_bytes()
+        assert shown.size == (160, 96)
+    assert bob.get(played).content == film.read_bytes()
     for path in (small, whole, played):
         assert "private" in bob.get(path).headers.get("cache-control", "private")
         assert anna.get(path).status_code == 404, path
