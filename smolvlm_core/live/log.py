@@ -17,11 +17,11 @@ from smolvlm_core.errors import DeletedError
 from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.live.records import AlertEvent, Entry, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.messages import FrameRef
-from smolvlm_core.timeline.records import Answer, Clip, Request, Segment, Timeline
+from smolvlm_core.timeline.asking import THUMBNAIL_EDGE
+from smolvlm_core.timeline.records import Answer, Clip, Request, Timeline
 from smolvlm_core.timeline.store import KeptFrame, TimelineStore
 
 ALERT = "alert"  # the kind of a document
-THUMBNAIL_EDGE = 256  # px
 MAX_ENTRIES = 20_000  # of one session
 MAX_BYTES = 512 * 2**20  # of the frames of one session
 
@@ -113,8 +113,3 @@ def picture_of(store: TimelineStore, segment: int) -> Image.Image:
     if stored is None:
         raise DeletedError("This frame was deleted.", "Reload the page.")
     return Image.open(io.BytesIO(stored))
-
-
-def newest(segments: list[Segment], count: int) -> list[Segment]:
-    """The last ones by the order in which they were asked, the newest first."""
-    return sorted(segments, key=lambda segment: segment.identity, reverse=True)[:count]

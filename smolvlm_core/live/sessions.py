@@ -61,7 +61,8 @@ class LiveSessions:
 
     def entries(self, identity: str, count: int) -> list[Segment]:
         """The newest first."""
-        return log.newest(self.timelines.segments(identity), count)
+        found = self.timelines.segments(identity, count)
+        return sorted(found, key=lambda segment: segment.identity, reverse=True)
 
     def events(self, identity: str) -> list[AlertEvent]:
         """The alerts of a session, the newest first."""
