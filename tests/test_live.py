@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from PIL import Image
 
 from smolvlm_core import media
+from smolvlm_core.access.quota import used_bytes
+from smolvlm_core.access.users import UNLIMITED
 from smolvlm_core.backends.base import Backend
 from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.live.addresses import StreamAddress, check_address
@@ -229,8 +232,8 @@ def camera() -> Iterator[ThreadingHTTPServer]:
 
 def test_a_stream_is_read_by_its_address(workspace: Workspace, camera: ThreadingHTTPServer) -> None:
     url = f"http://127.0.0.1:{camera.server_port}"
-    address = check_address(f"{url}/stream?password=secret", ["127.0.0.1"])
-    assert (address.name, "secret" in repr(address)) == (f"127.0.0.1:{camera.server_port}/stream", False)
+    address = check_address(f"{url}/user=me&password=secret?password=secret", ["127.0.0.1"])
+    assert (address.name, "secret" in repr(address)) == (f"127.0.0.1:{camera.server_port}", False)
     live = workspace.live.begin(request(), StreamSource(address))
     until(lambda: live.asked >= 2)
     assert "red circle" in live.entries[0].answers[0].text
@@ -403,3 +406,15 @@ def test_only_the_entries_that_are_shown_are_read(workspace: Workspace, monkeypa
     monkeypatch.setattr(rows, "segments_of", lambda found, *rest: read.append(len(found)) or whole(found, *rest))
     assert [segment.identity for segment in workspace.live.entries(log.identity, 2)] == ids[:2:-1]
     assert read == [2]
+
+
+def test_a_session_ends_where_its_user_has_no_room_left(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is checked again and again while it runs, not only at the start."""
+    monkeypatch.setattr("smolvlm_core.live.log.ROOM_BYTES", 4000)
+    source, empty = CameraSource(), used_bytes(workspace.folder)
+    monkeypatch.setattr(workspace, "limits", lambda: replace(UNLIMITED, disk_bytes=empty + 300_000))
+    live = workspace.live.begin(request(), source)
+    jpeg = media.jpeg_bytes(drawn("red"))
+    until(lambda: not source.offer(source.token, jpeg) or not live.is_running)
+    assert "over your limit" in live.over
+    assert 1 <= live.asked <= 200
