@@ -84,7 +84,7 @@ class Workspace:
         self.moments = Moments(self.folder, self.jobs, self.timelines)
         self.summaries = Summaries(self.folder, self.jobs, self.registry, self.timelines)
         self.unsent.add(self.timelines)
-        self.live = LiveSessions(self.folder, self.jobs, self.registry, self.timelines.store)
+        self.live = LiveSessions(self.folder, self.jobs, self.registry, self.timelines.store, self.refuse_if_full)
         self.comparisons = Comparisons(self.devices, Votes(self.folder), lambda: self.limits().questions)
 
     @property

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,15 +18,20 @@ import pytest
 from PIL import Image
 
 from smolvlm_core import media
+from smolvlm_core.access.quota import used_bytes
+from smolvlm_core.access.users import UNLIMITED
+from smolvlm_core.backends.base import Backend
 from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.live.addresses import StreamAddress, check_address
 from smolvlm_core.live.alerts import Alert, Trigger
+from smolvlm_core.live.asking import Asker, Given
 from smolvlm_core.live.frames import NewestFrame, changed_share, look_of
-from smolvlm_core.live.log import picture_of
+from smolvlm_core.live.log import LiveLog, picture_of
 from smolvlm_core.live.records import LiveRequest
 from smolvlm_core.live.session import LiveSession
 from smolvlm_core.live.sessions import LiveSessions
 from smolvlm_core.live.sources import CameraSource, ClipSource, Source, StreamSource, _jpeg_of
+from smolvlm_core.timeline import rows
 from smolvlm_core.video.decoders.pixels import Orientation
 from smolvlm_core.workspace import Workspace
 from tests.conftest import drawn
@@ -74,8 +80,6 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def loaded(backend: object, pool: Any) -> None:
     """So that no clip plays while the model loads."""
-    from smolvlm_core.live.asking import Asker, Given
-
     for_once = Workspace(None).registry.make("smolvlm-shapes", "float32")
     given = Given(image=drawn(), sha256="0" * 64, detail="fast")
     Asker(for_once, request(), threading.Event(), lambda *_: None).ask(given)
@@ -228,8 +232,8 @@ def camera() -> Iterator[ThreadingHTTPServer]:
 
 def test_a_stream_is_read_by_its_address(workspace: Workspace, camera: ThreadingHTTPServer) -> None:
     url = f"http://127.0.0.1:{camera.server_port}"
-    address = check_address(f"{url}/stream?password=secret", ["127.0.0.1"])
-    assert (address.name, "secret" in repr(address)) == (f"127.0.0.1:{camera.server_port}/stream", False)
+    address = check_address(f"{url}/user=me&password=secret?password=secret", ["127.0.0.1"])
+    assert (address.name, "secret" in repr(address)) == (f"127.0.0.1:{camera.server_port}", False)
     live = workspace.live.begin(request(), StreamSource(address))
     until(lambda: live.asked >= 2)
     assert "red circle" in live.entries[0].answers[0].text
@@ -352,3 +356,65 @@ def test_a_file_by_address_is_played_once_at_its_own_speed(tmp_path: Path) -> No
 def test_a_frame_that_cannot_be_converted_is_a_damaged_one() -> None:
     with pytest.raises(MediaError, match="A frame cannot be read"):
         _jpeg_of(av.VideoFrame(64, 64, "rgb24"), Orientation(), float("nan"), 320)
+
+
+class Acting:
+    """A backend that does something else before it answers or gets ready."""
+
+    def __init__(self, backend: Backend, **instead: Any) -> None:
+        self._backend, self._instead = backend, instead
+
+    def __getattr__(self, name: str) -> Any:
+        return self._instead.get(name) or getattr(self._backend, name)
+
+
+def test_a_backend_that_fails_and_sets_its_event_does_not_look_like_a_stop(workspace: Workspace) -> None:
+    def fail(prompt: object, settings: object, cancel: threading.Event) -> Iterator[Any]:
+        cancel.set()
+        raise LensError("The server died.")
+        yield
+
+    backend: Any = Acting(workspace.registry.make("smolvlm-shapes", "float32"), generate=fail)
+    cancel = threading.Event()
+    given = Given(image=drawn(), sha256="0" * 64, detail="fast")
+    (answer,) = Asker(backend, request(), cancel, lambda *_: None).ask(given)
+    assert (answer.error, cancel.is_set()) == ("The server died.", False)
+
+
+def test_a_stop_while_the_model_loads_is_a_stop(workspace: Workspace) -> None:
+    def stopped(prompt: object, settings: object, own: threading.Event) -> Iterator[Any]:
+        cancel.set()
+        assert own.wait(5)  # the stop of the session reaches the backend
+        raise LensError("Loading was cancelled.")
+        yield
+
+    cancel = threading.Event()
+    backend: Any = Acting(workspace.registry.make("smolvlm-shapes", "float32"), prepare=stopped)
+    log = LiveLog(workspace.timelines.store, request(), "Camera", "", "shapes")
+    live = LiveSession(request(), CameraSource(), backend, log)
+    live.work(lambda text, share: None, cancel)
+    assert live.over == "Stopped."
+
+
+def test_only_the_entries_that_are_shown_are_read(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = workspace.timelines.store
+    log = LiveLog(store, request(), "Camera", "", "shapes")
+    log.begin()
+    ids = [store.add_segment(log.identity, float(at), at + 1.0) for at in (5, 4, 3, 2, 1)]  # a clock that goes back
+    whole: Any = rows.segments_of
+    read: list[Any] = []
+    monkeypatch.setattr(rows, "segments_of", lambda found, *rest: read.append(len(found)) or whole(found, *rest))
+    assert [segment.identity for segment in workspace.live.entries(log.identity, 2)] == ids[:2:-1]
+    assert read == [2]
+
+
+def test_a_session_ends_where_its_user_has_no_room_left(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is checked again and again while it runs, not only at the start."""
+    monkeypatch.setattr("smolvlm_core.live.log.ROOM_BYTES", 4000)
+    source, empty = CameraSource(), used_bytes(workspace.folder)
+    monkeypatch.setattr(workspace, "limits", lambda: replace(UNLIMITED, disk_bytes=empty + 300_000))
+    live = workspace.live.begin(request(), source)
+    jpeg = media.jpeg_bytes(drawn("red"))
+    until(lambda: not source.offer(source.token, jpeg) or not live.is_running)
+    assert "over your limit" in live.over
+    assert 1 <= live.asked <= 200

@@ -26,7 +26,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class StreamAddress:
-    """An address that may be opened. `name` has neither a password nor a query."""
+    """An address that may be opened. `name` has the host alone, with its port if there is one: cameras take passwords in paths too."""
 
     url: str = field(repr=False)  # it can contain a password
     name: str = ""
@@ -66,4 +66,4 @@ def check_address(url: str, allowed: Collection[str]) -> StreamAddress:
     if not {host, f"{host}:{port or SCHEMES[parts.scheme]}"} & set(allowed):
         raise LensError(f"{host} is not listed in {ALLOWED}.", f"Listed: {', '.join(sorted(allowed))}.")
     shown = f"[{host}]" if ":" in host else host
-    return StreamAddress(url.strip(), f"{shown}{f':{port}' if port else ''}{parts.path}"[:200])
+    return StreamAddress(url.strip(), f"{shown}{f':{port}' if port else ''}"[:200])

@@ -40,7 +40,7 @@ class Trigger:
         self._last: float | None = None
 
     def is_event(self, probability: float, seconds: float) -> bool:
-        """`probability` of yes, 0 to 1. `seconds`: the time of the frame; it never goes back."""
+        """`probability` of yes, 0 to 1. `seconds`: the time of the frame. Where it goes back, the quiet time is longer by that much."""
         alert = self.alert
         if probability <= alert.reset and probability < alert.rise:
             self._armed = True

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from smolvlm_core.backends.base import Backend, Reply
+from smolvlm_core.backends.ready import load
 from smolvlm_core.errors import LensError
 from smolvlm_core.live.records import Detail, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.build import Prompt, build_prompt
-from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Progress, Stats, TokenLogprob
+from smolvlm_core.prompt.generation import MAX_TOP_LOGPROBS, Delta, GenerationSettings, Stats, TokenLogprob
 from smolvlm_core.prompt.messages import Attachment, Message
 from smolvlm_core.timeline.yes import read_yes
+from smolvlm_core.work.events import child
 
 Watch = Callable[
     [str, str], None
@@ -57,10 +59,8 @@ class Asker:
 
     def prepare(self) -> None:
         """Load the model, where there is something to load. Raises LensError."""
-        prompt = build_prompt([Message("user", self.request.questions[0])], _no_picture)
-        for event in self.backend.prepare(prompt, self.request.settings, self._cancel):
-            if isinstance(event, Progress):
-                self._watch("", event.text)
+        with child(self._cancel) as own:
+            load(self.backend, self.request.settings, own, lambda progress: self._watch("", progress.text))
 
     def ask(self, given: Given) -> tuple[LiveAnswer, ...]:
         """The answers to all questions; fewer where the session was cancelled. After a failure, the questions that follow are not
@@ -96,17 +96,14 @@ class Asker:
     def _read(self, question: str, prompt: Prompt, settings: GenerationSettings) -> Reply:
         """Read an answer to its end, and let others watch how it comes. Raises LensError."""
         text, stats, logprobs = "", Stats("failed"), list[TokenLogprob]()
-        for event in self.backend.generate(prompt, settings, self._cancel):
-            if isinstance(event, Delta):
-                text += event.text
-                logprobs += event.logprobs
-                self._watch(question, text)
-            elif isinstance(event, Stats):
-                stats = event
-            else:
-                self._watch("", event.text)
+        with child(self._cancel) as own:  # a backend that fails may set its event: nobody stopped the session
+            for event in self.backend.generate(prompt, settings, own):
+                if isinstance(event, Delta):
+                    text += event.text
+                    logprobs += event.logprobs
+                    self._watch(question, text)
+                elif isinstance(event, Stats):
+                    stats = event
+                else:
+                    self._watch("", event.text)
         return Reply(text=text, stats=stats, logprobs=tuple(logprobs))
-
-
-def _no_picture(sha256: str) -> Image.Image:
-    raise KeyError(sha256)

@@ -8,31 +8,46 @@ from __future__ import annotations
 import io
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 
 from PIL import Image
 
 from smolvlm_core import media
-from smolvlm_core.errors import DeletedError
+from smolvlm_core.errors import DeletedError, StoreError
 from smolvlm_core.fields import FieldError, read_object
 from smolvlm_core.live.records import AlertEvent, Entry, LiveAnswer, LiveRequest
 from smolvlm_core.prompt.messages import FrameRef
-from smolvlm_core.timeline.records import Answer, Clip, Request, Segment, Timeline
+from smolvlm_core.timeline.asking import THUMBNAIL_EDGE
+from smolvlm_core.timeline.records import Answer, Clip, Request, Timeline
 from smolvlm_core.timeline.store import KeptFrame, TimelineStore
 
 ALERT = "alert"  # the kind of a document
-THUMBNAIL_EDGE = 256  # px
 MAX_ENTRIES = 20_000  # of one session
 MAX_BYTES = 512 * 2**20  # of the frames of one session
+ROOM_BYTES = 8 * 2**20
 
 
 class LiveLog:
-    """Of one session. `full`: why no more can be stored, as a sentence; "" where more can."""
+    """Of one session.
 
-    def __init__(self, store: TimelineStore, request: LiveRequest, name: str, sha256: str, model: str) -> None:
+    `full`: why no more can be stored, as a sentence; "" where more can. `refuse_if_full`: raises StoreError where the user has no room
+    for so many bytes. It is asked after each `ROOM_BYTES`, for so many more: it may read a whole folder.
+    """
+
+    def __init__(
+        self,
+        store: TimelineStore,
+        request: LiveRequest,
+        name: str,
+        sha256: str,
+        model: str,
+        refuse_if_full: Callable[[int], None] = lambda more_bytes: None,
+    ) -> None:
         self.identity = uuid.uuid4().hex[:24]
         self.stored_bytes, self.entries = 0, 0
         self._store, self._model = store, model
+        self._refuse_if_full, self._checked_bytes, self._no_room = refuse_if_full, 0, ""
         first, *others = request.questions
         kept = Request(
             entry=request.entry,
@@ -57,10 +72,11 @@ class LiveLog:
             return f"The session has {MAX_ENTRIES:,} frames with answers, which is the most."
         if self.stored_bytes >= MAX_BYTES:
             return f"The frames of the session take {MAX_BYTES // 2**20} MiB, which is the most."
-        return ""
+        return self._no_room
 
     def begin(self) -> None:
         """Raises StoreError."""
+        self._refuse_if_full(ROOM_BYTES)
         self._store.add(self._timeline)
 
     def add(self, entry: Entry, number: int, jpeg: bytes, image: Image.Image, until_seconds: float) -> int:
@@ -73,7 +89,16 @@ class LiveLog:
             self._store.save_answer(segment, column, self._answer(answer))
         self.entries += 1
         self.stored_bytes += len(jpeg) + len(thumbnail)
+        if self.stored_bytes - self._checked_bytes >= ROOM_BYTES:
+            self._check_room()
         return segment
+
+    def _check_room(self) -> None:
+        self._checked_bytes = self.stored_bytes
+        try:
+            self._refuse_if_full(ROOM_BYTES)
+        except StoreError as error:
+            self._no_room = f"No more frames can be stored: {error}"
 
     def add_event(self, event: AlertEvent) -> None:
         """Raises StoreError."""
@@ -113,8 +138,3 @@ def picture_of(store: TimelineStore, segment: int) -> Image.Image:
     if stored is None:
         raise DeletedError("This frame was deleted.", "Reload the page.")
     return Image.open(io.BytesIO(stored))
-
-
-def newest(segments: list[Segment], count: int) -> list[Segment]:
-    """The last ones by the order in which they were asked, the newest first."""
-    return sorted(segments, key=lambda segment: segment.identity, reverse=True)[:count]

@@ -135,7 +135,10 @@ class LiveSession:
                 else:
                     self.doing = "Waiting for a frame"
             self.over = why
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, LensError) and cancel.is_set():
+                self.over = self._why_over(cancel)
+                return
             self.over = "The session failed."
             raise
         finally:

@@ -6,6 +6,7 @@ Knows the registry of backends, jobs and the store of timelines. Does not know p
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from smolvlm_core.backends.registry import Registry
@@ -26,7 +27,16 @@ PREFIX = "live "
 class LiveSessions:
     """Used from any thread."""
 
-    def __init__(self, folder: Path, jobs: Jobs, registry: Registry, timelines: TimelineStore) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Jobs,
+        registry: Registry,
+        timelines: TimelineStore,
+        refuse_if_full: Callable[[int], None] = lambda more_bytes: None,
+    ) -> None:
+        """`refuse_if_full`: see `LiveLog`."""
+        self._refuse_if_full = refuse_if_full
         self._folder, self._jobs, self._registry, self.timelines = folder, jobs, registry, timelines
         self._starting = threading.Lock()
         self.current: LiveSession | None = None  # the last one of this process
@@ -47,7 +57,8 @@ class LiveSessions:
             if self.running is not None:
                 raise LensError("A live session is running.", "Stop it first.")
             backend = self._registry.make(request.entry, request.precision)
-            kept = LiveLog(self.timelines, request, source.name, source.sha256, backend.name)
+            name, sha256 = source.name, source.sha256
+            kept = LiveLog(self.timelines, request, name, sha256, backend.name, self._refuse_if_full)
             session = LiveSession(request, source, backend, kept)
             session.job = self._jobs.start(f"{PREFIX}{self._folder}", session.work)
             self.current = session
@@ -61,7 +72,8 @@ class LiveSessions:
 
     def entries(self, identity: str, count: int) -> list[Segment]:
         """The newest first."""
-        return log.newest(self.timelines.segments(identity), count)
+        found = self.timelines.segments(identity, count)
+        return sorted(found, key=lambda segment: segment.identity, reverse=True)
 
     def events(self, identity: str) -> list[AlertEvent]:
         """The alerts of a session, the newest first."""

@@ -157,14 +157,14 @@ class TimelineStore:
         with self._database.transaction() as db:
             return _add_segment(db, identity, start_seconds, end_seconds, None)
 
-    def segments(self, identity: str) -> list[Segment]:
-        """All of a timeline, by time."""
-        of_timeline = "segment IN (SELECT id FROM segments WHERE timeline = ?)"
+    def segments(self, identity: str, newest: int = -1) -> list[Segment]:
+        """All of a timeline, by time; with `newest`, only so many that were added last."""
+        chosen, values = "(SELECT id FROM segments WHERE timeline = ? ORDER BY id DESC LIMIT ?)", (identity, newest)
         frames = "SELECT segment, position, seconds, number, sha256 FROM frames"
         return rows.segments_of(
-            self._database.rows("SELECT * FROM segments WHERE timeline = ? ORDER BY start, id", (identity,)),
-            self._database.rows(f"{frames} WHERE {of_timeline} ORDER BY segment, position", (identity,)),
-            self._database.rows(f"SELECT * FROM answers WHERE {of_timeline}", (identity,)),
+            self._database.rows(f"SELECT * FROM segments WHERE id IN {chosen} ORDER BY start, id", values),
+            self._database.rows(f"{frames} WHERE segment IN {chosen} ORDER BY segment, position", values),
+            self._database.rows(f"SELECT * FROM answers WHERE segment IN {chosen}", values),
             self._problems.add,
         )
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.live.alerts import Alert
+from smolvlm_core.live.log import ROOM_BYTES
 from smolvlm_core.live.records import MAX_ALERTS, LiveRequest
 from smolvlm_core.live.sources import CameraSource
 from ui import forms
@@ -168,7 +169,7 @@ def _start(choice: Choice) -> None:
     page = session().live
     try:
         source = sources.make()
-        workspace().refuse_if_full(1)
+        workspace().refuse_if_full(ROOM_BYTES)
         live = workspace().live.begin(request_of(choice), source)
     except LensError as error:
         forms.refuse(FORM, error)
