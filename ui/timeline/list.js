@@ -9,7 +9,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   draw(state);
   list.onclick = (event) => click(state, event);
   list.onkeydown = (event) => keydown(state, event);
-  const listening = new AbortController();
+  list.listening?.abort(); // this function runs again for new data, and only its last return value is called
+  const listening = (list.listening = new AbortController());
   document.addEventListener("lens-time", (event) => mark(state, event.detail.seconds), { signal: listening.signal });
   document.dispatchEvent(new CustomEvent("lens-where")); // the player answers with its time
   if (data.reveal.number && state.revealed !== data.reveal.number) {

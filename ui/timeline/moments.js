@@ -5,7 +5,8 @@ const WIDTH = 1000, HEIGHT = 100, SVG = "http://www.w3.org/2000/svg";
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".moments"), drawn = JSON.stringify(data);
   if (root.drawn !== drawn) { root.drawn = drawn; draw(root, data); }
-  const listening = new AbortController();
+  root.listening?.abort(); // this function runs again for new data, and only its last return value is called
+  const listening = (root.listening = new AbortController());
   document.addEventListener("lens-time", (event) => follow(root, data, event.detail.seconds), { signal: listening.signal });
   document.dispatchEvent(new CustomEvent("lens-where")); // the player answers with its time
   return () => listening.abort();
