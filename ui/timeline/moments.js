@@ -47,7 +47,7 @@ function draw(root, data) {
 
 function curve(data) {
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
-  svg.setAttribute("aria-label", `${data.summary} ${data.moments.length} moments, listed below.`);
+  svg.setAttribute("aria-label", `${data.summary} ${data.moments.length} ${data.moments.length === 1 ? "moment" : "moments"}, listed below.`);
   svg.append(shape("line", { class: "half", x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2 }));
   for (const run of runs(data)) {
     const points = run.map(([time, share]) => `${across(data, time).toFixed(1)},${(HEIGHT - 2 - (HEIGHT - 4) * share).toFixed(1)}`);
