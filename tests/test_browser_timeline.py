@@ -16,6 +16,14 @@ from training.questions import Event
 
 expect = playwright.expect
 SECONDS_EACH = 4
+ANSWERS = """() => {
+  let answers = 0;
+  const count = () => { answers += 1; };
+  document.addEventListener("lens-time", count);
+  document.dispatchEvent(new CustomEvent("lens-where"));
+  document.removeEventListener("lens-time", count);
+  return answers;
+}"""
 Film = tuple[Path, list[Event]]
 
 
@@ -115,7 +123,7 @@ def test_a_timeline_is_made_read_and_corrected(page: playwright.Page, address: s
     # After a reload all of it is there, and the edit is taken back.
     page.reload()
     expect(second.get_by_text("A <b>zeppelin</b> **lands**.")).to_be_visible()
-    second.get_by_role("button", name=re.compile("^Take the edit back")).click()
+    second.get_by_role("button", name=re.compile("^Undo edit")).click()
     expect(second.get_by_text("The model:")).to_have_count(0)
     expect(second.get_by_text(words)).to_be_visible()
 
@@ -125,7 +133,7 @@ def test_a_question_becomes_a_column_and_words_are_found_again(page: playwright.
     open_made(page, address, film)
     write_note(page, rows(page).nth(3), "The xylophone <i>appears</i> here")
     page.get_by_text("Questions", exact=True).click()
-    page.get_by_label("Another question of each segment").fill("What shape is it?")
+    page.get_by_label("Add a question for every segment").fill("What shape is it?")
     page.keyboard.press("Enter")
     for number, event in enumerate(events):
         column = rows(page).nth(number).locator("p", has_text="What shape is it?")
@@ -146,6 +154,17 @@ def test_a_question_becomes_a_column_and_words_are_found_again(page: playwright.
     expect(rows(page).nth(3)).to_have_attribute("aria-current", "true")
     page.locator("video").evaluate("v => v.readyState || new Promise(done => v.onloadeddata = done)")
     assert seconds(page) == pytest.approx(12.0, abs=0.05)
+
+    # Once more: one player answers, and goes there once.
+    page.locator("video").evaluate("v => { v.currentTime = 1 }")
+    hit.click()
+    expect(page.locator("video")).to_have_attribute("data-seek", "2")
+    assert page.evaluate(ANSWERS) == 1
+    page.get_by_role("link", name="Image chat").click()
+    page.get_by_role("heading", name="Image chat").wait_for()
+    page.get_by_role("link", name="Video chat").click()
+    expect(rows(page).first).to_have_attribute("aria-current", "true")
+    assert seconds(page) < 1
 
     page.get_by_text("Questions", exact=True).click()
     page.get_by_role("button", name="Remove", exact=True).click()

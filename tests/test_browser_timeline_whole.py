@@ -44,7 +44,7 @@ def test_a_summary_says_what_its_frames_do_not_support(page: playwright.Page, ad
     expect(rows(page).nth(2)).to_have_attribute("aria-current", "true")
     assert 7.9 < seconds(page) < 8.2
 
-    rows(page).nth(1).get_by_role("button", name=re.compile("^Take the edit back")).click()
+    rows(page).nth(1).get_by_role("button", name=re.compile("^Undo edit")).click()
     page.get_by_text("The descriptions were changed after this was made.").wait_for()
 
 

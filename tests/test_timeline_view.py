@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.workspace import Workspace
 from tests.test_pages import ROOT, texts
 from ui.timeline.search import marked
+from ui.timeline.session import SHOWN_FOR, TimelineSession
 
 SAMPLE = GALLERY / "circle-moves-right.mp4"
 
@@ -88,3 +90,44 @@ def test_the_form_says_what_is_wrong_before_it_starts(workspace: Workspace) -> N
 
 def test_matches_are_bold_and_nothing_else_is_rendered() -> None:
     assert marked("a \ue000<b>\ue001 *c* \ue000d\ue001e") == "a **\\<b>** \\*c\\* **d**e"
+
+
+def test_a_live_session_is_listed_under_its_own_name(workspace: Workspace) -> None:
+    clip = clip_of_file(SAMPLE)
+    stored(workspace, clip, "A red circle moves.")
+    live = Timeline(identity="live-one", kind="live", clip=clip, request=Request(entry="smolvlm-shapes"), created=1.0)
+    workspace.timelines.store.add(live)
+    app = opened(t="live-one")
+    choice = app.selectbox(key="timeline_open")
+    assert choice.value == "live-one" and choice.options[0].startswith("Live session")
+
+
+def test_back_and_forward_go_between_timelines_of_different_clips(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, moved_clip: Clip
+) -> None:
+    stored(workspace, clip_of_file(SAMPLE), "A red circle moves.")
+    clip = replace(moved_clip, sha256="f" * 64)
+    other = Timeline(identity="other", kind="clip", clip=clip, request=Request(entry="smolvlm-shapes"), created=1.0)
+    workspace.timelines.store.add(other)
+    app = opened()
+    app.button(key="timeline_circle-moves-right").click().run()
+    assert app.selectbox(key="timeline_open").value == "made-before"
+    monkeypatch.setattr("ui.address._went_back_or_forward", lambda: True)
+    app.query_params["t"] = "other"
+    app.run()
+    assert not app.exception and app.selectbox(key="timeline_open").value == "other"
+
+
+def test_a_hit_moves_the_player_once_and_only_in_its_clip() -> None:
+    page = TimelineSession()
+    page.go_to("one", 20.0, 7)
+    assert page.due("two") == ((0.0, 0), (0, 0))
+    assert page.due("one") == ((20.0, 1), (7, 1))
+    page.drawn = time.monotonic() - 2 * SHOWN_FOR
+    assert page.due("one") == ((0.0, 0), (0, 0))
+    page.go_to("one", 3.0)
+    assert page.due("one")[0] == (3.0, 2)
+
+
+def test_a_link_to_a_timeline_that_is_gone_says_so(workspace: Workspace) -> None:
+    assert "This timeline was deleted, or it is not yours." in [error.value for error in opened(t="gone").error]

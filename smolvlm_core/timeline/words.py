@@ -41,7 +41,8 @@ def forget_timeline(db: sqlite3.Connection, timeline: str) -> None:
 
 
 def find(database: Database, text: str, timeline: str | None) -> list[Hit]:
-    """Where all the words of `text` are, each as the beginning of a word there; the best first, MOST_HITS at most.
+    """Where all the words of `text` are, each as the beginning of a word there; the best first.
+    MOST_HITS at most over all timelines; all of them in one.
 
     Raises:
         StoreError: the timelines cannot be read, or `text` has more than MAX_SEARCH_CHARACTERS.
@@ -56,8 +57,8 @@ def find(database: Database, text: str, timeline: str | None) -> list[Hit]:
     found = database.rows(
         f"SELECT w.rowid AS place, s.timeline, s.id, snippet(words, 0, ?, ?, '…', {EXCERPT_WORDS}) AS excerpt FROM words w"
         f" JOIN segments s ON s.id = w.rowid / {_PLACES} WHERE words MATCH ? AND (? IS NULL OR s.timeline = ?)"
-        f" ORDER BY rank, s.start LIMIT {MOST_HITS}",
-        (*MARK, " ".join(f'"{word}"*' for word in wanted), timeline, timeline),
+        f" ORDER BY rank, s.start LIMIT ?",
+        (*MARK, " ".join(f'"{word}"*' for word in wanted), timeline, timeline, MOST_HITS if timeline is None else -1),
     )
     return [
         Hit(

@@ -61,7 +61,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (focused) strip.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   for (const part of [find(".row"), strip]) part.hidden = !data.frames.length;
   // Other parts of the page move the player: `document.dispatchEvent(new CustomEvent("lens-seek", { detail: { seconds } }))`.
-  const listening = new AbortController();
+  video.listening?.abort(); // this function runs again for new data, and only its last return value is called
+  const listening = (video.listening = new AbortController());
   document.addEventListener("lens-seek", (event) => goTo(event.detail.seconds), { signal: listening.signal });
   document.addEventListener("lens-where", update, { signal: listening.signal });
   update();

@@ -67,7 +67,7 @@ def _draw_form(timeline: Timeline, clip: Path) -> None:
             persist_state="session",
         )
     exact = st.checkbox(
-        "Begin and end exactly there (encodes again)",
+        "Cut exactly (re-encodes)",
         key="timeline_cut_exact",
         persist_state="session",
         help="Without it, frames and sound are copied as they are, which is fast and loses nothing. Each part then begins at the "
@@ -86,7 +86,7 @@ def _draw_segments(timeline: Timeline) -> None:
     found = leaves(workspace().timelines.segments(timeline.identity))
     labels = {segment.identity: _label(segment) for segment in found}
     st.text_input(
-        "Choose those with these words",
+        "Add segments that contain",
         placeholder="red ball",
         key=_key("find", timeline),
         on_change=_find,

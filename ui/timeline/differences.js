@@ -17,9 +17,17 @@ function draw(data, row) {
   time.dataset.start = row.start;
   time.title = "Show this moment in the player";
   item.append(make("div", "top", time, make("span", "degree", row.degree)));
-  if (row.frames.length) item.append(make("div", "frames", ...row.frames.map((frame, position) => image(data, row, frame, position))));
+  if (row.frames.length) item.append(strip(data, row));
   for (const answer of row.answers) item.append(...pair(answer));
   return item;
+}
+
+function strip(data, row) {
+  const made = make("div", "frames", ...row.frames.map((frame, position) => image(data, row, frame, position)));
+  made.tabIndex = 0; // it scrolls
+  made.role = "group";
+  made.ariaLabel = `Frames: ${row.label}`;
+  return made;
 }
 
 function image({ frames }, row, [name, sha256], position) {

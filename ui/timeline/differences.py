@@ -161,9 +161,13 @@ def _draw_figures(found: Differences) -> None:
     lines += [f"| {escape(t.question)} | {t.same:,} | {t.different:,} | {t.unanswered:,} |" for t in found.tallies]
     st.markdown("\n".join(lines))
     notes = [f"Texts are compared by {MEASURE}; yes and no by their meaning."]
-    notes += [f"{len(only):,} segments are only in {letter}." for letter, only in zip("AB", found.only) if only]
+    notes += [f"{_count(len(only))} only in {letter}." for letter, only in zip("AB", found.only) if only]
     notes += [f"Only {letter} was asked: {' '.join(asked)}" for letter, asked in zip("AB", found.questions) if asked]
     st.caption(" ".join(map(message, notes)))
+
+
+def _count(segments: int) -> str:
+    return "1 segment is" if segments == 1 else f"{segments:,} segments are"
 
 
 def _draw_rows(found: Differences) -> None:

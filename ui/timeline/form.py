@@ -60,7 +60,7 @@ def _draw_prompt(choice: Choice) -> str:
         "Ask of each segment", default, key=f"timeline_prompt_{form.round}_{suggestions[0]}", height=68
     ).strip()
     form.prompt = None if text == suggestions[0] else text
-    _draw_suggestions("prompt", [suggestion for suggestion in suggestions if suggestion != text], _use_prompt)
+    _draw_suggestions("prompt", [suggestion for suggestion in suggestions if suggestion != text], _use_prompt, "")
     return text
 
 
@@ -81,7 +81,10 @@ def _draw_questions(choice: Choice) -> tuple[str, ...]:
     )
     found = tuple(dict.fromkeys(line.strip() for line in form.questions.splitlines() if line.strip()))
     _draw_suggestions(
-        "question", [one for one in wording.questions(choice.backend.spec) if one not in found], _add_question
+        "question",
+        [one for one in wording.questions(choice.backend.spec) if one not in found],
+        _add_question,
+        ":material/add:",
     )
     return found
 
@@ -92,12 +95,12 @@ def _add_question(text: str) -> None:
     form.round += 1
 
 
-def _draw_suggestions(name: str, texts: Sequence[str], use: Callable[[str], None]) -> None:
-    """Small buttons that fill a field."""
+def _draw_suggestions(name: str, texts: Sequence[str], use: Callable[[str], None], icon: str) -> None:
+    """Small buttons that fill a field, or add to it."""
     with st.container(horizontal=True, gap="xsmall", key=f"timeline_{name}_suggestions"):
         for text in texts:
             key = f"timeline_{name}_{text}"
-            st.button(escape(text), key=key, type="tertiary", icon=":material/add:", on_click=use, args=(text,))
+            st.button(escape(text), key=key, type="tertiary", icon=icon or None, on_click=use, args=(text,))
 
 
 def _draw_cut() -> Cut | str:
@@ -120,7 +123,7 @@ def _draw_cut() -> Cut | str:
     one, two = st.columns(2)
     frames = one.number_input("Frames of each segment", 1, MAX_FRAMES, before.frames, key="timeline_frames")
     budget = two.number_input(
-        "Frames in all, at most",
+        "Maximum frames in total",
         1,
         100_000,
         before.budget,

@@ -31,7 +31,8 @@ def draw_if_asked(timeline: Timeline) -> None:
 def _dialog(timeline: Timeline, segment: Segment) -> None:
     times = ", ".join(f"{time_text(f.timestamp_seconds, 2)} (#{f.frame_index})" for f in segment.frames)
     st.markdown(f"**{escape(timeline.title)}**, {rows.range_text(segment)}")
-    st.caption(f"{len(segment.frames)} frames, in this order: {times or 'none'}.")
+    count = "1 frame" if len(segment.frames) == 1 else f"{len(segment.frames)} frames, in this order"
+    st.caption(f"{count}: {times or 'none'}.")
     for number, answer in sorted(segment.answers.items()):
         st.markdown(f"**{escape(timeline.columns.get(number, 'A question that was removed'))}**")
         _draw_answer(answer)

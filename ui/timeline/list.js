@@ -9,7 +9,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   draw(state);
   list.onclick = (event) => click(state, event);
   list.onkeydown = (event) => keydown(state, event);
-  const listening = new AbortController();
+  list.listening?.abort(); // this function runs again for new data, and only its last return value is called
+  const listening = (list.listening = new AbortController());
   document.addEventListener("lens-time", (event) => mark(state, event.detail.seconds), { signal: listening.signal });
   document.dispatchEvent(new CustomEvent("lens-where")); // the player answers with its time
   if (data.reveal.number && state.revealed !== data.reveal.number) {
@@ -22,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function begin(list) {
   const state = { rows: new Map(), scrolled: 0, current: null }, scrolled = () => { state.scrolled = Date.now(); };
-  for (const name of ["wheel", "touchmove"]) list.addEventListener(name, scrolled, { passive: true });
+  for (const name of ["wheel", "touchmove", "keydown", "pointerdown"]) list.addEventListener(name, scrolled, { passive: true });
   return state;
 }
 
@@ -98,13 +99,13 @@ function answer({ data }, row, number, question) {
     return made;
   };
   const parts = [], edited = found.model !== null;
-  if (found.error) parts.push(line("error", found.error, " ", act("again", "Ask again")));
+  if (found.error) parts.push(line("error", found.error, " ", ...(data.running ? [] : [act("again", "Resume (all missing answers)")])));
   if (!found.error || edited) {
     const badge = edited ? [make("span", "badge", "Edited")] : [];
     parts.push(line("words", found.text || "(no words)", " ", ...badge, act("edit", "Edit")));
   }
   if (found.cut) parts.push(make("p", "quiet", found.cut));
-  if (edited) parts.push(make("p", "quiet model", `The model: ${found.model || "(no words)"} `, act("restore", "Take the edit back")));
+  if (edited) parts.push(make("p", "quiet model", `The model: ${found.model || "(no words)"} `, act("restore", "Undo edit")));
   return parts;
 }
 

@@ -21,9 +21,21 @@ def draw(timeline: Timeline) -> None:
 
 def draw_running_elsewhere(timeline: Timeline | None) -> None:
     """Another timeline than the one that is shown: one is made at a time."""
+    shown = timeline.identity if timeline is not None else ""
+    polled = _running_elsewhere(shown)
+    if polled is not None:
+        st.fragment(_follow_elsewhere, run_every=POLL_SECONDS)(shown, polled.timeline.identity)
+
+
+def _running_elsewhere(shown: str) -> Run | None:
     run = workspace().timelines.running
-    if run is None or (timeline is not None and run.timeline.identity == timeline.identity):
-        return
+    return run if run is not None and run.timeline.identity != shown else None
+
+
+def _follow_elsewhere(shown: str, identity: str) -> None:
+    run = _running_elsewhere(shown)
+    if run is None or run.timeline.identity != identity:
+        st.rerun()  # the page's buttons are free again
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             f":material/hourglass_top: The timeline of {escape(run.timeline.title)} is being made.", width="content"

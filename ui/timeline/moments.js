@@ -5,7 +5,8 @@ const WIDTH = 1000, HEIGHT = 100, SVG = "http://www.w3.org/2000/svg";
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".moments"), drawn = JSON.stringify(data);
   if (root.drawn !== drawn) { root.drawn = drawn; draw(root, data); }
-  const listening = new AbortController();
+  root.listening?.abort(); // this function runs again for new data, and only its last return value is called
+  const listening = (root.listening = new AbortController());
   document.addEventListener("lens-time", (event) => follow(root, data, event.detail.seconds), { signal: listening.signal });
   document.dispatchEvent(new CustomEvent("lens-where")); // the player answers with its time
   return () => listening.abort();
@@ -46,7 +47,7 @@ function draw(root, data) {
 
 function curve(data) {
   const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
-  svg.setAttribute("aria-label", `${data.summary} ${data.moments.length} moments, listed below.`);
+  svg.setAttribute("aria-label", `${data.summary} ${data.moments.length} ${data.moments.length === 1 ? "moment" : "moments"}, listed below.`);
   svg.append(shape("line", { class: "half", x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2 }));
   for (const run of runs(data)) {
     const points = run.map(([time, share]) => `${across(data, time).toFixed(1)},${(HEIGHT - 2 - (HEIGHT - 4) * share).toFixed(1)}`);

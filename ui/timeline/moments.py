@@ -60,7 +60,6 @@ def _draw_question(clip: StoredClip, choice: Choice) -> None:
         )
     if not _is_answered(clip, questions[clip.sha256]):
         _draw_budget(clip, questions[clip.sha256])
-    forms.draw_problems(FORM)
 
 
 def _is_answered(clip: StoredClip, typed: str) -> bool:
@@ -95,6 +94,7 @@ def _follow(clip: StoredClip, polled: bool) -> None:
     running = search is not None and search.is_running
     if running != polled:
         st.rerun()  # begins or ends the polling
+    forms.draw_problems(FORM)
     if search is not None and running:
         _draw_running(search)
         if search.curve is not None:
@@ -145,7 +145,11 @@ def _draw_kept(clip: StoredClip, search: Search | None) -> None:
 
 def _remove(clip: StoredClip, curve: Curve) -> None:
     try:
-        workspace().moments.forget(clip.sha256, curve.typed)
+        search = workspace().moments.search_of(clip.sha256)
+        if curve.complete:
+            workspace().moments.forget(clip.sha256, curve.typed)
+        elif search is not None:
+            search.curve = None  # of a stopped search: it is not kept
         session().timeline.curve.pop(clip.sha256, None)
     except LensError as error:
         forms.refuse(FORM, error)

@@ -27,7 +27,7 @@ def open_timeline(timeline: Timeline, seconds: float | None = None, segment: int
         current.clip = _stored_clip(timeline)
     current.timeline.shown, current.timeline.open = True, timeline.identity
     if seconds is not None:
-        current.timeline.go_to(seconds, segment)
+        current.timeline.go_to(timeline.clip.sha256, seconds, segment)
 
 
 def shown(clip: StoredClip | None) -> Timeline | None:
@@ -38,8 +38,12 @@ def shown(clip: StoredClip | None) -> Timeline | None:
     found = timelines.find(page.open) if page.open else None
     if found is None and page.open:
         page.open = None
+        state.notify("This timeline was deleted, or it is not yours.")
     if found is not None and clip is not None and clip.sha256 != found.clip.sha256:
-        page.open = found = None  # another clip was added
+        if found.identity == before:
+            page.open = found = None  # another clip was added
+        else:
+            session().clip = clip = _stored_clip(found)  # the address names another timeline: Back or Forward
     if found is not None and clip is None and (found.identity != before or session().clip is None):
         session().clip = _stored_clip(found)
     if found is None and page.open is None and clip is not None:
@@ -53,6 +57,8 @@ def draw(timeline: Timeline | None, clip: StoredClip | None) -> None:
     """The choice, where there is one, and a menu."""
     sha256 = timeline.clip.sha256 if timeline is not None else clip.sha256 if clip is not None else ""
     found = workspace().timelines.of_clip(sha256) if sha256 else [timeline] if timeline is not None else []
+    if timeline is not None and all(one.identity != timeline.identity for one in found):
+        found = [timeline, *found]  # a live session with this clip
     known = {one.identity: one for one in found}
     if not known:
         return
@@ -98,10 +104,13 @@ def _menu(timeline: Timeline) -> None:
     ]
     st.markdown("\n".join(f"- {escape(fact)}" for fact in facts))
     if page.deleting == timeline.identity:
-        st.warning("This deletes the timeline with its captions, edits and notes for good. The clip stays.")
+        st.warning(
+            "This deletes the timeline with its captions, edits and notes for good. "
+            "The clip is deleted too, unless a conversation or another timeline uses it."
+        )
         with st.container(horizontal=True, gap="xsmall"):
             st.button("Delete it", key="timeline_sure", icon=":material/delete:", on_click=_delete, args=(timeline,))
-            st.button("Keep it", key="timeline_keep", on_click=_confirm, args=(None,))
+            st.button("Cancel", key="timeline_keep", on_click=_confirm, args=(None,))
     else:
         st.button(
             "Delete…", key="timeline_delete", icon=":material/delete:", on_click=_confirm, args=(timeline.identity,)
@@ -119,7 +128,10 @@ def _delete(timeline: Timeline) -> None:
         if (run := timelines.run_of(timeline)) is not None and run.is_running:
             run.stop()
             run.job.wait(STOP_SECONDS)
-        timelines.delete(timeline.identity)
+        if timeline.kind == "live":
+            workspace().live.delete(timeline.identity)
+        else:
+            timelines.delete(timeline.identity)
     except LensError as error:
         state.notify(error)
         return

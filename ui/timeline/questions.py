@@ -28,7 +28,7 @@ def draw(timeline: Timeline, *, running: bool) -> None:
             st.container(horizontal=True, vertical_alignment="bottom"),
         ):
             st.text_input(
-                "Another question of each segment", key=KEY, placeholder="Is anyone in the picture?", width="stretch"
+                "Add a question for every segment", key=KEY, placeholder="Is anyone in the picture?", width="stretch"
             )
             st.form_submit_button("Ask", icon=":material/send:", on_click=_add, args=(timeline,), disabled=running)
         if running:

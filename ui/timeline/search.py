@@ -6,6 +6,7 @@ import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.timeline.records import MARK, Hit, Segment, Timeline
+from smolvlm_core.timeline.words import MOST_HITS
 from ui.state import session, workspace
 from ui.text import escape, show_error
 from ui.timeline import picker, rows
@@ -39,6 +40,8 @@ def _draw_hits(text: str) -> None:
     if not hits:
         st.caption("Nothing found. Captions, answers, your edits and notes are searched.")
         return
+    if len(hits) >= MOST_HITS:
+        st.caption(f"The best {MOST_HITS} are shown.")
     most = st.session_state.get(f"{KEY}_most_{text}", SHOWN)
     known: dict[str, tuple[Timeline | None, dict[int, Segment], bool]] = {}
     with st.container(border=True, gap="xsmall", key="timeline_hits"):

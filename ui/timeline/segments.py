@@ -26,8 +26,8 @@ def draw(timeline: Timeline, segments: Sequence[Segment], *, running: bool) -> N
     if page.problem:
         show_error(page.problem)
         page.problem = ""
-    place = st.container()
-    shown = _of_page(timeline, ordered)
+    place, reveal = st.container(), page.due(timeline.clip.sha256)[1]
+    shown = _of_page(timeline, ordered, reveal)
     facts, key = timeline.clip.facts, f"timeline_list_{timeline.identity}"
     with place:
         _component(
@@ -41,22 +41,22 @@ def draw(timeline: Timeline, segments: Sequence[Segment], *, running: bool) -> N
                 "width": facts.width if facts else 640,
                 "height": facts.height if facts else 480,
                 "running": running,
-                "reveal": {"segment": page.reveal[0], "number": page.reveal[1]},
+                "reveal": {"segment": reveal[0], "number": reveal[1]},
             },
             on_act_change=lambda: _act(timeline, st.session_state[key]["act"]),
         )
 
 
-def _of_page(timeline: Timeline, ordered: Sequence[Segment]) -> Sequence[Segment]:
+def _of_page(timeline: Timeline, ordered: Sequence[Segment], reveal: tuple[int, int]) -> Sequence[Segment]:
     """The rows of one page, which is the one with the segment that has to be shown."""
     pages = -(-len(ordered) // ROWS_PER_PAGE)
     if pages <= 1:
         return ordered
-    page, key = session().timeline, f"timeline_page_{timeline.identity}_{pages}"
+    key = f"timeline_page_{timeline.identity}_{pages}"
     revealed = st.session_state.setdefault(f"{key}_revealed", 0)
-    if page.reveal[1] != revealed:
-        st.session_state[f"{key}_revealed"] = page.reveal[1]
-        found = next((n for n, segment in enumerate(ordered) if segment.identity == page.reveal[0]), 0)
+    if reveal[1] and reveal[1] != revealed:
+        st.session_state[f"{key}_revealed"] = reveal[1]
+        found = next((n for n, segment in enumerate(ordered) if segment.identity == reveal[0]), 0)
         st.session_state[key] = 1 + found // ROWS_PER_PAGE
     number = min(st.pagination(pages, key=key), pages)
     return ordered[(number - 1) * ROWS_PER_PAGE : number * ROWS_PER_PAGE]

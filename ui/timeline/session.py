@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from smolvlm_core.timeline.records import Cut
@@ -9,6 +10,7 @@ from smolvlm_core.timeline.summary.records import SUMMARIZE
 
 NEW = ""
 LISTED = 50
+SHOWN_FOR = 1.0  # seconds: runs that follow at once may replace the one before in the browser
 
 
 @dataclass
@@ -28,8 +30,9 @@ class TimelineSession:
     Attributes:
         shown: the page shows the timeline instead of the chat.
         open: identity of the timeline that is shown, `NEW` for the form, None for the newest of the clip.
-        seek: where the player has to go once, in seconds, and how many times it was told so.
+        seek: where the player has to go once, in seconds, and how many times it was told so. `seek_clip`: the clip's SHA-256.
         reveal: the segment that the list has to show once, and how many times it was told so.
+        drawn: when the page first did so (monotonic clock); None where it did not yet.
         deleting: identity of the timeline to confirm.
         given: the segment whose "What the model was given" is to open.
         changed: words were edited, so what is made of them has to be drawn again.
@@ -43,7 +46,9 @@ class TimelineSession:
     open: str | None = None
     form: TimelineForm = field(default_factory=TimelineForm)
     seek: tuple[float, int] = (0.0, 0)
+    seek_clip: str = ""
     reveal: tuple[int, int] = (0, 0)
+    drawn: float | None = None
     deleting: str | None = None
     given: int | None = None
     moments: dict[str, str] = field(default_factory=dict)
@@ -55,8 +60,18 @@ class TimelineSession:
     compare_problem: str = ""
     listed: int = LISTED
 
-    def go_to(self, seconds: float, segment: int | None = None) -> None:
+    def go_to(self, clip: str, seconds: float, segment: int | None = None) -> None:
         """From the next run of the page. In the browser, an event `lens-seek` does the same (ui/clip/player.js)."""
-        self.seek = seconds, self.seek[1] + 1
-        if segment is not None:
-            self.reveal = segment, self.reveal[1] + 1
+        self.seek, self.seek_clip, self.drawn = (seconds, self.seek[1] + 1), clip, None
+        self.reveal = segment or 0, self.reveal[1] + 1
+
+    def due(self, clip: str) -> tuple[tuple[float, int], tuple[int, int]]:
+        """`seek` and `reveal` for this clip; nothing (number 0) once they were drawn."""
+        if clip != self.seek_clip:
+            return (0.0, 0), (0, 0)
+        now = time.monotonic()
+        self.drawn = now if self.drawn is None else self.drawn
+        if now - self.drawn > SHOWN_FOR:
+            self.seek_clip = ""
+            return (0.0, 0), (0, 0)
+        return self.seek, self.reveal

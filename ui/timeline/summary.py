@@ -55,6 +55,10 @@ def _follow(identity: str, choice: Choice, polled: bool) -> None:
     if running != polled:
         st.rerun()  # begins or ends the polling
     question = _draw_question(timeline, running=running)
+    if not question:
+        st.caption("Type a question.")
+        st.button("Answer", icon=":material/play_arrow:", key="summary_start", type="primary", disabled=True)
+        return
     made = workspace().summaries.material(timeline, question, choice.backend)
     run = workspace().summaries.run_of(timeline)
     if running and run is not None:
@@ -81,7 +85,8 @@ def _draw_question(timeline: Timeline, *, running: bool) -> str:
     text = st.text_input(
         "Ask about the whole clip", page.question, key=f"summary_question_{page.question}", max_chars=1000
     )
-    page.question = text.strip() or page.question
+    asked = text.strip()
+    page.question = asked or page.question
     others = [s.question for s in workspace().summaries.all(timeline) if s.question != page.question]
     if others:
         with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
@@ -95,7 +100,7 @@ def _draw_question(timeline: Timeline, *, running: bool) -> str:
                     args=(other,),
                     wrap=True,
                 )
-    return page.question
+    return asked
 
 
 def _open(question: str) -> None:

@@ -24,9 +24,9 @@ STYLE = Path(__file__).with_name("view.css")
 def draw(clip: StoredClip | None, choice: Choice) -> None:
     """`clip`: the one that is open on the page, if any."""
     st.html(STYLE)
+    timeline = picker.shown(clip)
     state.show_notices()
     media.draw_notes()
-    timeline = picker.shown(clip)
     clip = session().clip  # a timeline that the address names brings its own
     if clip is None and timeline is None:
         search.draw()
@@ -84,4 +84,4 @@ def _draw_clip(clip: StoredClip | None, timeline: Timeline | None) -> None:
 
 def _draw_player(sha256: str, facts: ClipFacts) -> None:
     with st.container(key="timeline_player"):
-        player.draw(sha256, facts, (), seek=session().timeline.seek)
+        player.draw(sha256, facts, (), seek=session().timeline.due(sha256)[0])
