@@ -22,6 +22,7 @@ from PIL import Image
 from smolvlm_core import cli, media
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import FrameRef
+from smolvlm_core.timeline.downloads import Downloads
 from smolvlm_core.timeline.export import FORMATS, ZIP, Content, file_name, page, write
 from smolvlm_core.timeline.export.cues import clock, cues_of
 from smolvlm_core.timeline.export.stored import content_of
@@ -294,11 +295,16 @@ def test_files_wait_in_the_data_folder_for_their_timeline_alone(stored: tuple[Wo
         ("one-export", ".."),
     ):
         assert downloads.find(owner, name) is None
+        with pytest.raises(ValueError, match="plain"):
+            downloads.place(owner, name)
     mine = downloads.place(f"{timeline.identity}-cut", "cut.mp4")
     mine.write_bytes(b"x")
     os.utime(workspace.folder / "exports" / "one-export", (1, 1))
     downloads.place("two-export", "b.zip")
     assert downloads.find("one-export", "a b.zip") is None, "older than a day"
     assert mine.exists()
+    os.utime(workspace.folder / "exports" / "two-export", (1, 1))
+    Downloads(workspace.folder)
+    assert not (workspace.folder / "exports" / "two-export").exists(), "removed at the start"
     workspace.timelines.delete(timeline.identity)
     assert not mine.exists()
