@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from smolvlm_core.files import replacing
 from smolvlm_core.text import in_reading_order
-from smolvlm_core.timeline.export.content import Content, original_of, plain
+from smolvlm_core.timeline.export.content import VERDICTS, Content, original_of, plain
 from smolvlm_core.timeline.records import CAPTION, Segment
 from smolvlm_core.times import time_text
 from smolvlm_core.video.decoders.base import check_cancelled
@@ -86,6 +86,7 @@ def _halves(content: Content, clip: str, address: str) -> tuple[str, str]:
         offset=facts.start_seconds if facts is not None else 0.0,
         nudge=min(0.01, 0.25 / facts.fps) if facts is not None and facts.fps else 0.01,
         segments=[_segment(content, segment) for segment in content.leaves],
+        found=_found(content),
         made=_made(content),
         style=_raw(style),
         style_hash=_hash(style),
@@ -142,6 +143,32 @@ def _answer(segment: Segment, number: int, question: str) -> dict[str, Any]:
         "error": plain(answer.error) if answer is not None and answer.edited is None else "",
         "original": None if original is None else plain(original) or "No words",
     }
+
+
+def _found(content: Content) -> list[dict[str, Any]]:
+    """The summaries and the moments: a title, and lines with the times they are of."""
+    found = []
+    for summary in content.summaries:
+        lines = [
+            {
+                "times": [{"start": a, "range": f"{time_text(a)} – {time_text(b)}"} for a, b in statement.ranges],
+                "text": plain(statement.text),
+                "verdict": VERDICTS[statement.verdict],
+            }
+            for statement in summary.statements
+        ]
+        found.append({"title": f"Summary: {plain(summary.question)}", "lines": lines, "none": "Not finished"})
+    for curve in content.curves:
+        lines = [
+            {
+                "times": [{"start": moment.seconds, "range": time_text(moment.seconds, 1)}],
+                "text": plain(moment.text),
+                "verdict": f"{moment.probability:.0%}",
+            }
+            for moment in curve.moments
+        ]
+        found.append({"title": f"Moments: {plain(curve.typed)}", "lines": lines, "none": "No such moment"})
+    return found
 
 
 def _made(content: Content) -> list[tuple[str, str]]:
