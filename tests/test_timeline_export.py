@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import threading
 import zipfile
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
@@ -23,7 +24,7 @@ from smolvlm_core import cli, media
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import FrameRef
 from smolvlm_core.timeline.downloads import Downloads
-from smolvlm_core.timeline.export import FORMATS, ZIP, Content, as_markdown, file_name, page, write
+from smolvlm_core.timeline.export import FORMATS, ZIP, Content, as_markdown, file_name, fitting, page, write
 from smolvlm_core.timeline.export.cues import clock, cues_of
 from smolvlm_core.timeline.export.stored import content_of
 from smolvlm_core.timeline.export.subtitles import JOINER
@@ -34,6 +35,7 @@ from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame
 from smolvlm_core.timeline.summary.records import Plan, Source, Statement, Summary
 from smolvlm_core.video import sample_clip
+from smolvlm_core.video.decoders import SamplingCancelled
 from smolvlm_core.workspace import Workspace
 from tests.clips import number_in, write_numbered
 
@@ -306,6 +308,23 @@ def test_summaries_and_moments_are_exported(stored: tuple[Workspace, Timeline], 
     shown = written(content, "html", tmp_path / "a.html")
     assert "A &lt;b&gt;dog&lt;/b&gt; runs." in shown and "Not supported by its frames" in shown
     assert 'data-start="1.0"' in shown and 'data-start="1.5">0:01.5</button>' in shown and "appears &lt;i&gt;" in shown
+
+
+def test_a_long_page_is_slow_and_stops_between_segments(tmp_path: Path) -> None:
+    read, cancel = [], threading.Event()
+
+    def thumbnail(segment: int, position: int) -> bytes:
+        read.append(segment)
+        cancel.set()
+        return b"jpeg"
+
+    frames = tuple(FrameRef(n / 100, n, "ab" * 32) for n in range(100))
+    segments = tuple(segment(n, n, n + 1, "x", frames=frames) for n in range(4))
+    content = replace(hostile(), segments=segments, thumbnail=thumbnail)
+    assert fitting(FORMATS["html"], content).is_slow and not fitting(FORMATS["html"], hostile()).is_slow
+    with pytest.raises(SamplingCancelled):
+        write(content, FORMATS["html"], tmp_path / "a.html", cancel=cancel)
+    assert set(read) == {0} and not (tmp_path / "a.html").exists()
 
 
 def test_files_wait_in_the_data_folder_for_their_timeline_alone(stored: tuple[Workspace, Timeline]) -> None:
