@@ -13,7 +13,7 @@ import pytest
 from smolvlm_core import cli
 from smolvlm_core.errors import LensError, MediaError
 from smolvlm_core.video import sample_clip, take_frames
-from smolvlm_core.video.cut import cut_clip, suffix_of
+from smolvlm_core.video.cut import cut_clip, encoding, suffix_of
 from smolvlm_core.video.cut.plan import decoding_times
 from smolvlm_core.video.decoders import SamplingCancelled
 from tests.clips import number_in, numbered, remuxed, write_numbered
@@ -216,3 +216,22 @@ def test_the_command_says_how_much_earlier_parts_begin(tmp_path: Path, capsys: p
     assert "begins 0.50 s earlier, at the keyframe at 0:01.5" in capsys.readouterr().out
     assert cli.main(["cut", str(tmp_path / "a.mp4"), "0:12-0:13", "--out", str(tmp_path / "d.mp4")]) == 1
     assert "ends at 0:06" in capsys.readouterr().err and not (tmp_path / "d.mp4").exists()
+
+
+def test_sound_stops_where_it_is_cancelled_and_a_clip_is_closed_where_its_sound_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, cancel, closed = beeping(tmp_path / "a.mp4", 1.0), threading.Event(), []
+    finish = encoding._Encoding._finish
+    monkeypatch.setattr(encoding._Encoding, "_finish", lambda *args: (cancel.set(), finish(*args)))
+    with (tmp_path / "b.mp4").open("wb") as file, pytest.raises(SamplingCancelled):
+        encoding.encode_again(clip, [(0.0, 0.05)], file, "mp4", lambda text, fraction: None, cancel)
+
+    def broken(*args: Any) -> None:
+        raise ValueError("no sound")
+
+    monkeypatch.setattr(encoding, "Sound", broken)
+    monkeypatch.setattr(encoding.PyAvClip, "close", lambda clip: closed.append(clip))
+    with (tmp_path / "c.mp4").open("wb") as file, pytest.raises(MediaError, match="no sound"):
+        encoding.encode_again(clip, [(0.0, 0.05)], file, "mp4", lambda text, fraction: None, None)
+    assert len(closed) == 1

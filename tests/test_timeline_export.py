@@ -7,8 +7,9 @@ import io
 import json
 import os
 import re
+import threading
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +24,18 @@ from smolvlm_core import cli, media
 from smolvlm_core.errors import LensError
 from smolvlm_core.prompt.messages import FrameRef
 from smolvlm_core.timeline.clips import clip_of_file
-from smolvlm_core.timeline.export import FORMATS, ZIP, Content, file_name, page, write
+from smolvlm_core.timeline.downloads import Downloads
+from smolvlm_core.timeline.export import FORMATS, ZIP, Content, as_markdown, file_name, fitting, page, write
 from smolvlm_core.timeline.export.cues import clock, cues_of
 from smolvlm_core.timeline.export.stored import content_of
 from smolvlm_core.timeline.export.subtitles import JOINER
+from smolvlm_core.timeline.moments.curve import Curve, Moment
 from smolvlm_core.timeline.records import DESCRIBE, Answer, Clip, Request, Segment, Timeline
 from smolvlm_core.timeline.segments import Piece
 from smolvlm_core.timeline.store import KeptFrame
+from smolvlm_core.timeline.summary.records import Plan, Source, Statement, Summary
 from smolvlm_core.video import sample_clip
+from smolvlm_core.video.decoders import SamplingCancelled
 from smolvlm_core.workspace import Workspace
 from tests.clips import number_in, write_numbered
 
@@ -281,6 +286,47 @@ def test_the_command_finds_timelines(
         write(replace(hostile(), segments=()), FORMATS["srt"], tmp_path / "b.srt")
 
 
+def test_summaries_and_moments_are_exported(stored: tuple[Workspace, Timeline], tmp_path: Path) -> None:
+    workspace, timeline = stored
+    source = Source(segment=1, start_seconds=1.0, end_seconds=2.0)
+    statement = Statement(text="A <b>dog</b> runs.", sources=(source,), verdict="unsupported")
+    plan = Plan(context_tokens=1, answer_tokens=1, counted=True, tokens=1, groups=())
+    summary = Summary(question="What?", timeline=timeline.identity, plan=plan, statements=(statement,))
+    moment = Moment(
+        kind="begins", seconds=1.5, before_seconds=1.0, until_seconds=2.0, probability=0.98, text="appears <i>"
+    )
+    curve = Curve(typed="a dog", asked="Is there?", interval_seconds=1.0, duration_seconds=2.0, moments=(moment,))
+    workspace.timelines.keep(timeline.identity, "summary", "What?", asdict(summary))
+    workspace.timelines.keep(timeline.clip.sha256, "curve", "a dog", curve.as_row())
+    content = content_of(workspace.timelines, timeline)
+    value = json.loads(written(content, "json", tmp_path / "a.json"))
+    jsonschema.validate(value, json.loads(SCHEMA.read_text("utf-8")))
+    assert value["summaries"][0]["statements"][0]["verdict"] == "unsupported"
+    assert value["moments"][0]["moments"][0]["seconds"] == 1.5
+    document = as_markdown.to_markdown(content, {})
+    assert "runs" in document and "Not supported by its frames" in document and "0:01.5 appears" in document
+    shown = written(content, "html", tmp_path / "a.html")
+    assert "A &lt;b&gt;dog&lt;/b&gt; runs." in shown and "Not supported by its frames" in shown
+    assert 'data-start="1.0"' in shown and 'data-start="1.5">0:01.5</button>' in shown and "appears &lt;i&gt;" in shown
+
+
+def test_a_long_page_is_slow_and_stops_between_segments(tmp_path: Path) -> None:
+    read, cancel = [], threading.Event()
+
+    def thumbnail(segment: int, position: int) -> bytes:
+        read.append(segment)
+        cancel.set()
+        return b"jpeg"
+
+    frames = tuple(FrameRef(n / 100, n, "ab" * 32) for n in range(100))
+    segments = tuple(segment(n, n, n + 1, "x", frames=frames) for n in range(4))
+    content = replace(hostile(), segments=segments, thumbnail=thumbnail)
+    assert fitting(FORMATS["html"], content).is_slow and not fitting(FORMATS["html"], hostile()).is_slow
+    with pytest.raises(SamplingCancelled):
+        write(content, FORMATS["html"], tmp_path / "a.html", cancel=cancel)
+    assert set(read) == {0} and not (tmp_path / "a.html").exists()
+
+
 def test_files_wait_in_the_data_folder_for_their_timeline_alone(stored: tuple[Workspace, Timeline]) -> None:
     workspace, timeline = stored
     downloads = workspace.timelines.downloads
@@ -294,11 +340,16 @@ def test_files_wait_in_the_data_folder_for_their_timeline_alone(stored: tuple[Wo
         ("one-export", ".."),
     ):
         assert downloads.find(owner, name) is None
+        with pytest.raises(ValueError, match="plain"):
+            downloads.place(owner, name)
     mine = downloads.place(f"{timeline.identity}-cut", "cut.mp4")
     mine.write_bytes(b"x")
     os.utime(workspace.folder / "exports" / "one-export", (1, 1))
     downloads.place("two-export", "b.zip")
     assert downloads.find("one-export", "a b.zip") is None, "older than a day"
     assert mine.exists()
+    os.utime(workspace.folder / "exports" / "two-export", (1, 1))
+    Downloads(workspace.folder)
+    assert not (workspace.folder / "exports" / "two-export").exists(), "removed at the start"
     workspace.timelines.delete(timeline.identity)
     assert not mine.exists()

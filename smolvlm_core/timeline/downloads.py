@@ -1,4 +1,4 @@
-"""Files made of timelines that wait to be downloaded. Each timeline has one of a kind; after a day they are removed."""
+"""Files made of timelines that wait to be downloaded. Each timeline has one of a kind; those older than a day are removed when the app starts, and when another is made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ class Downloads:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / FOLDER
+        self._sweep()
 
     def place(self, owner: str, name: str) -> Path:
-        """Where to write a file. What this owner had before, and what is older than a day, is removed. Raises StoreError."""
+        """Where to write a file. What this owner had before, and what is older than a day, is removed.
+
+        Raises:
+            StoreError: the folder cannot be made.
+            ValueError: `owner` or `name` is no plain name.
+        """
+        if not _are_plain(owner, name):
+            raise ValueError(f"no plain names: {owner!r}, {name!r}")
         self.forget(owner)
-        for other in self._folder.iterdir() if self._folder.is_dir() else ():
-            with contextlib.suppress(OSError):
-                if time.time() - other.stat().st_mtime > KEPT_SECONDS:
-                    shutil.rmtree(other)
+        self._sweep()
         path = self._folder / owner / name
         try:
             make_folder(path.parent)
@@ -38,7 +43,7 @@ class Downloads:
 
     def find(self, owner: str, name: str) -> Path | None:
         """None for what is not there, or no plain name."""
-        if not _OWNER.fullmatch(owner) or name in ("", ".", "..") or Path(name).name != name:
+        if not _are_plain(owner, name):
             return None
         path = self._folder / owner / name
         return path if path.is_file() and not path.is_symlink() else None
@@ -46,3 +51,14 @@ class Downloads:
     def forget(self, owner: str) -> None:
         if _OWNER.fullmatch(owner):
             shutil.rmtree(self._folder / owner, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        with contextlib.suppress(OSError):
+            for other in list(self._folder.iterdir()):
+                with contextlib.suppress(OSError):
+                    if time.time() - other.stat().st_mtime > KEPT_SECONDS:
+                        shutil.rmtree(other)
+
+
+def _are_plain(owner: str, name: str) -> bool:
+    return bool(_OWNER.fullmatch(owner)) and name not in ("", ".", "..") and Path(name).name == name

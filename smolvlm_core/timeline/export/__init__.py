@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smolvlm_core.errors import LensError
@@ -130,8 +130,10 @@ ZIP = Format(
 
 
 def fitting(format: Format, content: Content) -> Format:
-    """The format for this clip: a page whose clip is too large for it is a zip archive."""
-    return ZIP if format.key == "html" and not page.fits_inside(content) else format
+    """The format for this clip: a page whose clip is too large for it is a zip archive; one with many frames is slow."""
+    if format.key == "html" and not page.fits_inside(content):
+        return ZIP
+    return replace(format, is_slow=True) if format.key == "html" and page.has_many_frames(content) else format
 
 
 def write(

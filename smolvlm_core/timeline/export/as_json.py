@@ -33,6 +33,8 @@ def value_of(content: Content) -> dict[str, Any]:
         "columns": [{"number": number, "question": text} for number, text in sorted(timeline.columns.items())],
         "notes": list(timeline.notes),
         "segments": [_segment(segment) for segment in content.segments],
+        "summaries": [asdict(summary) for summary in content.summaries],
+        "moments": [curve.as_row() for curve in content.curves],
     }
 
 

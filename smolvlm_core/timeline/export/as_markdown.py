@@ -9,7 +9,7 @@ from pathlib import Path
 from smolvlm_core.files import replacing
 from smolvlm_core.markdown import safe_markdown
 from smolvlm_core.text import escape_markdown
-from smolvlm_core.timeline.export.content import Content, original_of, plain
+from smolvlm_core.timeline.export.content import VERDICTS, Content, original_of, plain
 from smolvlm_core.timeline.export.pictures import Shown, shown_frames
 from smolvlm_core.timeline.records import CAPTION, Segment
 from smolvlm_core.times import time_text
@@ -52,9 +52,32 @@ def to_markdown(content: Content, pictures: dict[tuple[int, int], str]) -> str:
     about.append(f"asked: {escape_markdown(plain(timeline.columns.get(CAPTION, '')))}")
     lines += [" · ".join(filter(None, about)), ""]
     lines += [line for note in timeline.notes for line in (f"> {escape_markdown(plain(note))}", "")]
+    lines += [*_summaries(content), *_moments(content)]
     for number, segment in enumerate(content.leaves, start=1):
         lines += _segment(content, segment, number, pictures)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _summaries(content: Content) -> list[str]:
+    lines: list[str] = []
+    for summary in content.summaries:
+        lines += [f"## Summary: {escape_markdown(plain(summary.question))}", ""]
+        lines += [
+            f"- {escape_markdown(plain(s.text))} ({s.times_text()}. {VERDICTS[s.verdict]}.)" for s in summary.statements
+        ]
+        lines += [""] if summary.statements else ["*Not finished*", ""]
+    return lines
+
+
+def _moments(content: Content) -> list[str]:
+    lines: list[str] = []
+    for curve in content.curves:
+        lines += [f"## Moments: {escape_markdown(plain(curve.typed))}", ""]
+        lines += [
+            f"- {time_text(m.seconds, 1)} {escape_markdown(plain(m.text))} ({m.probability:.0%})" for m in curve.moments
+        ]
+        lines += [""] if curve.moments else ["*No such moment*", ""]
+    return lines
 
 
 def _segment(content: Content, segment: Segment, number: int, pictures: dict[tuple[int, int], str]) -> list[str]:

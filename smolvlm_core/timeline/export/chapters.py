@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from smolvlm_core.timeline.export.content import Content, one_line
-from smolvlm_core.timeline.export.cues import clock
+from smolvlm_core.timeline.export.cues import clock, spans_of
 from smolvlm_core.timeline.export.subtitles import escaped
 from smolvlm_core.timeline.records import Segment
 
@@ -58,17 +58,10 @@ def to_ffmetadata(content: Content) -> tuple[str, list[str]]:
 
 def _spans(chapters: Sequence[Segment]) -> list[tuple[int, int, str]]:
     """(start, end, title) in milliseconds: none over another, none empty."""
-    starts: list[int] = []
-    for segment in chapters:
-        start = max(0, round(segment.start_seconds * 1000))
-        starts.append(max(start, starts[-1] + 1) if starts else start)
-    spans = []
-    for index, segment in enumerate(chapters):
-        end = max(round(segment.end_seconds * 1000), starts[index] + 1)
-        if index + 1 < len(starts):
-            end = min(end, starts[index + 1])
-        spans.append((starts[index], end, _title(segment, index + 1)))
-    return spans
+    return [
+        (start, end, _title(segment, number))
+        for number, ((start, end), segment) in enumerate(zip(spans_of(chapters), chapters), start=1)
+    ]
 
 
 def _title(segment: Segment, number: int) -> str:

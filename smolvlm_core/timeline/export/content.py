@@ -9,7 +9,16 @@ from pathlib import Path
 from PIL import Image
 
 from smolvlm_core.text import in_reading_order, valid_text
+from smolvlm_core.timeline.moments.curve import Curve
 from smolvlm_core.timeline.records import CAPTION, Segment, Timeline, leaves
+from smolvlm_core.timeline.summary.records import Summary, Verdict
+
+VERDICTS: dict[Verdict, str] = {
+    "supported": "Supported by its frames",
+    "unsupported": "Not supported by its frames",
+    "unclear": "Could not be checked",
+    "open": "Not checked yet",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +27,7 @@ class Content:
     segments: of all levels.
     clip: the clip's file; None where it is gone, or there never was one (a live session).
     thumbnail: a small JPEG of a frame, by segment and position; None where there is none.
+    summaries, curves: what is kept with the timeline and its clip, the newest first.
     picture: the whole frame, where the clip's file is not needed for it. Raises LensError.
     """
 
@@ -26,6 +36,8 @@ class Content:
     clip: Path | None = None
     thumbnail: Callable[[int, int], bytes | None] = lambda segment, position: None
     picture: Callable[[int, int], Image.Image] | None = None
+    summaries: tuple[Summary, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     @property
     def leaves(self) -> list[Segment]:

@@ -23,17 +23,18 @@ def cues_of(segments: Sequence[Segment]) -> list[Cue]:
     """Of the segments that have a description: by time, none over another, and each at least a millisecond long."""
     shown = [(segment, lines) for segment in segments if (lines := tuple(lines_of(segment.caption)))]
     shown.sort(key=lambda one: (one[0].start_seconds, one[0].end_seconds))
+    spans = spans_of([segment for segment, _ in shown])
+    return [Cue(start, end, lines, segment) for (start, end), (segment, lines) in zip(spans, shown)]
+
+
+def spans_of(segments: Sequence[Segment]) -> list[tuple[int, int]]:
+    """(start, end) in milliseconds of segments by time: none over another, and each at least a millisecond long."""
     starts: list[int] = []
-    for segment, _ in shown:
+    for segment in segments:
         start = max(0, round(segment.start_seconds * 1000))
         starts.append(max(start, starts[-1] + 1) if starts else start)
-    cues = []
-    for index, (segment, lines) in enumerate(shown):
-        end = max(round(segment.end_seconds * 1000), starts[index] + 1)
-        if index + 1 < len(starts):
-            end = min(end, starts[index + 1])
-        cues.append(Cue(starts[index], end, lines, segment))
-    return cues
+    ends = [max(round(segment.end_seconds * 1000), start + 1) for segment, start in zip(segments, starts)]
+    return [(start, min(end, following)) for start, end, following in zip(starts, ends, [*starts[1:], *ends[-1:]])]
 
 
 def clock(milliseconds: int, separator: str) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
+import secrets
 import threading
+import time
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from smolvlm_core.files import replacing
 from smolvlm_core.text import in_reading_order
-from smolvlm_core.timeline.export.content import Content, original_of, plain
+from smolvlm_core.timeline.export.content import VERDICTS, Content, original_of, plain
 from smolvlm_core.timeline.records import CAPTION, Segment
 from smolvlm_core.times import time_text
 from smolvlm_core.video.decoders.base import check_cancelled
@@ -21,7 +24,7 @@ from smolvlm_core.work.report import Report
 
 TEMPLATE, STYLE, SCRIPT = (Path(__file__).with_name(f"page.{kind}") for kind in ("html.j2", "css", "js"))
 MAX_INSIDE_BYTES = 48 << 20  # of a clip: 64 MiB as base64, which browsers still open
-MARKER = "@@clip@@"  # never in escaped text of others: see `_halves`
+MANY_FRAMES = 300  # a page of more takes a while
 CHUNK = 3 << 18  # bytes, a multiple of 3
 PAGE = "timeline.html"
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
@@ -34,21 +37,26 @@ def fits_inside(content: Content) -> bool:
 
 def write_page(content: Content, path: Path, report: Report, cancel: threading.Event | None) -> list[str]:
     """A page with the clip in it. Returns what is missing. Raises StoreError, SamplingCancelled."""
-    before, after = _halves(content, "none" if content.clip is None else "inside", "")
+    marker = secrets.token_hex(16)  # in no text of others
     with replacing(path) as file:
-        file.write(before.encode())
-        if content.clip is not None:
-            _write_base64(content.clip, file, report, cancel)
-        file.write(after.encode())
+        for piece in _pieces(content, "none" if content.clip is None else "inside", "", marker, report, cancel):
+            before, found, after = piece.partition(marker)
+            file.write(before.encode())
+            if found and content.clip is not None:
+                _write_base64(content.clip, file, report, cancel)
+            file.write(after.encode())
     return [_missing(content)] if content.clip is None else []
 
 
 def write_page_with_clip(content: Content, path: Path, report: Report, cancel: threading.Event | None) -> list[str]:
     """A zip archive of the page and the clip. Returns what is missing. Raises StoreError, SamplingCancelled."""
     name = f"clip{_suffix(content)}"
-    before, after = _halves(content, "none" if content.clip is None else "beside", name)
+    entry = zipfile.ZipInfo(PAGE, time.localtime()[:6])
+    entry.compress_type = zipfile.ZIP_DEFLATED
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(PAGE, before + after, zipfile.ZIP_DEFLATED)
+        with archive.open(entry, "w", force_zip64=True) as html:
+            for piece in _pieces(content, "none" if content.clip is None else "beside", name, "", report, cancel):
+                html.write(piece.encode())
         if content.clip is not None:
             size, done = content.clip.stat().st_size, 0
             with content.clip.open("rb") as source, archive.open(name, "w", force_zip64=True) as target:
@@ -70,11 +78,17 @@ def _write_base64(clip: Path, file: IO[bytes], report: Report, cancel: threading
             report("Copying the clip", done / max(1, size))
 
 
-def _halves(content: Content, clip: str, address: str) -> tuple[str, str]:
-    """The page up to where the clip is, and the rest. The clip comes after all text of others: its marker is the last one."""
+def has_many_frames(content: Content) -> bool:
+    return sum(len(segment.frames) for segment in content.leaves) > MANY_FRAMES
+
+
+def _pieces(
+    content: Content, clip: str, address: str, marker: str, report: Report, cancel: threading.Event | None
+) -> Iterator[str]:
+    """The page, one piece after another: few frames are in memory. `marker`: stands where the clip goes, whole in one piece."""
     style, script = STYLE.read_text("utf-8"), SCRIPT.read_text("utf-8")
     facts = content.timeline.clip.facts
-    page = _template().render(
+    pieces = _template().generate(
         title=plain(content.timeline.title),
         about=facts.describe() if facts is not None else "A live session",
         notes=[plain(note) for note in content.timeline.notes],
@@ -85,16 +99,25 @@ def _halves(content: Content, clip: str, address: str) -> tuple[str, str]:
         missing=_missing(content),
         offset=facts.start_seconds if facts is not None else 0.0,
         nudge=min(0.01, 0.25 / facts.fps) if facts is not None and facts.fps else 0.01,
-        segments=[_segment(content, segment) for segment in content.leaves],
+        segments=_segments(content, report, cancel),
+        found=_found(content),
         made=_made(content),
         style=_raw(style),
         style_hash=_hash(style),
         script=_raw(script),
         script_hash=_hash(script),
-        marker=MARKER,
+        marker=marker,
     )
-    before, _, after = in_reading_order(str(page)).rpartition(MARKER)
-    return (before, after) if clip == "inside" else (in_reading_order(str(page)), "")
+    for piece in pieces:
+        yield in_reading_order(str(piece))
+
+
+def _segments(content: Content, report: Report, cancel: threading.Event | None) -> Iterator[dict[str, Any]]:
+    segments = content.leaves
+    for number, segment in enumerate(segments, start=1):
+        check_cancelled(cancel)
+        yield _segment(content, segment)
+        report(f"Segment {number:,} of {len(segments):,}", number / len(segments))
 
 
 @cache
@@ -142,6 +165,32 @@ def _answer(segment: Segment, number: int, question: str) -> dict[str, Any]:
         "error": plain(answer.error) if answer is not None and answer.edited is None else "",
         "original": None if original is None else plain(original) or "No words",
     }
+
+
+def _found(content: Content) -> list[dict[str, Any]]:
+    """The summaries and the moments: a title, and lines with the times they are of."""
+    found = []
+    for summary in content.summaries:
+        lines = [
+            {
+                "times": [{"start": a, "range": f"{time_text(a)} – {time_text(b)}"} for a, b in statement.ranges],
+                "text": plain(statement.text),
+                "verdict": VERDICTS[statement.verdict],
+            }
+            for statement in summary.statements
+        ]
+        found.append({"title": f"Summary: {plain(summary.question)}", "lines": lines, "none": "Not finished"})
+    for curve in content.curves:
+        lines = [
+            {
+                "times": [{"start": moment.seconds, "range": time_text(moment.seconds, 1)}],
+                "text": plain(moment.text),
+                "verdict": f"{moment.probability:.0%}",
+            }
+            for moment in curve.moments
+        ]
+        found.append({"title": f"Moments: {plain(curve.typed)}", "lines": lines, "none": "No such moment"})
+    return found
 
 
 def _made(content: Content) -> list[tuple[str, str]]:

@@ -62,28 +62,29 @@ def encode_again(
 class _Encoding:
     def __init__(self, source: Path, wanted: Sequence[Range], old: Any, new: OutputContainer) -> None:
         self._source, self._wanted, self._new = source, wanted, new
+        self._old = old
         self._clip = PyAvClip(source)
-        self._sound = Sound(old, new, wanted, self._clip.facts.start_seconds)
         self._stream: Any = None
         self._times: deque[int] = deque()  # of frames in the encoder, in ticks
         self._notes: list[str] = []
 
     def run(self, report: Report, cancel: threading.Event | None) -> CutClip:
         try:
+            self._sound = Sound(self._old, self._new, self._wanted, self._clip.facts.start_seconds)
             shown = [times_of(self._source, one, cancel) for one in self._wanted]
             total, done, at = sum(map(len, shown)), 0, 0.0
             parts: list[Part] = []
             for (start, end), times in zip(self._wanted, shown):
                 for frame in self._frames(times, cancel):
                     self._encode(frame, at + max(0.0, frame.timestamp_seconds - start))
-                    self._sound.write_until(at + frame.timestamp_seconds - start)
+                    self._sound.write_until(at + frame.timestamp_seconds - start, cancel)
                     done += 1
                     if done % REPORT_EVERY == 0:
                         report(f"Encoded {done:,} of {total:,} frames", done / total)
                 end = max(end, start + 1 / self._clip.facts.fps) if end == start else end
                 parts.append(Part(wanted=((start, end),), start_seconds=start, end_seconds=end, at_seconds=at))
                 at += end - start
-            self._finish(at)
+            self._finish(at, cancel)
             return CutClip(parts=tuple(parts), exact=True, notes=(*self._notes, *self._sound.notes))
         finally:
             self._clip.close()
@@ -143,12 +144,12 @@ class _Encoding:
                 self._times.popleft()
             self._new.mux(packet)
 
-    def _finish(self, end: float) -> None:
+    def _finish(self, end: float, cancel: threading.Event | None) -> None:
         if self._stream is None:
             raise MediaError("None of these frames can be decoded.", "Choose another range.")
         self._mux(self._stream.encode(None), round(end / TICK))
-        self._sound.write_until(end)
-        self._sound.finish()
+        self._sound.write_until(end, cancel)
+        self._sound.finish(cancel)
 
 
 def _even(pixels: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smolvlm_core.times import Range
+from smolvlm_core.video.decoders.base import check_cancelled
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -51,19 +53,22 @@ class Sound:
         self._out.layout = self._layout
         self._chunks = self._all_chunks()
 
-    def write_until(self, seconds: float) -> None:
-        """Of the new file, roughly."""
+    def write_until(self, seconds: float, cancel: threading.Event | None = None) -> None:
+        """Of the new file, roughly. Raises SamplingCancelled."""
         if self._out is None:
             return
         while self._written < seconds * self._rate:
+            check_cancelled(cancel)
             chunk = next(self._chunks, None)
             if chunk is None:
                 return
             self._encode(chunk)
 
-    def finish(self) -> None:
+    def finish(self, cancel: threading.Event | None = None) -> None:
+        """The rest of the sound. Raises SamplingCancelled."""
         if self._out is not None:
             for chunk in self._chunks:
+                check_cancelled(cancel)
                 self._encode(chunk)
             self._new.mux(self._out.encode(None))
 
