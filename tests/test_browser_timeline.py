@@ -13,6 +13,7 @@ import pytest
 from tests.test_browser import address, page, playwright, pytestmark  # noqa: F401
 from training.films import random_film, write_film
 from training.questions import Event
+from ui.timeline.session import SHOWN_FOR
 
 expect = playwright.expect
 SECONDS_EACH = 4
@@ -160,6 +161,7 @@ def test_a_question_becomes_a_column_and_words_are_found_again(page: playwright.
     hit.click()
     expect(page.locator("video")).to_have_attribute("data-seek", "2")
     assert page.evaluate(ANSWERS) == 1
+    page.wait_for_timeout(1000 * SHOWN_FOR)  # so long the page may be drawn again for the same hit
     page.get_by_role("link", name="Image chat").click()
     page.get_by_role("heading", name="Image chat").wait_for()
     page.get_by_role("link", name="Video chat").click()
