@@ -197,7 +197,7 @@ def test_live(page: playwright.Page, address: str, faults: Faults) -> None:
     page.get_by_role("button", name="Is there a red circle?").click()
     page.get_by_text("Options", exact=True).click()
     page.get_by_text("When the picture changes").click()
-    page.get_by_role("slider", name="Least part of the picture that changes").wait_for()
+    page.get_by_role("slider", name="Minimum change").wait_for()
     faults.scan("form")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The clip ended.").wait_for()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,8 +31,8 @@ def draw(key: str, label: str, items: Sequence[dict[str, Any]]) -> None:
     _component(key=key, data={"label": label, "items": list(items), "viewer": script.url()})
 
 
-def of_entry(entry: Entry) -> dict[str, Any]:
-    """A frame of a session of this process."""
+def of_entry(entry: Entry, alerts: Container[str]) -> dict[str, Any]:
+    """A frame of a session of this process. `alerts`: the questions that can set one off."""
     stats = [answer.stats for answer in entry.answers if answer.stats is not None]
     facts = [time_text(entry.seconds, 1), f"{entry.latency_seconds:.2f} s from frame to answer"]
     if entry.skipped:
@@ -43,8 +43,12 @@ def of_entry(entry: Entry) -> dict[str, Any]:
         facts.append(f"{entry.changed:.0%} changed")
     return {
         "picture": _picture(entry.segment, entry.sha256, entry.seconds, entry.width, entry.height),
-        "answer": next((a.text for a in entry.answers if a.yes is None and not a.error), ""),
-        "answers": [{"question": a.question, "text": answer_text(a)} for a in entry.answers if a.yes is not None],
+        "answer": next((a.text for a in entry.answers if a.question not in alerts and not a.error), ""),
+        "answers": [
+            {"question": a.question, "text": answer_text(a) if a.yes is not None else f"{a.text} (neither yes nor no)"}
+            for a in entry.answers
+            if a.question in alerts and not a.error
+        ],
         "error": next((a.error for a in entry.answers if a.error), ""),
         "facts": " · ".join([*facts, *_tokens(stats)]),
         "event": bool(entry.events),

@@ -85,7 +85,7 @@ def _draw_pace() -> None:
     form.on_change = when == "When the picture changes"
     if form.on_change:
         form.change_percent = st.slider(
-            "Least part of the picture that changes",
+            "Minimum change",
             0.5,
             30.0,
             form.change_percent,
@@ -102,10 +102,12 @@ def _draw_pace() -> None:
             help="Off: the model is given each frame as one tile, which is much faster. On: in tiles, as the pictures of a chat.",
         )
         form.max_new_tokens = int(
-            st.number_input("Longest answer, in tokens", 1, 512, form.max_new_tokens, key=f"live_tokens_{form.round}")
+            st.number_input(
+                "Maximum answer length (tokens)", 1, 512, form.max_new_tokens, key=f"live_tokens_{form.round}"
+            )
         )
         form.minutes = st.selectbox(
-            "Stop by itself after",
+            "Stop automatically after",
             list(MINUTES),
             list(MINUTES).index(form.minutes),
             key=f"live_minutes_{form.round}",
@@ -124,8 +126,8 @@ def _draw_alert_options() -> None:
             5,
             format="%d %%",
             key=f"live_rise_{form.round}",
-            help="From the upper one on it is an alert. It can be one again once it has fallen to the lower one: an answer "
-            "that wavers gives one alert. Backends without log probabilities count as 0 or 100 %, by the word.",
+            help="An alert fires at the upper value, and can fire again after falling to the lower one: an answer that wavers "
+            "gives one alert. Backends without log probabilities count as 0 or 100 %, by the word.",
         )
         form.quiet_seconds = int(
             st.number_input(

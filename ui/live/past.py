@@ -58,6 +58,8 @@ def _draw_session(timeline: Timeline) -> None:
         st.markdown(f"**Alerts** · {len(events):,}")
         if events:
             entries.draw("live_past_events", "Alerts", [entries.of_event(event) for event in events[:SHOWN]])
+        if len(events) > SHOWN:
+            st.caption(f"The newest {SHOWN} alerts.")
     with right:
         told = {event.segment for event in events if event.segment is not None}
         st.markdown("**Answers**")

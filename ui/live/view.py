@@ -50,7 +50,7 @@ def _draw_camera(live: LiveSession) -> None:
         return
     camera.draw_newest()
     if isinstance(source, CameraSource):
-        st.caption(":material/videocam: The camera of another tab or of before a reload.")
+        st.caption(":material/videocam: The camera is in another tab, or the page was reloaded.")
         st.button("Use the camera of this tab", key="live_take_over", on_click=_take_over, args=(source,))
 
 
@@ -147,7 +147,7 @@ def _draw_events(live: LiveSession) -> None:
     with st.container(height=360 if len(events) > 3 else "content", border=False):
         entries.draw("live_events", "Alerts", [entries.of_event(event) for event in events[:SHOWN_EVENTS]])
     if live.event_count > SHOWN_EVENTS:
-        st.caption(f"The newest {SHOWN_EVENTS}. All are in the session below.")
+        st.caption(f"The newest {SHOWN_EVENTS}. All are stored, and listed with the session once it has ended.")
 
 
 def _toast(live: LiveSession) -> None:
@@ -164,10 +164,11 @@ def _draw_answers(live: LiveSession) -> None:
     if not found:
         st.caption("The first answer is on its way." if live.is_running else "Nothing was answered.")
         return
+    alerts = {alert.question for alert in live.request.alerts}
     with st.container(height=620, border=False, key="live_answers"):
-        entries.draw("live_entries", "Answers", [entries.of_entry(entry) for entry in found[:SHOWN_ENTRIES]])
+        entries.draw("live_entries", "Answers", [entries.of_entry(entry, alerts) for entry in found[:SHOWN_ENTRIES]])
     size = describe_bytes(live.log.stored_bytes) if live.log.stored_bytes >= 2**20 else "less than 1 MiB"
     st.caption(
-        f"The newest {min(len(found), SHOWN_ENTRIES)} of {live.asked:,}. All are stored ({size} of at most "
+        f"The newest {min(len(found), SHOWN_ENTRIES)} of {live.asked:,}. {live.log.entries:,} are stored ({size} of at most "
         f"{MAX_BYTES // 2**20} MiB; {MAX_ENTRIES:,} frames at most); the newest {KEPT_ENTRIES} are in memory."
     )
