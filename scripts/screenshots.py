@@ -1,16 +1,21 @@
 """Takes the README's screenshots from the running app.
 
 streamlit run app.py &
-python scripts/screenshots.py --url http://localhost:8501 --out docs/screenshots
+python -m scripts.screenshots --url http://localhost:8501 --out docs/screenshots
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
+
+from training.films import random_film, write_film
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -64,10 +69,47 @@ def batch_page(page: Page, out: Path, name: str) -> None:
     page.screenshot(path=out / name)
 
 
+def timeline_page(page: Page, out: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _, scenes = random_film(random.Random(900_001), 6, 40)
+        film = write_film(Path(folder) / "six-events.mp4", scenes, 10)
+        page.locator("input[type=file]").first.set_input_files(film)
+        start = page.get_by_role("button", name="Start", exact=True)
+        page.get_by_role("textbox", name="Find moments").wait_for()
+        if start.is_visible():  # else its timeline is there from the picture before
+            start.click()
+        page.get_by_text("A brown circle appears.").wait_for(timeout=120_000)
+        page.get_by_role("textbox", name="Find moments").fill("When does the brown circle appear?")
+        page.get_by_role("button", name="Find", exact=True).click()
+        page.get_by_text("1 moment").wait_for(timeout=120_000)
+        page.wait_for_timeout(1500)
+        page.screenshot(path=out / name)
+
+
+def live_page(page: Page, out: Path, name: str) -> None:
+    page.get_by_text("Clip", exact=True).click()
+    page.get_by_role("button", name="Is there a red circle?").click()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The clip ended.").wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out / name)
+
+
+PAGES: dict[str, tuple[str, str, Callable[[Page, Path, str], None]]] = {
+    "image-chat": ("", "Image chat", image_page),
+    "video-chat": ("/video_chat", "Video chat", video_page),
+    "timeline": ("/video_chat?view=timeline", "Video chat", timeline_page),
+    "live": ("/live", "Live", live_page),
+    "batch": ("/batch", "Batch", batch_page),
+    "compare": ("/compare", "Compare", compare_page),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--url", default="http://localhost:8501")
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
+    parser.add_argument("--only", nargs="*", choices=PAGES, help="pages; all by default")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -80,18 +122,11 @@ def main() -> None:
             context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
             page = context.new_page()
             page.set_default_timeout(60_000)
-            page.goto(args.url)
-            page.get_by_role("heading", name="Image chat").wait_for()
-            image_page(page, args.out, f"image-chat{suffix}.png")
-            page.goto(f"{args.url}/video_chat")
-            page.get_by_role("heading", name="Video chat").wait_for()
-            video_page(page, args.out, f"video-chat{suffix}.png")
-            page.goto(f"{args.url}/batch")
-            page.get_by_role("heading", name="Batch").wait_for()
-            batch_page(page, args.out, f"batch{suffix}.png")
-            page.goto(f"{args.url}/compare")
-            page.get_by_role("heading", name="Compare").wait_for()
-            compare_page(page, args.out, f"compare{suffix}.png")
+            for name in args.only or PAGES:
+                path, heading, take = PAGES[name]
+                page.goto(f"{args.url}{path}")
+                page.get_by_role("heading", name=heading, exact=True).wait_for()
+                take(page, args.out, f"{name}{suffix}.png")
             context.close()
         browser.close()
 
