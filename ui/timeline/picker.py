@@ -99,7 +99,7 @@ def _menu(timeline: Timeline) -> None:
     cut = request.cut
     facts = [
         f"Asked of each segment: {request.prompt}",
-        f"{cut.frames} frames of each segment, {cut.budget:,} in all at most",
+        *([] if timeline.kind == "live" else [f"{cut.frames} frames of each segment, {cut.budget:,} in all at most"]),
         *timeline.notes,
     ]
     st.markdown("\n".join(f"- {escape(fact)}" for fact in facts))

@@ -66,7 +66,9 @@ def _draw_hits(text: str) -> None:
 def _draw_hit(number: int, hit: Hit, timeline: Timeline, segment: Segment, is_there: bool) -> None:
     where = "note" if hit.column is None else timeline.columns.get(hit.column, "") if hit.column else ""
     parts = [f"**{escape(timeline.title)}**", rows.range_text(segment), *([escape(where)] if where else [])]
-    gone = " :small[(the clip's file is gone)]" if not is_there else ""
+    gone = " :small[(the clip's file is gone)]" if timeline.kind == "clip" and not is_there else ""
+    if timeline.kind == "live":
+        parts.insert(1, "live session")
     st.button(
         f"{' · '.join(parts)}{gone}: {marked(hit.excerpt)}",
         key=f"timeline_hit_{number}",

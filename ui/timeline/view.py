@@ -76,10 +76,17 @@ def _draw_clip(clip: StoredClip | None, timeline: Timeline | None) -> None:
         return
     facts, path = timeline.clip.facts, workspace().timelines.path_of(timeline)
     st.caption(f"**{escape(timeline.title)}**  \n{escape(facts.describe()) if facts is not None else ''}")
-    if facts is not None and path is not None:  # made on the command line: the clip is where it was
+    if (
+        timeline.kind == "clip" and facts is not None and path is not None
+    ):  # made on the command line: the clip is where it was
         _draw_player(timeline.clip.sha256, facts)
     elif timeline.kind == "clip":
         st.info("The file of this clip is gone. What was said about it is still here.", icon=":material/movie_off:")
+    else:
+        st.info(
+            "This is a live session: its frames and answers are here. There is no clip to play at its times.",
+            icon=":material/videocam:",
+        )
 
 
 def _draw_player(sha256: str, facts: ClipFacts) -> None:
