@@ -283,6 +283,7 @@ def test_a_stopped_summary_goes_on(
         patch.setattr(workspace.timelines, "keep", stop_after_two)
         run = summaries.begin(described, SUMMARIZE)
         run.job.wait(200)
+    assert run.problem is None
     half = summaries.find(described, SUMMARIZE)
     assert half is not None and not half.finished and len(half.statements) - half.count("open") == 2
     verdicts = [s.verdict for s in half.statements]

@@ -100,7 +100,7 @@ class Summaries:
             keep=lambda summary: self._timelines.keep(timeline.identity, KIND, question, asdict(summary)),
             before=before if goes_on else None,
             known=self._reliability(name),
-            found=lambda found: self._timelines.keep(JUDGING, JUDGING, name, list(found)),
+            found=lambda found: self._timelines.store.keep(JUDGING, JUDGING, name, list(found)),  # of no timeline
         )
         run.job = self._jobs.start(f"{PREFIX}{self._folder} {timeline.identity}", run.work)
         self._runs[timeline.identity] = run
