@@ -134,9 +134,9 @@ def test_timeline(page: playwright.Page, address: str, faults: Faults) -> None:
         faults.scan("form")
         page.get_by_role("button", name="Start", exact=True).click()
     row = page.locator(".list > li").first
-    row.get_by_role("button", name="Edit: ").wait_for(timeout=60_000)
+    row.get_by_role("button", name=re.compile("^Edit: ")).wait_for(timeout=60_000)
     expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0, timeout=60_000)
-    row.get_by_role("button", name="Edit: ").click()
+    row.get_by_role("button", name=re.compile("^Edit: ")).click()
     faults.scan("editor")
     row.get_by_role("textbox").fill("A ball rolls by.")
     row.get_by_role("button", name="Save").click()
