@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -112,17 +113,27 @@ def press_until(page: playwright.Page, label: str, text: str) -> None:
     raise AssertionError(page.locator(".st-key-timeline_cut").inner_text())
 
 
+def choose(page: playwright.Page, menu: playwright.Locator, option: str) -> None:
+    """A page that is drawn again meanwhile closes an open list: then it is opened again."""
+    found = page.get_by_role("option", name=option)
+    for _ in range(6):
+        menu.click()
+        with contextlib.suppress(playwright.TimeoutError):
+            found.click(timeout=10_000)
+            return
+        page.keyboard.press("Escape")
+    raise AssertionError(f"{option} cannot be chosen")
+
+
 def test_a_timeline_is_exported_and_cut(page: playwright.Page, address: str, film: Film, tmp_path: Path) -> None:
     open_made(page, address, film)
     page.get_by_text("Export", exact=True).click()
     menu = page.get_by_role("combobox", name="Format")
-    menu.click()
-    page.get_by_role("option", name="Subtitles (WebVTT)").click()
+    choose(page, menu, "Subtitles (WebVTT)")
     page.get_by_text("for players in web pages").wait_for()
     download = downloaded(page, "Download")
     assert download.suggested_filename == "film.vtt" and Path(download.path()).read_text("utf-8").startswith("WEBVTT\n")
-    menu.click()
-    page.get_by_role("option", name="Markdown with frames (zip)").click()
+    choose(page, menu, "Markdown with frames (zip)")
     press_until(page, "Make the file", "Download film.zip")
     link = page.get_by_role("link", name="Download film.zip")
     with page.expect_download() as made:
