@@ -131,6 +131,10 @@ def test_the_alert_comes_at_the_right_second(page: playwright.Page, address: str
     page.get_by_role("combobox", name="Session").click()
     page.get_by_role("option", name=re.compile("Camera · ")).first.click()
     expect(page.get_by_role("list", name="Alerts").get_by_role("listitem")).to_have_count(len(times))
+    page.get_by_role("button", name="Start", exact=True).click()  # a new session closes the one that is open
+    page.get_by_role("button", name="Stop", exact=True).wait_for()
+    expect(page.get_by_role("combobox", name="Session")).to_have_value("Choose one")
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_have_count(0)
 
 
 def test_a_session_of_the_camera_waits_while_its_page_is_closed(page: playwright.Page, address: str) -> None:

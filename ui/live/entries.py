@@ -69,11 +69,12 @@ def of_event(event: AlertEvent) -> dict[str, Any]:
 def of_segment(segment: Segment, timeline: Timeline, events: set[int]) -> dict[str, Any]:
     """A frame of an earlier session. `events`: the numbers of the segments that set off an alert."""
     frame = segment.frames[0] if segment.frames else None
-    first = segment.answers.get(0)
-    others = [(column, answer) for column, answer in segment.answers.items() if column]
+    several = len(timeline.columns) > 1  # then each answer has its question: the first one can be an alert's, too
+    first = None if several else segment.answers.get(0)
+    others = [(column, answer) for column, answer in sorted(segment.answers.items()) if several or column]
     stats = [answer.stats for answer in segment.answers.values() if answer.stats is not None]
     return {
-        "picture": _picture(segment.identity, frame.sha256, segment.start_seconds, *_size(segment.identity))
+        "picture": _picture(segment.identity, frame.sha256, segment.start_seconds, *size_of(segment.identity))
         if frame
         else None,
         "answer": first.words if first is not None else "",
@@ -94,7 +95,8 @@ def _clock(when: float) -> str:
     return f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M:%S}"
 
 
-def _size(segment: int) -> tuple[int, int]:
+def size_of(segment: int) -> tuple[int, int]:
+    """(width, height) of the frame of a segment, in pixels; (1, 1) where it is gone."""
     return _size_in(workspace().timelines.store, segment)
 
 

@@ -15,6 +15,7 @@ from ui.text import escape
 
 SHOWN = 60
 FORM = "live past"
+KEY = "live_past"
 
 
 def draw() -> None:
@@ -26,19 +27,22 @@ def draw() -> None:
     st.subheader("Earlier sessions")
     names = {timeline.identity: _title(timeline) for timeline in past}
     page = session().live
-    opened = page.open if page.open in names else ""
-    chosen = st.selectbox(
+    page.open = st.session_state[KEY] = page.open if page.open in names else ""  # a new session closes it
+    st.selectbox(
         "Session",
         ["", *names],
-        ["", *names].index(opened),
-        key=f"live_past_{len(names)}",
+        key=KEY,
         format_func=lambda key: names.get(key, "Choose one"),
+        on_change=_choose,
     )
-    page.open = chosen or ""
     found = next((timeline for timeline in past if timeline.identity == page.open), None)
     if found is not None:
         _draw_session(found)
     forms.draw_problems(FORM)
+
+
+def _choose() -> None:
+    session().live.open = st.session_state[KEY] or ""
 
 
 def _title(timeline: Timeline) -> str:

@@ -53,17 +53,17 @@ function fill(state, item, drawn) {
   const { columns } = state.data, asked = row.answers.length ? columns : columns.slice(0, 1); // one line says that all wait
   const said = asked.flatMap(({ number, question }) => answer(state, row, number, question));
   const strip = row.frames.length ? [frames(state, row)] : [];
-  const parts = row.chapter ? [top(row), ...said, ...strip] : [top(row), ...strip, ...said];
+  const parts = row.chapter ? [top(state, row), ...said, ...strip] : [top(state, row), ...strip, ...said];
   for (const note of row.notes) parts.push(make("p", "quiet", note));
   if (row.note) parts.push(make("p", "words note", `${row.note} `, button("note", "Edit note", `Edit note: ${row.label}`)));
   item.replaceChildren(...parts);
   if (act) item.querySelector(`[data-act="${act}"]`)?.focus({ preventScroll: true });
 }
 
-function top(row) {
+function top({ data }, row) {
   const line = make("div", "top"), time = button("seek", row.label);
   time.className = "time";
-  time.title = "Show this moment in the player";
+  if (data.player) time.title = "Show this moment in the player";
   line.append(time, make("span", "spring"));
   if (row.answers.length) line.append(button("given", "What the model was given", `What the model was given: ${row.label}`));
   if (!row.note) line.append(button("note", "Add a note", `Add a note: ${row.label}`));

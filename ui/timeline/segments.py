@@ -10,6 +10,7 @@ import streamlit as st
 
 from smolvlm_core.errors import LensError
 from smolvlm_core.timeline.records import Segment, Timeline
+from ui.live import entries
 from ui.pictures import script
 from ui.state import session, workspace
 from ui.text import show_error
@@ -28,7 +29,7 @@ def draw(timeline: Timeline, segments: Sequence[Segment], *, running: bool) -> N
         page.problem = ""
     place, reveal = st.container(), page.due(timeline.clip.sha256)[1]
     shown = _of_page(timeline, ordered, reveal)
-    facts, key = timeline.clip.facts, f"timeline_list_{timeline.identity}"
+    (width, height), key = _size(timeline, ordered), f"timeline_list_{timeline.identity}"
     with place:
         _component(
             key=key,
@@ -38,13 +39,23 @@ def draw(timeline: Timeline, segments: Sequence[Segment], *, running: bool) -> N
                 "frames": route.BASE,
                 "viewer": script.url(),
                 "name": timeline.clip.name,
-                "width": facts.width if facts else 640,
-                "height": facts.height if facts else 480,
+                "width": width,
+                "height": height,
+                "player": timeline.kind == "clip",
                 "running": running,
                 "reveal": {"segment": reveal[0], "number": reveal[1]},
             },
             on_act_change=lambda: _act(timeline, st.session_state[key]["act"]),
         )
+
+
+def _size(timeline: Timeline, segments: Sequence[Segment]) -> tuple[int, int]:
+    """(width, height) of the frames, in pixels. Those of a live session all come from one source."""
+    facts = timeline.clip.facts
+    if facts is not None:
+        return facts.width, facts.height
+    first = next((segment for segment in segments if segment.frames), None)
+    return entries.size_of(first.identity) if timeline.kind == "live" and first is not None else (640, 480)
 
 
 def _of_page(timeline: Timeline, ordered: Sequence[Segment], reveal: tuple[int, int]) -> Sequence[Segment]:
