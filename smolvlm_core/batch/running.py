@@ -15,17 +15,15 @@ from smolvlm_core.batch.run import Batch, BatchProgress
 from smolvlm_core.batch.sidecars import Sidecars
 from smolvlm_core.prompt.generation import Progress
 from smolvlm_core.work.gate import Gate
-from smolvlm_core.work.job import Job
+from smolvlm_core.work.job import Running
 from smolvlm_core.work.report import Report
 
 
-class Run:
+class Run(Running):
     """`job` does `work`. Everything may be used from any thread.
 
     `results`: the open results file; None before it is opened and after it is closed. `title`, `inputs`: of the request.
     """
-
-    job: Job
 
     def __init__(
         self,
@@ -69,21 +67,8 @@ class Run:
                 self.results = None
 
     @property
-    def is_running(self) -> bool:
-        return not self.job.done
-
-    @property
     def is_paused(self) -> bool:
         return self.is_running and self._gate.is_closed
-
-    @property
-    def was_stopped(self) -> bool:
-        return self.job.cancel.is_set()
-
-    @property
-    def problem(self) -> str | None:
-        """Why it ended early, in words."""
-        return self.job.problem if self.job.done else None
 
     @property
     def progress(self) -> BatchProgress:
@@ -101,7 +86,3 @@ class Run:
 
     def resume(self) -> None:
         self._gate.open()
-
-    def stop(self) -> None:
-        """Running answers are dropped. What is answered stays."""
-        self.job.cancel.set()

@@ -21,7 +21,7 @@ from smolvlm_core.timeline.segments import Piece, cut_up
 from smolvlm_core.timeline.store import TimelineStore
 from smolvlm_core.times import duration_text
 from smolvlm_core.work.gate import Gate
-from smolvlm_core.work.job import Job
+from smolvlm_core.work.job import Running
 from smolvlm_core.work.pipeline import Pipeline
 from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
@@ -67,7 +67,7 @@ class TimelineProgress:
         return " · ".join(parts)
 
 
-class Run:
+class Run(Running):
     """`job` does `work`. Everything may be used from any thread.
 
     Args:
@@ -75,8 +75,6 @@ class Run:
         pieces: how it is cut, where that is known; None to look for changes.
         on_asked: gets each segment that was asked, once it is stored.
     """
-
-    job: Job
 
     def __init__(
         self,
@@ -95,23 +93,6 @@ class Run:
         self._total: int | None = None
         self._skipped = self._answered = self._failed = 0
         self._rate = Rate()
-
-    @property
-    def is_running(self) -> bool:
-        return not self.job.done
-
-    @property
-    def was_stopped(self) -> bool:
-        return self.job.cancel.is_set()
-
-    @property
-    def problem(self) -> str | None:
-        """Why it ended early, in words."""
-        return self.job.problem if self.job.done else None
-
-    def stop(self) -> None:
-        """Running answers are dropped. What is answered stays."""
-        self.job.cancel.set()
 
     @property
     def progress(self) -> TimelineProgress:

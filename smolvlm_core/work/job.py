@@ -68,6 +68,29 @@ class Job:
         self.text, self.fraction = text, fraction
 
 
+class Running:
+    """What a job does, for those who watch it. `job` is set by whoever starts it."""
+
+    job: Job
+
+    @property
+    def is_running(self) -> bool:
+        return not self.job.done
+
+    @property
+    def was_stopped(self) -> bool:
+        return self.job.cancel.is_set()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it ended early, in words."""
+        return self.job.problem if self.job.done else None
+
+    def stop(self) -> None:
+        """What is done stays; what is being done is dropped."""
+        self.job.cancel.set()
+
+
 class Jobs:
     """The jobs of a process, by name. Used from any thread."""
 

@@ -65,7 +65,7 @@ def _draw_question(clip: StoredClip, choice: Choice) -> None:
 def _is_answered(clip: StoredClip, typed: str) -> bool:
     """Whether the curve that is shown belongs to this question. Then its cost is no news."""
     search = workspace().moments.search_of(clip.sha256)
-    return search is not None and search.wording.typed == typed.strip() and search.job.problem is None
+    return search is not None and search.wording.typed == typed.strip() and search.problem is None
 
 
 def _draw_budget(clip: StoredClip, typed: str) -> None:
@@ -100,8 +100,8 @@ def _follow(clip: StoredClip, polled: bool) -> None:
         if search.curve is not None:
             _draw_curve(clip, search.curve)
         return
-    if search is not None and search.job.problem is not None:
-        show_error(search.job.problem)
+    if search is not None and search.problem is not None:
+        show_error(search.problem)
     _draw_kept(clip, search)
 
 
@@ -110,7 +110,7 @@ def _draw_running(search: Search) -> None:
     if search.was_stopped:
         st.caption(":material/hourglass_top: Stopping…")
     else:
-        st.button("Stop", icon=":material/stop:", key="moments_stop", on_click=search.job.cancel.set)
+        st.button("Stop", icon=":material/stop:", key="moments_stop", on_click=search.stop)
 
 
 def _draw_kept(clip: StoredClip, search: Search | None) -> None:

@@ -18,30 +18,20 @@ from smolvlm_core.timeline.moments.find import find_moments
 from smolvlm_core.timeline.moments.plan import Plan
 from smolvlm_core.timeline.moments.wording import Wording
 from smolvlm_core.video import ClipFacts
-from smolvlm_core.work.job import Job, Jobs
+from smolvlm_core.work.job import Jobs, Running
 from smolvlm_core.work.report import Report
 
 PREFIX = "moments "
 KIND = "curve"  # of the documents that the store keeps with a clip
 
 
-class Search:
+class Search(Running):
     """A search that runs, or the last one of a clip. `curve`: so far; None before the first answers. Used from any thread."""
-
-    job: Job
 
     def __init__(self, plan: Plan, wording: Wording, find: Callable[[Search, Report, threading.Event], Curve]) -> None:
         self.plan, self.wording = plan, wording
         self.curve: Curve | None = None
         self._find = find
-
-    @property
-    def is_running(self) -> bool:
-        return not self.job.done
-
-    @property
-    def was_stopped(self) -> bool:
-        return self.job.cancel.is_set()
 
     def work(self, report: Report, cancel: threading.Event) -> Curve:
         """Raises LensError: the clip or the model cannot be used, or the curve cannot be kept."""

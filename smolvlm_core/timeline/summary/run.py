@@ -25,7 +25,7 @@ from smolvlm_core.timeline.summary.verify import Judge, reliability
 from smolvlm_core.timeline.summary.writing import Writer, frame_tokens
 from smolvlm_core.times import duration_text
 from smolvlm_core.work.events import child
-from smolvlm_core.work.job import Job
+from smolvlm_core.work.job import Running
 from smolvlm_core.work.rate import Rate
 from smolvlm_core.work.report import Report
 
@@ -70,15 +70,13 @@ def material(timeline: Timeline, segments: Sequence[Segment], question: str, bac
     )
 
 
-class SummaryRun:
+class SummaryRun(Running):
     """`job` does `work`. Everything may be used from any thread.
 
     Args:
         before: an earlier run's summary of the same texts, to go on with; None to begin.
         known: how the model can be asked about statements, where that was found before; else it is, and `found` gets it.
     """
-
-    job: Job
 
     def __init__(
         self,
@@ -106,23 +104,6 @@ class SummaryRun:
             model=backend.name,
             created=time.time(),
         )
-
-    @property
-    def is_running(self) -> bool:
-        return not self.job.done
-
-    @property
-    def was_stopped(self) -> bool:
-        return self.job.cancel.is_set()
-
-    @property
-    def problem(self) -> str | None:
-        """Why it ended early, in words."""
-        return self.job.problem if self.job.done else None
-
-    def stop(self) -> None:
-        """What is done stays; the next run goes on."""
-        self.job.cancel.set()
 
     def describe(self) -> str:
         """One line, for people: what it does, how far it is, how fast, and what is left."""
