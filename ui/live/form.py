@@ -41,14 +41,14 @@ def _draw_questions(choice: Choice) -> None:
         "Question about each frame",
         form.question,
         key=f"live_question_{form.round}",
-        placeholder="Leave it empty for alerts alone",
+        placeholder="Leave empty to ask for alerts only",
     )
     _draw_presets(presets.questions(spec), "question", _use_question)
     form.alerts = st.text_area(
         "Tell me when the answer is yes",
         form.alerts,
         key=f"live_alerts_{form.round}",
-        placeholder="One yes-or-no question a line",
+        placeholder="One yes-or-no question per line",
         height=88,
         help=f"Up to {MAX_ALERTS} questions. Each is asked about each frame. When the answer turns to yes, the frame is kept in a list.",
     )

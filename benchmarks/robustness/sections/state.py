@@ -164,12 +164,12 @@ class State(Section):
     def _attempt_store(self, kind: str, content: Any, folder: Path) -> str:
         path = folder / DATABASE
         path.write_bytes(content if kind == DATABASE else _database())
-        if kind == "row" and not _changed(path, *content):
+        if kind == "row" and not changed(path, *content):
             return "refused by SQLite"
         return _use_store(folder)
 
 
-def _changed(path: Path, table: str, column: str, value: Any) -> bool:
+def changed(path: Path, table: str, column: str, value: Any) -> bool:
     """Whether SQLite takes the value. Rules that a damaged file would not keep are off."""
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA ignore_check_constraints = ON")

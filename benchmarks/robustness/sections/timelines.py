@@ -5,7 +5,6 @@ thing is written.
 from __future__ import annotations
 
 import random
-import sqlite3
 import tempfile
 import time
 from functools import cache
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.robustness.section import Section, mutated
-from benchmarks.robustness.sections.state import ODD
+from benchmarks.robustness.sections.state import ODD, changed
 from smolvlm_core.prompt.generation import Stats
 from smolvlm_core.prompt.messages import FrameRef
 from smolvlm_core.timeline.records import CAPTION, Answer, Clip, Request, Timeline, leaves
@@ -80,19 +79,9 @@ class Timelines(Section):
     def attempt(self, case: tuple[str, Any], folder: Path) -> str:
         kind, content = case
         (folder / FILE).write_bytes(content if kind == "file" else _whole())
-        if kind == "row" and not _changed(folder / FILE, *content):
+        if kind == "row" and not changed(folder / FILE, *content):
             return "refused by SQLite"
         return _use(folder)
-
-
-def _changed(path: Path, table: str, column: str, value: Any) -> bool:
-    with sqlite3.connect(path) as db:
-        try:
-            db.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT MIN(rowid) FROM {table})", (value,))
-        except (sqlite3.Error, OverflowError, UnicodeError):
-            return False
-    db.close()
-    return True
 
 
 def _use(folder: Path) -> str:
